@@ -1,0 +1,4 @@
+//! logweir
+pub mod batch;
+pub mod schema;
+pub mod validate;
