@@ -13,7 +13,7 @@ mod time;
 mod verdict;
 
 pub use frame::{Book, Frame, FrameBuilder, FrameError, FrameHeader};
-pub use id::{BatchHash, BatchId, EventId, InstanceId, InvalidBatchId, Nonces};
+pub use id::{BatchHash, BatchId, EventId, InstanceId, InvalidBatchId, Nonces, SegmentId};
 pub use name::{InvalidStreamName, StreamName};
 pub use time::{Clock, Hour, Millis, RFC3339_BYTES};
 pub use verdict::{Mending, Mendings, Reason, Rejection};

@@ -297,7 +297,8 @@ mod tests {
         assert_eq!(free.fields()[0].kind, FieldType::Timestamp);
         let stamp = Field::new("ts", FieldType::Timestamp);
         assert_eq!(Schema::new(vec![stamp.clone()], None, Some("ts"), None).unwrap().time_field(), Some(0));
-        for fields in [vec![string("ts")], vec![string("other")], vec![Field { private: Some(Private::Drop), ..stamp }]] {
+        for fields in [vec![string("ts")], vec![string("other")], vec![Field { private: Some(Private::Drop), ..stamp }]]
+        {
             assert_eq!(Schema::new(fields, None, Some("ts"), None).unwrap_err(), SchemaError::TimeField("ts".into()));
         }
     }

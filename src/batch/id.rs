@@ -128,6 +128,26 @@ impl Nonces {
     }
 }
 
+/// A segment's number: counted from 1 within an instance, never used twice.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct SegmentId(pub u64);
+
+impl SegmentId {
+    /// The segment after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for SegmentId {
+    /// Ten digits, so that names sort as numbers do.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:010}", self.0)
+    }
+}
+
 /// An instance's identity: a ULID made with its spool directory, part of the name of every object it stores.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceId(Ulid);

@@ -131,7 +131,8 @@ impl Hour {
     pub fn partition(self) -> String {
         let days = i64::from(self.0 / 24);
         let hour = self.0 % 24;
-        let date = Offset::UTC.to_datetime(Timestamp::from_second(days * 86_400).unwrap_or(Timestamp::UNIX_EPOCH)).date();
+        let date =
+            Offset::UTC.to_datetime(Timestamp::from_second(days * 86_400).unwrap_or(Timestamp::UNIX_EPOCH)).date();
         format!("dt={date}/hour={hour:02}")
     }
 }
@@ -195,9 +196,23 @@ mod tests {
     #[test]
     fn what_has_no_offset_or_no_sense_is_no_instant() {
         for bad in [
-            "", "x", "2026-11-22", "2026-11-22T09:00:00", "2026-11-22T09:00Z", "2026-13-01T00:00:00Z",
-            "2026-02-30T00:00:00Z", "2026-11-22T25:00:00Z", "2026-11-22T09:00:00+09:00[Asia/Seoul]", "20261122T090000Z",
-            "2026-11-22T09:00:00Zx", "NaN", "inf", "1e400", "-1e30", "0000-01-01T00:00:00Z", "+002026-11-22T09:00:00Z",
+            "",
+            "x",
+            "2026-11-22",
+            "2026-11-22T09:00:00",
+            "2026-11-22T09:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-02-30T00:00:00Z",
+            "2026-11-22T25:00:00Z",
+            "2026-11-22T09:00:00+09:00[Asia/Seoul]",
+            "20261122T090000Z",
+            "2026-11-22T09:00:00Zx",
+            "NaN",
+            "inf",
+            "1e400",
+            "-1e30",
+            "0000-01-01T00:00:00Z",
+            "+002026-11-22T09:00:00Z",
             "é026-11-22T09:00:00Z",
         ] {
             assert_eq!(Millis::parse(bad), None, "{bad}");

@@ -201,8 +201,9 @@ impl<'p, 'o> Pass<'p, 'o> {
             (_, Kind::Null) => {}
             (b"batch_id", Kind::String) => {
                 let id = BatchId::new(&raw());
-                envelope.batch_id =
-                    Some(id.map_err(|_| wrong(value.start, "`batch_id` has 1 to 128 bytes and no control characters"))?);
+                envelope.batch_id = Some(
+                    id.map_err(|_| wrong(value.start, "`batch_id` has 1 to 128 bytes and no control characters"))?,
+                );
             }
             (b"batch_id", _) => return Err(wrong(value.start, "`batch_id` must be a string")),
             (b"sent_at", Kind::String) => envelope.sent_at = SentAt::from(Millis::parse_rfc3339(&raw())),
@@ -230,9 +231,8 @@ impl<'p, 'o> Pass<'p, 'o> {
             scanner.seek(context.start);
             let schema = &self.batch.stream.schema;
             self.context.read(Role::Context, &mut scanner, self.batch.body, schema, self.limits)?;
-            let sound_but_for_values = |reason: &Reason| {
-                !matches!(reason, Reason::DuplicateKey | Reason::KeyTooLong | Reason::TooManyFields)
-            };
+            let sound_but_for_values =
+                |reason: &Reason| !matches!(reason, Reason::DuplicateKey | Reason::KeyTooLong | Reason::TooManyFields);
             if self.context.broken().is_some_and(|(_, reason)| !sound_but_for_values(reason)) {
                 return Err(wrong(context.start, "`context` has too many, too long or repeated keys"));
             }
@@ -334,7 +334,8 @@ impl<'p, 'o> Pass<'p, 'o> {
                 return used;
             }
         }
-        let missing = schema.required().iter().find(|slot| !self.event.has_slot(**slot) && !self.context.has_slot(**slot));
+        let missing =
+            schema.required().iter().find(|slot| !self.event.has_slot(**slot) && !self.context.has_slot(**slot));
         missing.map(|slot| (Some(schema.field(*slot).name.clone()), Reason::Missing))
     }
 

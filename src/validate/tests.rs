@@ -157,7 +157,8 @@ fn a_bare_array_and_lines_are_batches_too() {
 
 #[test]
 fn the_envelope_may_come_in_any_order() {
-    let parts = [r#""batch_id":"b""#, r#""sent_at":"2030-01-01T00:00:00Z""#, r#""context":{"c":1}"#, r#""events":[{"a":1}]"#];
+    let parts =
+        [r#""batch_id":"b""#, r#""sent_at":"2030-01-01T00:00:00Z""#, r#""context":{"c":1}"#, r#""events":[{"a":1}]"#];
     let expected = free().run(format!("{{{}}}", parts.join(","))).unwrap().text;
     for order in [[3, 0, 1, 2], [1, 3, 2, 0], [2, 1, 0, 3], [0, 3, 1, 2]] {
         let body: Vec<_> = order.iter().map(|part| parts[*part]).collect();
@@ -319,19 +320,13 @@ fn keys_too_many_or_too_long_reject_the_event() {
 #[test]
 fn unstorable_characters_are_replaced_and_counted() {
     let stored = free().run(r#"[{"a":"x\u0000","b":{"\u0000":["\ud800"]},"c":"\ud83d\ude00"}]"#).unwrap();
-    assert_eq!(
-        own(stored.accepted[0].clone()),
-        json!({"a":"x\u{fffd}","b":{"\u{fffd}":["\u{fffd}"]},"c":"😀"})
-    );
+    assert_eq!(own(stored.accepted[0].clone()), json!({"a":"x\u{fffd}","b":{"\u{fffd}":["\u{fffd}"]},"c":"😀"}));
     assert_eq!(stored.validated.mendings.count(Mending::ReplacedCharacters), 2);
 }
 
 #[test]
 fn line_breaks_between_tokens_are_left_out() {
-    assert_eq!(
-        free().bodies("[{\n\t\"a\"\r\n: [ 1,\n 2 ],\n\"B\":\"x y\"\n}\n]"),
-        [json!({"a":[1,2],"b":"x y"})]
-    );
+    assert_eq!(free().bodies("[{\n\t\"a\"\r\n: [ 1,\n 2 ],\n\"B\":\"x y\"\n}\n]"), [json!({"a":[1,2],"b":"x y"})]);
 }
 
 #[test]
@@ -472,7 +467,9 @@ fn a_wrong_clock_is_corrected_by_the_header_both_ways() {
 
 #[test]
 fn a_body_sent_at_corrects_only_a_clock_that_is_ahead() {
-    let run = |sent: &str| timed(SentAt::Absent).run(format!(r#"{{"sent_at":{sent},"events":[{{"ts":1795337940}}]}}"#)).unwrap();
+    let run = |sent: &str| {
+        timed(SentAt::Absent).run(format!(r#"{{"sent_at":{sent},"events":[{{"ts":1795337940}}]}}"#)).unwrap()
+    };
     assert_eq!(times(&run("\"2026-11-22T08:59:30Z\"")), ("2026-11-22T08:59:00.000Z", None), "an old attempt");
     assert_eq!(times(&run("1795338060.123")), ("2026-11-22T08:58:00.000Z", Some("2026-11-22T08:59:00.000Z")));
     let bad = run("\"soon\"");
@@ -631,7 +628,8 @@ impl Room for Grants {
 
 #[test]
 fn no_buffer_grows_beyond_what_was_granted() {
-    let stream = Stream { name: StreamName::new("heard").unwrap(), ack: Ack::Spooled, schema: strict(UnknownFields::Collect) };
+    let stream =
+        Stream { name: StreamName::new("heard").unwrap(), ack: Ack::Spooled, schema: strict(UnknownFields::Collect) };
     let event = format!(r#"{{"device":"{DEVICE}","price":5,"X":"\u0000","more":[1, 2],"at":1795338000}}"#);
     let body = format!(r#"{{"context":{{"ctx":1}},"events":[{}]}}"#, vec![format!("{event},{{}}"); 30].join(","));
     let batch = Batch {

@@ -102,7 +102,9 @@ impl Scratch {
             Err(reason) => return Err(reason),
         };
         match (field.private, privacy_key) {
-            (Some(Private::Hash), Some(key)) => Ok(Checked { fate: self.hashed(key, source, value, &checked), ..checked }),
+            (Some(Private::Hash), Some(key)) => {
+                Ok(Checked { fate: self.hashed(key, source, value, &checked), ..checked })
+            }
             _ => Ok(checked),
         }
     }
@@ -117,7 +119,9 @@ impl Scratch {
             (FieldType::Int, Kind::Number) => self.int(spelled, value.traits),
             (FieldType::Double, Kind::Number) | (FieldType::Bool, Kind::Bool) => Ok(Fate::Keep.into()),
             (FieldType::Timestamp, Kind::String | Kind::Number) => self.timestamp(spelled, value),
-            (FieldType::Date, Kind::String) => is_date(inner(spelled)).then_some(Fate::Keep.into()).ok_or(Reason::WrongType),
+            (FieldType::Date, Kind::String) => {
+                is_date(inner(spelled)).then_some(Fate::Keep.into()).ok_or(Reason::WrongType)
+            }
             (FieldType::Uuid, Kind::String) => self.uuid(inner(spelled)),
             (FieldType::Decimal { precision, scale }, Kind::Number) => self.decimal(precision, scale, spelled, false),
             (FieldType::Decimal { precision, scale }, Kind::String) => {
@@ -187,9 +191,10 @@ impl Scratch {
     fn uuid(&mut self, raw: &[u8]) -> Result<Checked, Reason> {
         const HYPHENS: [usize; 4] = [8, 13, 18, 23];
         let sound = raw.len() == 36
-            && raw.iter().enumerate().all(|(place, byte)| {
-                if HYPHENS.contains(&place) { *byte == b'-' } else { byte.is_ascii_hexdigit() }
-            });
+            && raw
+                .iter()
+                .enumerate()
+                .all(|(place, byte)| if HYPHENS.contains(&place) { *byte == b'-' } else { byte.is_ascii_hexdigit() });
         if !sound {
             Err(Reason::WrongType)
         } else if raw.iter().any(u8::is_ascii_uppercase) {
@@ -350,10 +355,8 @@ mod tests {
 
     #[test]
     fn overlong_strings_can_be_cut() {
-        let field = |max_bytes| Field {
-            on_error: OnError::Truncate,
-            ..Field::new("f", FieldType::String { max_bytes })
-        };
+        let field =
+            |max_bytes| Field { on_error: OnError::Truncate, ..Field::new("f", FieldType::String { max_bytes }) };
         assert_eq!(stored_in(&field(4), r#""abcdef""#).as_deref(), Ok(r#""abcd""#));
         assert_eq!(stored_in(&field(4), r#""abcé""#).as_deref(), Ok(r#""abc""#));
         assert_eq!(stored_in(&field(4), r#""a\"\"\"\"""#).as_deref(), Ok(r#""a\"\"\"""#));
@@ -389,7 +392,8 @@ mod tests {
         let nine = Ok(r#""2026-11-22T09:00:00.000Z""#);
         let kind = FieldType::Timestamp;
         same(kind, r#""2026-11-22T09:00:00.000Z""#);
-        for json in [r#""2026-11-22T18:00:00+09:00""#, "1795338000", "1795338000000", r#""2026-11-22T09:00:00\u005a""#] {
+        for json in [r#""2026-11-22T18:00:00+09:00""#, "1795338000", "1795338000000", r#""2026-11-22T09:00:00\u005a""#]
+        {
             assert_eq!(stored(kind, json).as_deref(), nine, "{json}");
         }
         assert_eq!(stored(kind, r#""2026-11-22T09:00:00""#), Err(Reason::WrongType));

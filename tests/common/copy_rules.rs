@@ -103,5 +103,8 @@ fn value_rules(value: &Value, depth: usize) -> Result<(), String> {
 pub fn is_canonical_instant(text: &str) -> bool {
     let shape = "dddd-dd-ddTdd:dd:dd.dddZ";
     text.len() == shape.len()
-        && text.bytes().zip(shape.bytes()).all(|(byte, form)| if form == b'd' { byte.is_ascii_digit() } else { byte == form })
+        && text
+            .bytes()
+            .zip(shape.bytes())
+            .all(|(byte, form)| if form == b'd' { byte.is_ascii_digit() } else { byte == form })
 }

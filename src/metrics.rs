@@ -1,0 +1,258 @@
+//! Every metric: name, unit, labels and meaning.
+//!
+//! A metric is declared here once and nowhere else. Whoever counts asks [`Metrics`] for a handle when it is set up and
+//! keeps it: counting is then one atomic addition, without a look-up. Labels are bounded: streams by
+//! `limits.max_streams`, sinks by the configuration, everything else by an enum in the code.
+
+use std::{fmt, time::Instant};
+
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+/// A metric as it is declared.
+#[derive(Debug, Clone, Copy)]
+pub struct Declared {
+    /// Its name, with the unit at its end.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// What its values are.
+    pub unit: Unit,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+/// What a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// Its values are counted in buckets with these upper bounds.
+    Histogram(Buckets),
+}
+
+/// The upper bounds of a histogram's buckets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Buckets {
+    /// 100 µs to 60 s.
+    Seconds,
+    /// 1 KiB to 64 MiB, by factors of 4.
+    Bytes,
+    /// 1 to 4096, by factors of 4.
+    Count,
+}
+
+impl Buckets {
+    fn bounds(self) -> &'static [f64] {
+        match self {
+            Self::Seconds => &[
+                0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
+                30.0, 60.0,
+            ],
+            Self::Bytes => {
+                &[1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0, 67_108_864.0]
+            }
+            Self::Count => &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0],
+        }
+    }
+}
+
+macro_rules! declare {
+    ($($(#[$doc:meta])* $const:ident: $kind:expr, $name:literal, $unit:ident, [$($label:literal),*], $meaning:literal;)*) => {
+        $(
+            #[doc = $meaning]
+            pub const $const: Declared = Declared {
+                name: $name,
+                kind: $kind,
+                unit: Unit::$unit,
+                labels: &[$($label),*],
+                meaning: $meaning,
+            };
+        )*
+        /// Every metric, in the order of a batch's path.
+        pub const ALL: &[Declared] = &[$($const),*];
+    };
+}
+
+declare! {
+    BUILD_INFO: Kind::Gauge, "logweir_build_info", Count, ["version"], "1, with the version that runs.";
+    READY: Kind::Gauge, "logweir_ready", Count, [], "1 if /readyz answers 200, else 0.";
+    MEMORY_CEILING: Kind::Gauge, "logweir_memory_ceiling_bytes", Bytes, [], "What the process may come to need, computed from the configuration.";
+    RESIDENT: Kind::Gauge, "logweir_resident_bytes", Bytes, [], "What the process has in memory now.";
+    DEMAND: Kind::Gauge, "logweir_demand_ratio", Count, [], "Bytes offered for each byte that the limiting stage can take; not capped at 1.";
+    CAPACITY: Kind::Gauge, "logweir_capacity_bytes_per_second", Bytes, [], "What the durable path can take: bytes per second that it is busy.";
+
+    CONNECTIONS: Kind::Gauge, "logweir_connections", Count, ["worker"], "Open connections of each worker.";
+    CONNECTIONS_ACCEPTED: Kind::Counter, "logweir_connections_accepted_total", Count, [], "Connections accepted.";
+    CONNECTIONS_REFUSED: Kind::Counter, "logweir_connections_refused_total", Count, [], "Connections answered 429 and closed, because there were as many as there may be.";
+    CONNECTIONS_CUT: Kind::Counter, "logweir_connections_cut_total", Count, ["cause"], "Connections closed because the client was too slow or idle.";
+    ACCEPT_ERRORS: Kind::Counter, "logweir_accept_errors_total", Count, [], "Failed attempts to accept a connection.";
+
+    REQUESTS: Kind::Counter, "logweir_requests_total", Count, ["outcome"], "Requests to store a batch, by what came of them.";
+    REQUEST_BYTES: Kind::Counter, "logweir_request_bytes_total", Bytes, [], "Bytes of request bodies read, as they came.";
+    OFFERED_BYTES: Kind::Counter, "logweir_offered_bytes_total", Bytes, [], "Bytes of request bodies offered, those of refused requests included.";
+    REQUEST_SECONDS: Kind::Histogram(Buckets::Seconds), "logweir_request_seconds", Seconds, [], "From a request's head to its answer, for batches that were taken.";
+    REFUSALS: Kind::Counter, "logweir_refusals_total", Count, ["cause"], "Requests answered 429, by cause.";
+
+    EVENTS_RECEIVED: Kind::Counter, "logweir_events_received_total", Count, ["stream"], "Events of batches that could be parsed.";
+    EVENTS: Kind::Counter, "logweir_events_total", Count, ["stream", "verdict"], "Events made durable, by verdict.";
+    EVENTS_REFUSED: Kind::Counter, "logweir_events_refused_total", Count, ["stream"], "Events that were parsed and then not taken: the client was told to come back.";
+    REJECTIONS: Kind::Counter, "logweir_rejections_total", Count, ["stream", "reason"], "Events rejected, by reason.";
+    MENDED: Kind::Counter, "logweir_mended_total", Count, ["stream", "mending"], "What was changed on events so that they could be accepted.";
+
+    QUEUE_BYTES: Kind::Gauge, "logweir_queue_bytes", Bytes, [], "The byte reservation in use: bodies, decoding, encoding and queues.";
+    QUEUE_LIMIT: Kind::Gauge, "logweir_queue_limit_bytes", Bytes, [], "The byte reservation's limit.";
+
+    GROUP_BYTES: Kind::Histogram(Buckets::Bytes), "logweir_group_bytes", Bytes, [], "Bytes that one sync made durable.";
+    GROUP_BATCHES: Kind::Histogram(Buckets::Count), "logweir_group_batches", Count, [], "Batches that one sync made durable.";
+    SYNC_SECONDS: Kind::Histogram(Buckets::Seconds), "logweir_sync_seconds", Seconds, [], "Duration of fdatasync on the open segment.";
+    SYNC_ERRORS: Kind::Counter, "logweir_sync_errors_total", Count, [], "Groups that could not be written or synced; their batches were not acknowledged.";
+    SPOOL_BYTES: Kind::Gauge, "logweir_spool_bytes", Bytes, [], "Disk used by the spool.";
+    SPOOL_QUOTA: Kind::Gauge, "logweir_spool_quota_bytes", Bytes, [], "Disk that the spool may use.";
+    SPOOL_SEGMENTS: Kind::Gauge, "logweir_spool_segments", Count, [], "Sealed segments that a sink still needs.";
+    SEALS: Kind::Counter, "logweir_seals_total", Count, ["cause"], "Segments sealed, by what caused it.";
+    OLDEST_UNSTORED: Kind::Gauge, "logweir_oldest_unstored_seconds", Seconds, [], "Age of the oldest data that a required sink has not stored; 0 if there is none.";
+    TORN_TAILS: Kind::Counter, "logweir_torn_tails_total", Count, [], "Unfinished groups cut from an open segment at the start.";
+    QUARANTINED: Kind::Counter, "logweir_quarantined_total", Count, ["what"], "Places of the spool that could not be read and were set aside.";
+    QUARANTINED_BYTES: Kind::Counter, "logweir_quarantined_bytes_total", Bytes, [], "Bytes of the spool that could not be read and were set aside.";
+
+    OBJECTS: Kind::Counter, "logweir_objects_total", Count, ["sink", "outcome"], "Objects that a sink has, by how: stored now, stored before, or under another key because theirs held something else.";
+    OBJECT_BYTES: Kind::Counter, "logweir_object_bytes_total", Bytes, ["sink"], "Compressed bytes stored.";
+    OBJECT_LINES: Kind::Counter, "logweir_object_lines_total", Count, ["sink"], "Lines stored.";
+    UPLOAD_SECONDS: Kind::Histogram(Buckets::Seconds), "logweir_upload_seconds", Seconds, ["sink"], "Duration of one attempt to store an object, compression included.";
+    UPLOAD_RETRIES: Kind::Counter, "logweir_upload_retries_total", Count, ["sink", "cause"], "Attempts to store an object that failed and are made again.";
+    SINK_LAG_BYTES: Kind::Gauge, "logweir_sink_lag_bytes", Bytes, ["sink"], "Bytes of sealed segments that the sink has not passed.";
+}
+
+/// Where handles come from, and where they are read: one for each server.
+pub struct Metrics {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    started: Instant,
+}
+
+const METADATA: Metadata<'static> = Metadata::new("logweir", Level::INFO, None);
+
+impl Metrics {
+    /// An empty set, with every metric described.
+    ///
+    /// # Errors
+    /// [`BuildError`] if a histogram's buckets are not sound, which the tests exclude.
+    pub fn new() -> Result<Self, BuildError> {
+        let mut builder = PrometheusBuilder::new();
+        for metric in ALL {
+            if let Kind::Histogram(buckets) = metric.kind {
+                builder = builder.set_buckets_for_metric(Matcher::Full(metric.name.into()), buckets.bounds())?;
+            }
+        }
+        let recorder = builder.build_recorder();
+        for metric in ALL {
+            let name = KeyName::from_const_str(metric.name);
+            match metric.kind {
+                Kind::Counter => recorder.describe_counter(name, Some(metric.unit), metric.meaning.into()),
+                Kind::Gauge => recorder.describe_gauge(name, Some(metric.unit), metric.meaning.into()),
+                Kind::Histogram(_) => recorder.describe_histogram(name, Some(metric.unit), metric.meaning.into()),
+            }
+        }
+        let handle = recorder.handle();
+        Ok(Self { recorder, handle, started: Instant::now() })
+    }
+
+    /// The handle of a counter. One that was never added to is shown as 0 from now on.
+    pub fn counter(&self, metric: &Declared, labels: &[&str]) -> Counter {
+        debug_assert_eq!(metric.kind, Kind::Counter);
+        let counter = self.recorder.register_counter(&key(metric, labels), &METADATA);
+        counter.increment(0);
+        counter
+    }
+
+    /// The handle of a gauge.
+    pub fn gauge(&self, metric: &Declared, labels: &[&str]) -> Gauge {
+        debug_assert_eq!(metric.kind, Kind::Gauge);
+        self.recorder.register_gauge(&key(metric, labels), &METADATA)
+    }
+
+    /// The handle of a histogram.
+    pub fn histogram(&self, metric: &Declared, labels: &[&str]) -> Histogram {
+        debug_assert!(matches!(metric.kind, Kind::Histogram(_)));
+        self.recorder.register_histogram(&key(metric, labels), &METADATA)
+    }
+
+    /// What Prometheus reads.
+    pub fn render(&self) -> String {
+        self.handle.render()
+    }
+
+    /// Sorts what histograms have gathered into their buckets. To be called every few seconds, whether or not somebody
+    /// reads: until then they keep every value.
+    pub fn upkeep(&self) {
+        self.handle.run_upkeep();
+    }
+
+    /// How long this set exists.
+    pub fn uptime(&self) -> std::time::Duration {
+        self.started.elapsed()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+fn key(metric: &Declared, values: &[&str]) -> Key {
+    debug_assert_eq!(metric.labels.len(), values.len(), "{}", metric.name);
+    let labels: Vec<Label> =
+        metric.labels.iter().zip(values).map(|(name, value)| Label::new(*name, (*value).to_owned())).collect();
+    Key::from_parts(KeyName::from_const_str(metric.name), labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_prefixed_and_end_in_their_unit() {
+        let mut names = HashSet::new();
+        for metric in ALL {
+            assert!(names.insert(metric.name), "{} is declared twice", metric.name);
+            assert!(metric.name.starts_with("logweir_"), "{}", metric.name);
+            assert!(metric.meaning.ends_with('.'), "{}", metric.name);
+            let stem = match metric.kind {
+                Kind::Counter => metric.name.strip_suffix("_total").expect("a counter ends in _total"),
+                _ => metric.name,
+            };
+            match metric.unit {
+                Unit::Bytes => assert!(stem.ends_with("_bytes") || stem.ends_with("_bytes_per_second"), "{stem}"),
+                Unit::Seconds => assert!(stem.ends_with("_seconds"), "{stem}"),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_counted_is_rendered() {
+        let metrics = Metrics::new().unwrap();
+        metrics.counter(&REQUESTS, &["accepted"]).increment(3);
+        metrics.gauge(&READY, &[]).set(1.0);
+        metrics.histogram(&SYNC_SECONDS, &[]).record(0.0003);
+        metrics.upkeep();
+        let text = metrics.render();
+        for line in [
+            "# TYPE logweir_requests_total counter",
+            "logweir_requests_total{outcome=\"accepted\"} 3",
+            "logweir_ready 1",
+            "logweir_sync_seconds_bucket{le=\"0.0005\"} 1",
+            "logweir_sync_seconds_bucket{le=\"0.0002\"} 0",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! A worker's end of a lane: submitting, and waiting for the receipt.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    pin::Pin,
+    rc::Rc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use rtrb::{Consumer, Producer, PushError, RingBuffer};
+use tokio::sync::Notify;
+
+use super::{Durable, Lost, Published, Signal, Submission};
+use crate::batch::SegmentId;
+
+/// What a worker and the writer share.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// Every ticket below this is settled.
+    settled: AtomicU64,
+    /// The segment of the last durable group.
+    segment: AtomicU64,
+    /// Whether `failures` has an entry, so that its lock is taken only after a failure.
+    failed: AtomicBool,
+    /// Tickets that were settled by failure, `from..to`, until the worker has taken them over.
+    failures: Mutex<Vec<(u64, u64, Lost)>>,
+    /// Something was settled or stored.
+    news: Notify,
+}
+
+impl Shared {
+    /// Settles `count` tickets more. The worker learns of it by [`Self::wake`].
+    pub(super) fn settle(&self, count: u64, outcome: Result<SegmentId, Lost>) {
+        let from = self.settled.load(Ordering::Relaxed);
+        match outcome {
+            Ok(segment) => self.segment.store(segment.0, Ordering::Relaxed),
+            Err(lost) => {
+                self.failures.lock().unwrap_or_else(PoisonError::into_inner).push((from, from + count, lost));
+                self.failed.store(true, Ordering::Relaxed);
+            }
+        }
+        self.settled.store(from + count, Ordering::Release);
+    }
+
+    /// Wakes the worker, once for whatever was settled or stored since it last looked.
+    pub(super) fn wake(&self) {
+        self.news.notify_one();
+    }
+}
+
+/// The writer's end of a lane.
+pub(super) type LaneEnd = (Consumer<Submission>, Arc<Shared>);
+
+pub(super) fn lane(capacity: usize, signal: &Arc<Signal>, published: &Arc<Published>) -> (Unbound, LaneEnd) {
+    let (producer, consumer) = RingBuffer::new(capacity);
+    let shared = Arc::new(Shared::default());
+    let (signal, published) = (Arc::clone(signal), Arc::clone(published));
+    (Unbound { producer, shared: Arc::clone(&shared), signal, published }, (consumer, shared))
+}
+
+/// A worker's end of a lane that has not been brought to the worker's thread yet.
+#[derive(Debug)]
+pub struct Unbound {
+    producer: Producer<Submission>,
+    shared: Arc<Shared>,
+    signal: Arc<Signal>,
+    published: Arc<Published>,
+}
+
+impl Unbound {
+    /// The submitter, which stays on this thread. [`Submitter::deliver`] must run beside it.
+    pub fn bind(self) -> Rc<Submitter> {
+        Rc::new(Submitter {
+            producer: RefCell::new(self.producer),
+            waiting: RefCell::default(),
+            stored: RefCell::default(),
+            shared: self.shared,
+            signal: self.signal,
+            published: self.published,
+        })
+    }
+}
+
+/// The lane has no place, or the writer has ended. The submission comes back.
+#[derive(Debug)]
+pub struct Full(pub Submission);
+
+/// A worker's end of a lane.
+#[derive(Debug)]
+pub struct Submitter {
+    producer: RefCell<Producer<Submission>>,
+    waiting: RefCell<Waiting>,
+    stored: RefCell<Vec<(SegmentId, Waker)>>,
+    shared: Arc<Shared>,
+    signal: Arc<Signal>,
+    published: Arc<Published>,
+}
+
+/// Who waits for which ticket.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Tickets below this are settled, as far as this worker has been told.
+    settled: u64,
+    /// The waiters of the tickets from `settled` on.
+    wakers: VecDeque<Option<Waker>>,
+    /// Settled tickets that failed and whose waiters have not asked yet.
+    lost: Vec<(u64, Lost)>,
+    /// The segment of the last durable group.
+    segment: SegmentId,
+}
+
+impl Submitter {
+    /// Puts a batch on its way to the disk.
+    ///
+    /// # Errors
+    /// [`Full`] if the lane holds as many as it may, or if the writer has ended.
+    pub fn submit(self: &Rc<Self>, submission: Submission) -> Result<Receipt, Box<Full>> {
+        if self.signal.closed() {
+            return Err(Box::new(Full(submission)));
+        }
+        let pushed = self.producer.borrow_mut().push(submission);
+        if let Err(PushError::Full(submission)) = pushed {
+            return Err(Box::new(Full(submission)));
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        let ticket = waiting.settled + waiting.wakers.len() as u64;
+        waiting.wakers.push_back(None);
+        self.signal.work();
+        Ok(Receipt { submitter: Rc::clone(self), ticket })
+    }
+
+    /// Whether the lane has a place.
+    pub fn has_room(&self) -> bool {
+        self.producer.borrow().slots() > 0
+    }
+
+    /// What the spool tells everybody.
+    pub fn published(&self) -> &Published {
+        &self.published
+    }
+
+    /// Asks for the open segment to be sealed soon.
+    pub fn request_seal(&self) {
+        self.signal.request_seal();
+    }
+
+    /// Waits until every required sink has stored `segment`. It does not wait beyond the spool's life by itself: who
+    /// waits sets a limit.
+    pub async fn stored(&self, segment: SegmentId) {
+        std::future::poll_fn(|context| {
+            if self.published.stored_before() > segment {
+                return Poll::Ready(());
+            }
+            self.stored.borrow_mut().push((segment, context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Wakes the waiters of this worker when the writer or a sink has news. Never ends.
+    pub async fn deliver(self: Rc<Self>) {
+        loop {
+            self.shared.news.notified().await;
+            self.deliver_once();
+        }
+    }
+
+    fn deliver_once(&self) {
+        let mut ready = Vec::new();
+        let mut waiting = self.waiting.borrow_mut();
+        let settled = self.shared.settled.load(Ordering::Acquire);
+        if self.shared.failed.swap(false, Ordering::Relaxed) {
+            let mut failures = self.shared.failures.lock().unwrap_or_else(PoisonError::into_inner);
+            for (from, to, lost) in failures.drain(..) {
+                waiting.lost.extend((from..to).map(|ticket| (ticket, lost)));
+            }
+        }
+        waiting.segment = SegmentId(self.shared.segment.load(Ordering::Relaxed));
+        let count = settled - waiting.settled;
+        waiting.settled = settled;
+        ready.extend(waiting.wakers.drain(..count as usize).flatten());
+        if self.signal.closed() {
+            ready.extend(waiting.wakers.iter_mut().filter_map(Option::take));
+        }
+        drop(waiting);
+        let stored_before = self.published.stored_before();
+        self.stored.borrow_mut().retain(|(segment, waker)| {
+            let waits = *segment >= stored_before;
+            if !waits {
+                ready.push(waker.clone());
+            }
+            waits
+        });
+        ready.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// The promise that a submitted batch waits for: ready once the batch is synced, or lost.
+#[derive(Debug)]
+#[must_use = "a batch is acknowledged only by its receipt"]
+pub struct Receipt {
+    submitter: Rc<Submitter>,
+    ticket: u64,
+}
+
+impl Future for Receipt {
+    type Output = Result<Durable, Lost>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut waiting = self.submitter.waiting.borrow_mut();
+        let Some(place) = self.ticket.checked_sub(waiting.settled) else {
+            let lost = waiting.lost.iter().position(|(ticket, _)| *ticket == self.ticket);
+            return Poll::Ready(match lost {
+                Some(place) => Err(waiting.lost.swap_remove(place).1),
+                None => Ok(Durable { segment: waiting.segment }),
+            });
+        };
+        if self.submitter.signal.closed() {
+            return Poll::Ready(Err(Lost::Closed));
+        }
+        if let Some(slot) = waiting.wakers.get_mut(place as usize) {
+            match slot {
+                Some(waker) => waker.clone_from(context.waker()),
+                None => *slot = Some(context.waker().clone()),
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        // A client that went away does not ask for its loss.
+        let mut waiting = self.submitter.waiting.borrow_mut();
+        if !waiting.lost.is_empty() {
+            let ticket = self.ticket;
+            waiting.lost.retain(|(lost, _)| *lost != ticket);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The queue's invariants, with a writer on another thread.
+
+use std::{collections::VecDeque, future::Future, pin::pin, rc::Rc, task::Poll};
+
+use super::*;
+use crate::{
+    admission::ByteBudget,
+    batch::{Book, FrameBuilder, Millis, StreamName},
+};
+
+fn submission(budget: &Arc<crate::admission::ByteBudget>, bytes: usize) -> Submission {
+    let mut builder = FrameBuilder::new(StreamName::new("heard").unwrap(), Book::Accepted, bytes);
+    builder.lines().extend(std::iter::repeat_n(b'x', bytes));
+    let at = Millis::new(0).unwrap();
+    let frame = builder.finish(1, at, at, at);
+    Submission { accepted: frame, rejected: None, reservation: budget.reserve(bytes).unwrap() }
+}
+
+fn block_on<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build_local(Default::default()).unwrap();
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(30), test).await.expect("the test ends") })
+}
+
+async fn poll_once<T>(mut future: std::pin::Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+    std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
+}
+
+fn bound() -> (Rc<Submitter>, Intake) {
+    let (mut lanes, intake) = queues(1, 4);
+    (lanes.pop().unwrap().bind(), intake)
+}
+
+#[test]
+fn a_receipt_is_ready_only_after_its_group_was_settled() {
+    block_on(async {
+        let (submitter, mut intake) = bound();
+        tokio::task::spawn_local(Rc::clone(&submitter).deliver());
+        let budget = ByteBudget::new(1_000);
+        let mut first = pin!(submitter.submit(submission(&budget, 10)).unwrap());
+        let mut second = pin!(submitter.submit(submission(&budget, 10)).unwrap());
+        let mut group = Vec::new();
+        intake.take(1, &mut group);
+        assert_eq!(group.len(), 1, "one at least, and no more than fits");
+        assert!(poll_once(first.as_mut()).await.is_pending());
+        intake.settle(Ok(SegmentId(7)));
+        assert_eq!(first.await, Ok(Durable { segment: SegmentId(7) }));
+        assert!(poll_once(second.as_mut()).await.is_pending());
+        assert_eq!(budget.used(), 20);
+        group.clear();
+        assert_eq!(budget.used(), 10, "the reservation goes with the group");
+        intake.take(1, &mut group);
+        intake.settle(Err(Lost::DiskFailed));
+        assert_eq!(second.await, Err(Lost::DiskFailed));
+        assert!(submitter.submit(submission(&budget, 10)).is_ok());
+    });
+}
+
+#[test]
+fn a_failure_is_told_to_those_it_met_and_to_nobody_else() {
+    block_on(async {
+        let (submitter, mut intake) = bound();
+        tokio::task::spawn_local(Rc::clone(&submitter).deliver());
+        let budget = ByteBudget::new(1_000);
+        let receipts: Vec<_> = (0..4).map(|_| submitter.submit(submission(&budget, 10)).unwrap()).collect();
+        let mut group = Vec::new();
+        for outcome in [Ok(SegmentId(1)), Err(Lost::DiskFull), Err(Lost::DiskFailed), Ok(SegmentId(2))] {
+            intake.take(1, &mut group);
+            intake.settle(outcome);
+        }
+        let mut outcomes = Vec::new();
+        for receipt in receipts {
+            outcomes.push(receipt.await.map(|_| ()));
+        }
+        assert_eq!(outcomes, [Ok(()), Err(Lost::DiskFull), Err(Lost::DiskFailed), Ok(())]);
+    });
+}
+
+#[test]
+fn a_full_lane_gives_the_submission_back() {
+    let (submitter, mut intake) = bound();
+    let budget = ByteBudget::new(1_000);
+    let receipts: Vec<_> = (0..4).map(|_| submitter.submit(submission(&budget, 1)).unwrap()).collect();
+    assert!(!submitter.has_room());
+    let Full(back) = *submitter.submit(submission(&budget, 1)).unwrap_err();
+    assert_eq!(back.reservation.bytes(), 1);
+    let mut group = Vec::new();
+    intake.take(usize::MAX, &mut group);
+    assert_eq!(group.len(), 4);
+    assert!(submitter.has_room());
+    drop(receipts);
+}
+
+#[test]
+fn nobody_waits_for_a_writer_that_has_ended() {
+    block_on(async {
+        let (submitter, mut intake) = bound();
+        tokio::task::spawn_local(Rc::clone(&submitter).deliver());
+        let budget = ByteBudget::new(1_000);
+        let taken = submitter.submit(submission(&budget, 1)).unwrap();
+        let mut group = Vec::new();
+        intake.take(1, &mut group);
+        let queued = submitter.submit(submission(&budget, 1)).unwrap();
+        let waiter = tokio::task::spawn_local(queued);
+        tokio::task::yield_now().await;
+        drop(intake);
+        assert_eq!(taken.await, Err(Lost::Closed));
+        assert_eq!(waiter.await.unwrap(), Err(Lost::Closed));
+        assert!(submitter.submit(submission(&budget, 1)).is_err());
+    });
+}
+
+#[test]
+fn who_waits_for_stored_segments_is_told() {
+    block_on(async {
+        let (submitter, intake) = bound();
+        tokio::task::spawn_local(Rc::clone(&submitter).deliver());
+        let news = intake.stored_news();
+        let waiter = Rc::clone(&submitter);
+        let waiter = tokio::task::spawn_local(async move { waiter.stored(SegmentId(3)).await });
+        tokio::task::yield_now().await;
+        news.publish(SegmentId(3));
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!waiter.is_finished(), "segments before 3 are stored, 3 is not");
+        news.publish(SegmentId(4));
+        waiter.await.unwrap();
+        submitter.stored(SegmentId(3)).await;
+    });
+}
+
+#[test]
+fn a_writer_thread_settles_every_ticket_of_every_lane() {
+    const EACH: usize = 20_000;
+    let (lanes, mut intake) = queues(2, 16);
+    let (signal, stop) = (intake.signal(), intake.signal());
+    let writer = std::thread::Builder::new()
+        .spawn(move || {
+            intake.bind();
+            let (mut group, mut total) = (Vec::new(), 0);
+            while !(signal.stopping() && intake.is_empty()) {
+                intake.take(usize::MAX, &mut group);
+                if group.is_empty() {
+                    intake.sleep(Duration::from_secs(5));
+                    continue;
+                }
+                total += group.len();
+                group.clear();
+                intake.settle(Ok(SegmentId(total as u64)));
+            }
+            total
+        })
+        .unwrap();
+    let started = std::time::Instant::now();
+    let workers: Vec<_> = lanes
+        .into_iter()
+        .map(|lane| {
+            std::thread::Builder::new().spawn(move || {
+                block_on(async move {
+                    let submitter = lane.bind();
+                    tokio::task::spawn_local(Rc::clone(&submitter).deliver());
+                    let budget = ByteBudget::new(1_000_000);
+                    let (mut sent, mut pending) = (0, VecDeque::new());
+                    while sent < EACH {
+                        match submitter.submit(submission(&budget, 8)) {
+                            Ok(receipt) => {
+                                sent += 1;
+                                pending.push_back(receipt);
+                            }
+                            Err(_) => {
+                                let receipt: Receipt = pending.pop_front().unwrap();
+                                receipt.await.unwrap();
+                            }
+                        }
+                    }
+                    for receipt in pending {
+                        receipt.await.unwrap();
+                    }
+                });
+            })
+        })
+        .collect();
+    for worker in workers {
+        worker.unwrap().join().unwrap();
+    }
+    stop.request_stop();
+    assert_eq!(writer.join().unwrap(), 2 * EACH);
+    assert!(started.elapsed() < Duration::from_secs(20), "no wake-up was missed");
+}

@@ -1,0 +1,101 @@
+//! The spool: the durable log on disk between receiving and everything else.
+//!
+//! One thread writes it, in one commit stream: whatever the workers have queued becomes one *group*, one append and
+//! one fdatasync; then the receipts are settled. Groups fill *segments*, files that are sealed by size or age, read by
+//! every sink at its own pace, and recycled when all have passed them. An outage of a sink fills the disk quota, not
+//! the memory.
+//!
+//! # Layout
+//!
+//! ```text
+//! {spool.dir}/
+//!   lock                 held while a process uses the directory
+//!   instance             the instance's ULID, made with the directory
+//!   cursor-{sink}        how far each sink has come
+//!   0000000042.open      the segment that is being written
+//!   0000000041.sealed    segments that some sink still needs
+//!   spare-7              files to be segments again
+//!   quarantine-…         places that could not be read
+//!
+//! segment   block 0: magic, version, segment, instance
+//!           groups, each beginning at a block:
+//!             header (64 bytes): magic, version, codec, segment, sequence, lengths, checksums
+//!             frames, as the workers made them: stream, received hour, book, checksum, lines
+//!             zeros up to the next block
+//!           footer and tail, once sealed
+//! ```
+//!
+//! # Invariants
+//!
+//! - **No block that holds an acknowledged byte is ever written again.** A block has [`BLOCK_BYTES`], groups begin at
+//!   blocks, so a torn write can only damage what was not acknowledged.
+//! - **A receipt is settled after the sync**, and after the directory knows the file's name.
+//! - **A group of a recycled file's former life is never taken for a new one**: its header names the segment, and
+//!   binds its frames by a checksum of their checksums.
+//! - **After a failed write or sync a segment takes no more groups**: it is sealed behind its last verified byte.
+//! - **What a segment becomes is frozen when it is sealed**: keys, lines, counts, checksums and destinations stand in
+//!   its footer.
+//! - **A cursor moves, durably, after the sink has it; a segment goes after the last cursor has moved.**
+//!
+//! # Limits
+//!
+//! `spool.disk_quota` for the directory, `spool.segment_size` a segment, [`MAX_GROUP_BYTES`] a group (one submission
+//! always fits), [`MAX_SPARES`] spare files, [`MAX_QUARANTINE_BYTES`] of quarantine.
+
+mod cursor;
+mod disk;
+mod footer;
+mod group;
+mod open;
+mod reader;
+mod scan;
+mod segment;
+mod shelf;
+mod spares;
+mod writer;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+pub use cursor::Position;
+pub use disk::{Disk, DiskFile, OpenError, RealDisk};
+pub use footer::{Content, Destination, Footer};
+pub use open::{Spool, StartError};
+pub use reader::{Lines, ReadError, SealedSegment};
+pub use shelf::{Consumer, Shelf};
+
+/// The unit in which groups are aligned and cursors are written, in bytes: what a disk writes whole, or what the page
+/// cache does.
+pub const BLOCK_BYTES: usize = 4_096;
+/// How many bytes of frames a group gathers at the most, unless a single submission is larger.
+pub const MAX_GROUP_BYTES: usize = 8 * 1024 * 1024;
+/// How many files without content are kept to be segments again.
+pub const MAX_SPARES: usize = 2;
+/// How much of what could not be read is kept, in bytes.
+pub const MAX_QUARANTINE_BYTES: u64 = 256 * 1024 * 1024;
+
+/// What the spool is told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The directory.
+    pub dir: PathBuf,
+    /// Disk that it may use, in bytes.
+    pub disk_quota: u64,
+    /// Where a segment is sealed, in bytes.
+    pub segment_size: u64,
+    /// When a segment is sealed at the latest.
+    pub seal_after: Duration,
+    /// By what part of `seal_after` instances differ, 0 to 1, so that a fleet does not upload in the same second.
+    pub seal_jitter: f64,
+    /// How often `ack = "stored"` may cause a seal.
+    pub early_seal_interval: Duration,
+    /// The shortest time from the beginning of one sync to that of the next.
+    pub sync_interval: Duration,
+    /// What each sink makes of the segments that are sealed from now on.
+    pub destinations: Vec<Destination>,
+}
+
+/// The disk behind a spool, shared by its writer and its readers.
+type SharedDisk = Arc<dyn Disk>;
+
+#[cfg(test)]
+mod tests;

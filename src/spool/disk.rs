@@ -1,0 +1,267 @@
+//! The spool's file calls, all of them: the real disk here, a simulated one in the tests.
+//!
+//! Names are flat and belong to one directory. Nothing is durable before [`DiskFile::sync`] for a file's bytes and
+//! [`Disk::sync_dir`] for names; both return only once the device has said so.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, IoSlice},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+/// A directory of files on something that can fail.
+pub trait Disk: Send + Sync + std::fmt::Debug {
+    /// Every file's name and length in bytes.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn list(&self) -> io::Result<Vec<(String, u64)>>;
+
+    /// Makes a new, empty file.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] if there is one of that name, else the operating system's.
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Opens a file for reading and writing.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Gives a file another name; a file that has it is replaced.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes all creations, renames and removals so far durable.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn sync_dir(&self) -> io::Result<()>;
+
+    /// Bytes that can still be written to the file system.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn free_bytes(&self) -> io::Result<u64>;
+}
+
+/// An open file.
+#[expect(clippy::len_without_is_empty, reason = "a length on disk is asked for and may fail; emptiness is not")]
+pub trait DiskFile: Send + Sync + std::fmt::Debug {
+    /// Writes all of `parts`, one behind the other, from `offset` on.
+    ///
+    /// # Errors
+    /// The operating system's; what was written by then is unknown.
+    fn write_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()>;
+
+    /// Fills `buffer` from `offset` on, as far as the file reaches, and tells how far that was.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Makes all bytes written so far durable: fdatasync.
+    ///
+    /// # Errors
+    /// The operating system's. After an error nobody knows what is durable, and a second call that succeeds proves
+    /// nothing: the kernel may have dropped what it could not write.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Cuts or extends the file.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// The file's length in bytes.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn len(&self) -> io::Result<u64>;
+}
+
+/// A directory of the real file system, locked for this process.
+#[derive(Debug)]
+pub struct RealDisk {
+    root: PathBuf,
+    dir: File,
+    _lock: File,
+}
+
+/// Another process has the directory.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The lock is held.
+    #[error("another process uses the spool at {0}")]
+    Locked(PathBuf),
+    /// The directory cannot be made or read.
+    #[error("cannot open the spool at {path}: {source}")]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+}
+
+impl RealDisk {
+    /// Opens the directory `root`, makes it if there is none, and locks it until this is dropped.
+    ///
+    /// # Errors
+    /// [`OpenError::Locked`] if another process has it, else the operating system's error.
+    pub fn open(root: &Path) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::Io { path: root.to_owned(), source };
+        fs::create_dir_all(root).map_err(failed)?;
+        let dir = File::open(root).map_err(failed)?;
+        // The directory's own name must survive too.
+        if let Some(parent) = root.canonicalize().map_err(failed)?.parent() {
+            File::open(parent).and_then(|parent| parent.sync_data()).map_err(failed)?;
+        }
+        let lock =
+            OpenOptions::new().create(true).truncate(false).write(true).open(root.join("lock")).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { root: root.to_owned(), dir, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(OpenError::Locked(root.to_owned())),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+}
+
+impl Disk for RealDisk {
+    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.root)? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            // Names that are not UTF-8 are nobody's here.
+            if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
+                files.push((name, metadata.len()));
+            }
+        }
+        Ok(files)
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.root.join(name))?;
+        Ok(Box::new(RealFile(file)))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(RealFile(OpenOptions::new().read(true).write(true).open(self.root.join(name))?)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.root.join(from), self.root.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.root.join(name))
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.dir.sync_data()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let stats = rustix::fs::fstatvfs(&self.dir)?;
+        Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
+    }
+}
+
+#[derive(Debug)]
+struct RealFile(File);
+
+/// The most parts that one system call takes: IOV_MAX of Linux.
+const MAX_PARTS: usize = 1_024;
+
+impl DiskFile for RealFile {
+    fn write_at(&self, parts: &[&[u8]], mut offset: u64) -> io::Result<()> {
+        let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let mut left = &mut slices[..];
+        while !left.is_empty() {
+            let some = left.len().min(MAX_PARTS);
+            match rustix::io::pwritev(&self.0, &left[..some], offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    offset += written as u64;
+                    IoSlice::advance_slices(&mut left, written);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.0.read_at(&mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_process_has_the_spool() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("made/on/demand");
+        let first = RealDisk::open(&path).unwrap();
+        assert!(matches!(RealDisk::open(&path), Err(OpenError::Locked(_))));
+        drop(first);
+        RealDisk::open(&path).unwrap();
+    }
+
+    #[test]
+    fn parts_are_written_one_behind_the_other() {
+        let root = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(root.path()).unwrap();
+        let file = disk.create("a").unwrap();
+        assert_eq!(disk.create("a").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        let many: Vec<&[u8]> = (0..3_000).map(|n| if n % 2 == 0 { &b"ab"[..] } else { &b""[..] }).collect();
+        file.write_at(&many, 2).unwrap();
+        file.sync().unwrap();
+        let mut buffer = vec![0; 4_000];
+        assert_eq!(file.read_at(&mut buffer, 2).unwrap(), 3_000);
+        assert!(buffer[..3_000].chunks(2).all(|pair| pair == b"ab"));
+        assert_eq!(file.len().unwrap(), 3_002);
+        disk.rename("a", "b").unwrap();
+        let mut names: Vec<_> = disk.list().unwrap().into_iter().map(|(name, _)| name).collect();
+        names.sort();
+        assert_eq!(names, ["b", "lock"]);
+        assert!(disk.free_bytes().unwrap() > 0);
+        disk.remove("b").unwrap();
+        disk.sync_dir().unwrap();
+    }
+}

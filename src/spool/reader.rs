@@ -1,0 +1,175 @@
+//! Reading a sealed segment's lines, as its footer tells them.
+
+use std::io;
+
+use crc32fast::Hasher;
+
+use super::{
+    BLOCK_BYTES,
+    disk::DiskFile,
+    footer::{Content, Footer},
+    group::GroupHeader,
+};
+use crate::batch::FrameHeader;
+
+/// How much is read from the file at a time, in bytes.
+const WINDOW_BYTES: usize = 256 * 1024;
+
+/// A sealed segment whose footer was read and found valid.
+#[derive(Debug)]
+pub struct SealedSegment {
+    pub(super) file: Box<dyn DiskFile>,
+    /// What it holds and becomes.
+    pub footer: Footer,
+}
+
+/// A sealed segment that cannot be read as its footer says.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The disk failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The place at this offset is damaged.
+    #[error("the segment is damaged at byte {0}")]
+    Damaged(u64),
+}
+
+impl SealedSegment {
+    /// The lines that `content` counts, in pieces, in their order.
+    pub fn lines<'a>(&'a self, content: &'a Content) -> Lines<'a> {
+        Lines {
+            segment: self,
+            content,
+            window: Window { file: &*self.file, bytes: Vec::new(), start: 0 },
+            position: BLOCK_BYTES as u64,
+            group_end: BLOCK_BYTES as u64,
+            frames_left: 0,
+            frame: None,
+        }
+    }
+}
+
+/// The lines of one content, in pieces of at most 256 KiB.
+#[derive(Debug)]
+pub struct Lines<'a> {
+    segment: &'a SealedSegment,
+    content: &'a Content,
+    window: Window<'a>,
+    position: u64,
+    group_end: u64,
+    frames_left: u32,
+    /// The frame whose payload is being read: its checksum as told and so far, and how much is left.
+    frame: Option<(u32, Hasher, usize)>,
+}
+
+impl Lines<'_> {
+    /// The next piece; `None` at the end. Pieces end anywhere within a line.
+    ///
+    /// A frame's checksum is known to be right only once its last piece was given.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the disk fails or something is damaged.
+    pub fn next_piece(&mut self) -> Result<Option<&[u8]>, ReadError> {
+        loop {
+            if let Some((told, sum, left)) = self.frame.take() {
+                if left == 0 {
+                    if sum.finalize() != told {
+                        return Err(ReadError::Damaged(self.position));
+                    }
+                    continue;
+                }
+                return self.payload(told, sum, left).map(Some);
+            }
+            if self.frames_left > 0 {
+                self.next_frame()?;
+            } else if !self.next_group()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn payload(&mut self, told: u32, mut sum: Hasher, left: usize) -> Result<&[u8], ReadError> {
+        let at = self.position;
+        let piece = self.window.some(at, left)?;
+        if piece.is_empty() {
+            return Err(ReadError::Damaged(at));
+        }
+        sum.update(piece);
+        self.position += piece.len() as u64;
+        self.frame = Some((told, sum, left - piece.len()));
+        Ok(piece)
+    }
+
+    fn next_frame(&mut self) -> Result<(), ReadError> {
+        let at = self.position;
+        let bytes = self.window.at_least(at, FrameHeader::MAX_BYTES)?;
+        let header = FrameHeader::decode(bytes).map_err(|_| ReadError::Damaged(at))?;
+        self.frames_left -= 1;
+        self.position += header.len() as u64;
+        if self.content.holds(&header) {
+            self.frame = Some((header.payload_crc, Hasher::new(), header.payload_len as usize));
+        } else {
+            self.position += u64::from(header.payload_len);
+        }
+        Ok(())
+    }
+
+    fn next_group(&mut self) -> Result<bool, ReadError> {
+        let footer = &self.segment.footer;
+        let mut at = self.group_end;
+        if let Some((_, behind)) = footer.gaps.iter().find(|(from, _)| *from == at) {
+            at = *behind;
+        }
+        if at >= footer.data_end {
+            return Ok(false);
+        }
+        let bytes = self.window.at_least(at, GroupHeader::BYTES)?;
+        let header = GroupHeader::decode(bytes).filter(|header| header.segment == footer.segment);
+        let header = header.ok_or(ReadError::Damaged(at))?;
+        self.frames_left = header.frames;
+        self.position = at + GroupHeader::BYTES as u64;
+        self.group_end = at + header.padded_len();
+        Ok(true)
+    }
+}
+
+/// A part of a file in memory.
+#[derive(Debug)]
+struct Window<'a> {
+    file: &'a dyn DiskFile,
+    bytes: Vec<u8>,
+    start: u64,
+}
+
+impl Window<'_> {
+    /// `len` bytes at `at`, or as many as the file has; `len` is small.
+    fn at_least(&mut self, at: u64, len: usize) -> io::Result<&[u8]> {
+        if self.from(at).len() < len {
+            self.fill(at)?;
+        }
+        let found = self.from(at);
+        Ok(&found[..found.len().min(len)])
+    }
+
+    /// Some of the `most` bytes at `at`.
+    fn some(&mut self, at: u64, most: usize) -> io::Result<&[u8]> {
+        if self.from(at).is_empty() {
+            self.fill(at)?;
+        }
+        let found = self.from(at);
+        Ok(&found[..found.len().min(most)])
+    }
+
+    fn from(&self, at: u64) -> &[u8] {
+        let skip = at.checked_sub(self.start).and_then(|skip| usize::try_from(skip).ok());
+        skip.and_then(|skip| self.bytes.get(skip..)).unwrap_or_default()
+    }
+
+    fn fill(&mut self, at: u64) -> io::Result<()> {
+        self.bytes.resize(WINDOW_BYTES, 0);
+        let read = self.file.read_at(&mut self.bytes, at)?;
+        self.bytes.truncate(read);
+        self.start = at;
+        Ok(())
+    }
+}

@@ -1,0 +1,131 @@
+//! Files without content, kept to be segments again.
+//!
+//! Writing into blocks that the file system has already given out makes fdatasync cheaper: it has no metadata to
+//! commit. A segment that every sink has passed becomes a spare; where there is none, one is filled with zeros in the
+//! background, as long as the last segment was.
+
+use std::{
+    io,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use super::{MAX_SPARES, SharedDisk, disk::DiskFile, segment::Name};
+
+/// The shortest spare that is made, and the step in which its length follows the segments', in bytes.
+const STEP_BYTES: u64 = 4 * 1024 * 1024;
+/// How much is written at a time when a spare is made, in bytes.
+const FILL_BYTES: usize = 1024 * 1024;
+
+/// The spare files of a spool.
+#[derive(Debug)]
+pub(super) struct Spares {
+    disk: SharedDisk,
+    pool: Mutex<Pool>,
+    /// The length that a new spare gets, in bytes.
+    wanted: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    files: Vec<(u64, u64)>,
+    next: u64,
+}
+
+impl Spares {
+    /// The spares that the directory has: their numbers and lengths.
+    pub(super) fn new(disk: SharedDisk, files: Vec<(u64, u64)>) -> Self {
+        let next = files.iter().map(|(number, _)| number + 1).max().unwrap_or(0);
+        Self { disk, pool: Mutex::new(Pool { files, next }), wanted: AtomicU64::new(STEP_BYTES) }
+    }
+
+    fn pool(&self) -> std::sync::MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Their length in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.pool().files.iter().map(|(_, len)| len).sum()
+    }
+
+    /// Makes a spare the file called `name`, or makes a new file. The directory is still to be synced.
+    pub(super) fn take(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let spare = self.pool().files.pop();
+        if let Some((number, _)) = spare {
+            let spare = Name::Spare(number).to_string();
+            match self.disk.rename(&spare, name) {
+                Ok(()) => return self.disk.open(name),
+                Err(error) => tracing::warn!(spare, %error, "cannot use a spare file"),
+            }
+        }
+        self.disk.create(name)
+    }
+
+    /// Takes a file of `len` bytes that nobody needs: as a spare if there is room, else it is removed.
+    pub(super) fn give(&self, name: &str, len: u64) -> io::Result<()> {
+        let mut pool = self.pool();
+        if pool.files.len() >= MAX_SPARES || len == 0 {
+            drop(pool);
+            return self.disk.remove(name);
+        }
+        let number = pool.next;
+        pool.next += 1;
+        self.disk.rename(name, &Name::Spare(number).to_string())?;
+        pool.files.push((number, len));
+        Ok(())
+    }
+
+    /// Removes all spares, because the disk is needed.
+    pub(super) fn remove_all(&self) {
+        let files = std::mem::take(&mut self.pool().files);
+        for (number, _) in files {
+            let name = Name::Spare(number).to_string();
+            if let Err(error) = self.disk.remove(&name) {
+                tracing::warn!(spare = name, %error, "cannot remove a spare file");
+            }
+        }
+    }
+
+    /// Tells how long the last segment was, of at most `most` bytes.
+    pub(super) fn expect(&self, len: u64, most: u64) {
+        self.wanted.store(len.next_multiple_of(STEP_BYTES).min(most), Ordering::Relaxed);
+    }
+
+    /// Makes a spare if there is none; whether it did.
+    pub(super) fn prepare(&self) -> io::Result<bool> {
+        let (number, len) = {
+            let mut pool = self.pool();
+            if !pool.files.is_empty() {
+                return Ok(false);
+            }
+            pool.next += 1;
+            (pool.next - 1, self.wanted.load(Ordering::Relaxed))
+        };
+        let name = Name::Spare(number).to_string();
+        match self.fill(&name, len) {
+            Ok(()) => {
+                self.pool().files.push((number, len));
+                Ok(true)
+            }
+            Err(error) => {
+                // Half a spare would count as disk in use.
+                let _ = self.disk.remove(&name);
+                Err(error)
+            }
+        }
+    }
+
+    fn fill(&self, name: &str, len: u64) -> io::Result<()> {
+        let file = self.disk.create(name)?;
+        let zeros = vec![0; FILL_BYTES];
+        let mut at = 0;
+        while at < len {
+            let some = (len - at).min(FILL_BYTES as u64);
+            file.write_at(&[&zeros[..some as usize]], at)?;
+            at += some;
+        }
+        file.sync()
+    }
+}
