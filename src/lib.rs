@@ -5,5 +5,6 @@ pub mod admission;
 pub mod metrics;
 pub mod queue;
 pub mod schema;
+pub mod sink;
 pub mod spool;
 pub mod validate;

@@ -47,6 +47,7 @@ mod disk;
 mod footer;
 mod group;
 mod open;
+mod quarantine;
 mod reader;
 mod scan;
 mod segment;

@@ -8,7 +8,7 @@ use crate::{
     batch::{Book, FrameBuilder, Millis, StreamName},
 };
 
-fn submission(budget: &Arc<crate::admission::ByteBudget>, bytes: usize) -> Submission {
+fn submission(budget: &Arc<ByteBudget>, bytes: usize) -> Submission {
     let mut builder = FrameBuilder::new(StreamName::new("heard").unwrap(), Book::Accepted, bytes);
     builder.lines().extend(std::iter::repeat_n(b'x', bytes));
     let at = Millis::new(0).unwrap();

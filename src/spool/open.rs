@@ -11,8 +11,16 @@ use std::{
 };
 
 use super::{
-    Destination, Disk, MAX_QUARANTINE_BYTES, OpenError, RealDisk, Settings, SharedDisk, cursor::Cursor, disk::DiskFile,
-    footer::Footer, scan::scan, segment::Name, shelf::Shelf, spares::Spares, writer::Writer,
+    Destination, Disk, OpenError, RealDisk, Settings, SharedDisk,
+    cursor::Cursor,
+    disk::DiskFile,
+    footer::Footer,
+    quarantine::{self, Quarantine},
+    scan::scan,
+    segment::Name,
+    shelf::Shelf,
+    spares::Spares,
+    writer::Writer,
 };
 use crate::{
     batch::{Clock, InstanceId, Millis, SegmentId},
@@ -75,14 +83,19 @@ impl Spool {
         let instance = instance(&*disk, now)
             .map_err(failed)?
             .ok_or_else(|| StartError::Instance(settings.dir.join("instance")))?;
-        let found = take_up(&*disk, instance, &settings.destinations, metrics).map_err(failed)?;
+        let quarantined = disk.list().map_err(failed)?;
+        let quarantined = quarantined.iter().filter(|(name, _)| name.starts_with(quarantine::PREFIX));
+        let quarantined = quarantined.map(|(_, len)| len).sum();
+        let quarantine = Quarantine::new(Arc::clone(&disk), Arc::clone(metrics), quarantined);
+        let found = take_up(&*disk, instance, &settings.destinations, metrics, &quarantine).map_err(failed)?;
         let clock = Arc::new(Clock::starting_at(found.last_received));
         let spares = Arc::new(Spares::new(Arc::clone(&disk), found.spares));
         let shelf = Arc::new(Shelf::new(
             Arc::clone(&disk),
+            instance,
+            quarantine,
             Arc::clone(&spares),
-            intake.published(),
-            intake.stored_news(),
+            (intake.published(), intake.stored_news()),
             found.segments,
         ));
         let signal = intake.signal();
@@ -171,14 +184,11 @@ fn take_up(
     instance: InstanceId,
     destinations: &[Destination],
     metrics: &Metrics,
+    quarantine: &Quarantine,
 ) -> io::Result<Found> {
     let files = disk.list()?;
     let mut found = Found { segments: Vec::new(), spares: Vec::new(), next: SegmentId(1), last_received: None };
-    let mut quarantined: u64 = 0;
     for (name, len) in &files {
-        if name.starts_with("quarantine-") {
-            quarantined += len;
-        }
         if let Some(sink) = name.strip_prefix("cursor-") {
             if let Some(position) = Cursor::open(disk, sink)?.position() {
                 found.next = found.next.max(position.segment);
@@ -193,7 +203,7 @@ fn take_up(
             }
             Some(Name::Open(segment)) => {
                 found.next = found.next.max(segment.next());
-                let mut recovery = Recovery { disk, instance, destinations, metrics, quarantined: &mut quarantined };
+                let recovery = Recovery { disk, instance, destinations, metrics, quarantine };
                 if let Some((len, received)) = recovery.seal(segment)? {
                     found.segments.push((segment, len));
                     found.last_received = found.last_received.max(received);
@@ -217,12 +227,12 @@ struct Recovery<'a> {
     instance: InstanceId,
     destinations: &'a [Destination],
     metrics: &'a Metrics,
-    quarantined: &'a mut u64,
+    quarantine: &'a Quarantine,
 }
 
 impl Recovery<'_> {
     /// Seals the open `segment`: its length and last received time, or `None` if nothing was in it.
-    fn seal(&mut self, segment: SegmentId) -> io::Result<Option<(u64, Option<Millis>)>> {
+    fn seal(&self, segment: SegmentId) -> io::Result<Option<(u64, Option<Millis>)>> {
         let (open, sealed) = (Name::Open(segment).to_string(), Name::Sealed(segment).to_string());
         let file = self.disk.open(&open)?;
         let footer = match Footer::read(&*file, segment)? {
@@ -240,14 +250,14 @@ impl Recovery<'_> {
         Ok(Some((file.len()?, footer.last_received())))
     }
 
-    fn scan(&mut self, file: &dyn DiskFile, segment: SegmentId) -> io::Result<Option<Footer>> {
+    fn scan(&self, file: &dyn DiskFile, segment: SegmentId) -> io::Result<Option<Footer>> {
         let scan = scan(file, segment)?;
         if scan.torn {
             self.metrics.counter(&metrics::TORN_TAILS, &[]).increment(1);
             tracing::info!(%segment, offset = scan.data_end, "cut a torn tail that was never acknowledged");
         }
         for (from, to) in &scan.facts.gaps {
-            self.quarantine(file, segment, *from, *to)?;
+            self.quarantine.keep(file, segment, *from, *to)?;
         }
         if scan.facts.groups == 0 {
             return Ok(None);
@@ -256,32 +266,5 @@ impl Recovery<'_> {
         footer.write(file)?;
         tracing::info!(%segment, groups = footer.groups, bytes = scan.data_end, "took up an open segment");
         Ok(Some(footer))
-    }
-
-    /// Keeps a copy of a place that cannot be read.
-    fn quarantine(&mut self, file: &dyn DiskFile, segment: SegmentId, from: u64, to: u64) -> io::Result<()> {
-        let len = to - from;
-        self.metrics.counter(&metrics::QUARANTINED, &["gap"]).increment(1);
-        self.metrics.counter(&metrics::QUARANTINED_BYTES, &[]).increment(len);
-        let kept = *self.quarantined + len <= MAX_QUARANTINE_BYTES;
-        tracing::error!(%segment, offset = from, bytes = len, kept, "a damaged place was quarantined");
-        let name = format!("quarantine-{segment}-{from}");
-        if !kept || self.disk.open(&name).is_ok() {
-            return Ok(());
-        }
-        let copy = self.disk.create(&name)?;
-        let mut buffer = vec![0; 1024 * 1024];
-        let mut at = from;
-        while at < to {
-            let some = (to - at).min(buffer.len() as u64) as usize;
-            let read = file.read_at(&mut buffer[..some], at)?;
-            if read == 0 {
-                break;
-            }
-            copy.write_at(&[&buffer[..read]], at - from)?;
-            at += read as u64;
-        }
-        *self.quarantined += len;
-        copy.sync()
     }
 }

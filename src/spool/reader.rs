@@ -1,6 +1,6 @@
 //! Reading a sealed segment's lines, as its footer tells them.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use crc32fast::Hasher;
 
@@ -34,27 +34,12 @@ pub enum ReadError {
     Damaged(u64),
 }
 
-impl SealedSegment {
-    /// The lines that `content` counts, in pieces, in their order.
-    pub fn lines<'a>(&'a self, content: &'a Content) -> Lines<'a> {
-        Lines {
-            segment: self,
-            content,
-            window: Window { file: &*self.file, bytes: Vec::new(), start: 0 },
-            position: BLOCK_BYTES as u64,
-            group_end: BLOCK_BYTES as u64,
-            frames_left: 0,
-            frame: None,
-        }
-    }
-}
-
 /// The lines of one content, in pieces of at most 256 KiB.
 #[derive(Debug)]
-pub struct Lines<'a> {
-    segment: &'a SealedSegment,
-    content: &'a Content,
-    window: Window<'a>,
+pub struct Lines {
+    segment: Arc<SealedSegment>,
+    content: Content,
+    window: Window,
     position: u64,
     group_end: u64,
     frames_left: u32,
@@ -62,7 +47,20 @@ pub struct Lines<'a> {
     frame: Option<(u32, Hasher, usize)>,
 }
 
-impl Lines<'_> {
+impl Lines {
+    /// The lines that `content` of `segment` counts, in their order.
+    pub fn new(segment: Arc<SealedSegment>, content: Content) -> Self {
+        Self {
+            segment,
+            content,
+            window: Window::default(),
+            position: BLOCK_BYTES as u64,
+            group_end: BLOCK_BYTES as u64,
+            frames_left: 0,
+            frame: None,
+        }
+    }
+
     /// The next piece; `None` at the end. Pieces end anywhere within a line.
     ///
     /// A frame's checksum is known to be right only once its last piece was given.
@@ -90,7 +88,7 @@ impl Lines<'_> {
 
     fn payload(&mut self, told: u32, mut sum: Hasher, left: usize) -> Result<&[u8], ReadError> {
         let at = self.position;
-        let piece = self.window.some(at, left)?;
+        let piece = self.window.some(&*self.segment.file, at, left)?;
         if piece.is_empty() {
             return Err(ReadError::Damaged(at));
         }
@@ -102,7 +100,7 @@ impl Lines<'_> {
 
     fn next_frame(&mut self) -> Result<(), ReadError> {
         let at = self.position;
-        let bytes = self.window.at_least(at, FrameHeader::MAX_BYTES)?;
+        let bytes = self.window.at_least(&*self.segment.file, at, FrameHeader::MAX_BYTES)?;
         let header = FrameHeader::decode(bytes).map_err(|_| ReadError::Damaged(at))?;
         self.frames_left -= 1;
         self.position += header.len() as u64;
@@ -123,7 +121,7 @@ impl Lines<'_> {
         if at >= footer.data_end {
             return Ok(false);
         }
-        let bytes = self.window.at_least(at, GroupHeader::BYTES)?;
+        let bytes = self.window.at_least(&*self.segment.file, at, GroupHeader::BYTES)?;
         let header = GroupHeader::decode(bytes).filter(|header| header.segment == footer.segment);
         let header = header.ok_or(ReadError::Damaged(at))?;
         self.frames_left = header.frames;
@@ -134,27 +132,26 @@ impl Lines<'_> {
 }
 
 /// A part of a file in memory.
-#[derive(Debug)]
-struct Window<'a> {
-    file: &'a dyn DiskFile,
+#[derive(Debug, Default)]
+struct Window {
     bytes: Vec<u8>,
     start: u64,
 }
 
-impl Window<'_> {
+impl Window {
     /// `len` bytes at `at`, or as many as the file has; `len` is small.
-    fn at_least(&mut self, at: u64, len: usize) -> io::Result<&[u8]> {
+    fn at_least(&mut self, file: &dyn DiskFile, at: u64, len: usize) -> io::Result<&[u8]> {
         if self.from(at).len() < len {
-            self.fill(at)?;
+            self.fill(file, at)?;
         }
         let found = self.from(at);
         Ok(&found[..found.len().min(len)])
     }
 
     /// Some of the `most` bytes at `at`.
-    fn some(&mut self, at: u64, most: usize) -> io::Result<&[u8]> {
+    fn some(&mut self, file: &dyn DiskFile, at: u64, most: usize) -> io::Result<&[u8]> {
         if self.from(at).is_empty() {
-            self.fill(at)?;
+            self.fill(file, at)?;
         }
         let found = self.from(at);
         Ok(&found[..found.len().min(most)])
@@ -165,9 +162,9 @@ impl Window<'_> {
         skip.and_then(|skip| self.bytes.get(skip..)).unwrap_or_default()
     }
 
-    fn fill(&mut self, at: u64) -> io::Result<()> {
+    fn fill(&mut self, file: &dyn DiskFile, at: u64) -> io::Result<()> {
         self.bytes.resize(WINDOW_BYTES, 0);
-        let read = self.file.read_at(&mut self.bytes, at)?;
+        let read = file.read_at(&mut self.bytes, at)?;
         self.bytes.truncate(read);
         self.start = at;
         Ok(())

@@ -9,15 +9,17 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    SharedDisk,
+    DiskFile, SharedDisk,
     cursor::{Cursor, Position},
-    footer::Footer,
+    footer::{Destination, Footer},
+    quarantine::Quarantine,
     reader::SealedSegment,
+    scan::scan,
     segment::Name,
     spares::Spares,
 };
 use crate::{
-    batch::{Millis, SegmentId},
+    batch::{InstanceId, Millis, SegmentId},
     queue::{Published, StoredNews},
 };
 
@@ -25,6 +27,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Shelf {
     disk: SharedDisk,
+    instance: InstanceId,
+    quarantine: Quarantine,
     spares: Arc<Spares>,
     published: Arc<Published>,
     news: StoredNews,
@@ -59,14 +63,15 @@ struct SinkState {
 impl Shelf {
     pub(super) fn new(
         disk: SharedDisk,
+        instance: InstanceId,
+        quarantine: Quarantine,
         spares: Arc<Spares>,
-        published: Arc<Published>,
-        news: StoredNews,
+        (published, news): (Arc<Published>, StoredNews),
         sealed: impl IntoIterator<Item = (SegmentId, u64)>,
     ) -> Self {
         let sealed = sealed.into_iter().map(|(segment, bytes)| (segment, Sealed { bytes, since: None })).collect();
         let state = Mutex::new(State { sealed, ..State::default() });
-        let shelf = Self { disk, spares, published, news, state, changed: Notify::new() };
+        let shelf = Self { disk, instance, quarantine, spares, published, news, state, changed: Notify::new() };
         shelf.publish_usage(&shelf.state());
         shelf
     }
@@ -161,9 +166,36 @@ impl Shelf {
         sealed.since.or(open_since)
     }
 
-    fn footer(&self, segment: SegmentId) -> io::Result<Option<(Box<dyn super::DiskFile>, Footer)>> {
+    fn footer(&self, segment: SegmentId) -> io::Result<Option<(Box<dyn DiskFile>, Footer)>> {
         let file = self.disk.open(&Name::Sealed(segment).to_string())?;
         Ok(Footer::read(&*file, segment)?.map(|footer| (file, footer)))
+    }
+
+    /// Makes a damaged segment readable again: what is valid in it gets a new footer, what is not is quarantined. `None`
+    /// if nothing is valid.
+    fn repair(&self, segment: SegmentId, destinations: &[Destination]) -> io::Result<Option<SealedSegment>> {
+        // One at a time: two sinks may come upon the same place.
+        let _state = self.state();
+        let name = Name::Sealed(segment).to_string();
+        let file = self.disk.open(&name)?;
+        let former = Footer::read(&*file, segment)?;
+        let end = former.as_ref().map_or(file.len()?, |footer| footer.data_end);
+        let found = scan(&*file, segment)?;
+        let known = |gap: &&(u64, u64)| former.as_ref().is_none_or(|footer| !footer.gaps.contains(gap));
+        for (from, to) in found.facts.gaps.iter().filter(known) {
+            self.quarantine.keep(&*file, segment, *from, *to)?;
+        }
+        if found.data_end < end {
+            self.quarantine.keep(&*file, segment, found.data_end, end)?;
+        }
+        if found.facts.groups == 0 {
+            return Ok(None);
+        }
+        let destinations = former.as_ref().map_or(destinations, |footer| &footer.destinations);
+        let footer = found.facts.footer(self.instance, segment, found.data_end, destinations);
+        footer.write(&*file)?;
+        tracing::warn!(%segment, groups = footer.groups, "a damaged segment was repaired from its valid groups");
+        Ok(Some(SealedSegment { file, footer }))
     }
 }
 
@@ -197,12 +229,24 @@ impl Consumer {
         }
     }
 
-    /// Opens a segment that [`Self::next`] gave; `None` if it has no valid footer. Blocks.
+    /// Opens a segment that [`Self::next`] gave; one without a valid footer is repaired first. `None` if nothing in it
+    /// is valid: it was quarantined, and is to be passed. Blocks.
     ///
     /// # Errors
     /// The operating system's.
-    pub fn open(&self, segment: SegmentId) -> io::Result<Option<SealedSegment>> {
-        Ok(self.shelf.footer(segment)?.map(|(file, footer)| SealedSegment { file, footer }))
+    pub fn open(&self, segment: SegmentId, destinations: &[Destination]) -> io::Result<Option<SealedSegment>> {
+        match self.shelf.footer(segment)? {
+            Some((file, footer)) => Ok(Some(SealedSegment { file, footer })),
+            None => self.shelf.repair(segment, destinations),
+        }
+    }
+
+    /// Opens a segment that was found damaged when it was read, after a repair. `None` if nothing in it is valid. Blocks.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn repair(&self, segment: SegmentId, destinations: &[Destination]) -> io::Result<Option<SealedSegment>> {
+        self.shelf.repair(segment, destinations)
     }
 
     /// The sink has all of `segment`, whose last event was received at `received`: moves the cursor, and lets go what

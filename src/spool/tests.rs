@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     admission::ByteBudget,
     batch::{Book, FrameBuilder, Millis, SegmentId, StreamName},
-    metrics::{self, Metrics},
+    metrics::Metrics,
     queue::{self, Durable, Lost, Submission, Submitter},
 };
 
@@ -89,11 +89,11 @@ fn drain(shelf: &Arc<Shelf>, name: &str) -> Vec<(SegmentId, Vec<(String, String)
     let mut consumer = shelf.consumer(name, true).unwrap();
     let mut found = Vec::new();
     while let Some(Some(id)) = now(consumer.next()) {
-        let segment = consumer.open(id).unwrap().expect("a valid footer");
+        let segment = Arc::new(consumer.open(id, &[]).unwrap().expect("something valid"));
         let mut contents = Vec::new();
         for content in &segment.footer.contents {
             let mut text = Vec::new();
-            let mut lines = segment.lines(content);
+            let mut lines = Lines::new(Arc::clone(&segment), content.clone());
             while let Some(piece) = lines.next_piece().unwrap() {
                 text.extend_from_slice(piece);
             }
@@ -248,7 +248,7 @@ fn a_damaged_place_is_quarantined_and_what_follows_is_kept() {
         file.write_at(b"X", groups[1] + 100).unwrap();
         file.write_at(&u32::MAX.to_le_bytes(), groups[2] + 32).unwrap();
         let again = Rig::open(settings(crashed.path()));
-        assert!(again.metric("logweir_quarantined_total{what=\"gap\"} 1"));
+        assert!(again.metric("logweir_quarantined_total{what=\"place\"} 1"));
         assert!(again.metric("logweir_quarantined_bytes_total 8192"));
         assert!(again.metric("logweir_torn_tails_total 0") || !again.metrics.render().contains("torn_tails_total 1"));
         let shelf = again.spool.shelf();
@@ -404,7 +404,7 @@ fn a_segment_whose_footer_was_written_before_the_crash_keeps_it() {
         let shelf = rig.spool.shelf();
         rig.spool.close();
         let consumer = shelf.consumer("files", true).unwrap();
-        let segment = consumer.open(SegmentId(1)).unwrap().unwrap();
+        let segment = consumer.open(SegmentId(1), &[]).unwrap().unwrap();
         assert_eq!(segment.footer.destination("files").unwrap().prefix, "p/", "what it becomes was frozen");
     });
 }
@@ -417,5 +417,45 @@ fn a_directory_that_is_no_spool_is_refused() {
     let metrics = Arc::new(Metrics::new().unwrap());
     let refused = Spool::open(settings(dir.path()), intake, &metrics).unwrap_err();
     assert!(matches!(refused, StartError::Instance(_)), "{refused}");
-    let _ = metrics::ALL;
+}
+
+#[test]
+fn a_sealed_segment_that_went_bad_is_repaired_from_its_valid_groups() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let rig = Rig::open(settings(dir.path()));
+        for line in ["a", "b", "c", "d"] {
+            rig.line(line).await;
+        }
+        let shelf = rig.spool.shelf();
+        rig.spool.close();
+        let path = dir.path().join("0000000001.sealed");
+        let groups = group_offsets(&path);
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_at(b"X", groups[1] + 120).unwrap();
+        let consumer = shelf.consumer("files", true).unwrap();
+        let segment = Arc::new(consumer.open(SegmentId(1), &[]).unwrap().unwrap());
+        let mut lines = Lines::new(Arc::clone(&segment), segment.footer.contents[0].clone());
+        let damaged = loop {
+            match lines.next_piece() {
+                Ok(piece) => assert!(piece.is_some(), "the damage is found"),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(damaged, ReadError::Damaged(_)));
+        let repaired = consumer.repair(SegmentId(1), &[]).unwrap().unwrap();
+        assert_eq!(repaired.footer.destination("files").unwrap().prefix, "p/");
+        assert!(rig.metrics.render().contains("logweir_quarantined_bytes_total 4096"));
+        drop(consumer);
+        assert_eq!(lines_of(&drain(&shelf, "again")), "a\nc\nd\n");
+
+        // A lost footer is made again; a segment without a valid group is quarantined.
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        assert_eq!(lines_of(&drain(&shelf, "once-more")), "a\nc\nd\n");
+        fs::write(&path, vec![7; 10_000]).unwrap();
+        let consumer = shelf.consumer("last", true).unwrap();
+        assert!(consumer.open(SegmentId(1), &[]).unwrap().is_none());
+        assert!(files(dir.path()).contains(&"quarantine-0000000001-4096".to_owned()));
+    });
 }

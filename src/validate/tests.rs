@@ -11,6 +11,7 @@ use crate::{
     schema::{Ack, Field, FieldType, OnError, PrivacyKey, Private, Schema, UnknownFields},
 };
 
+#[expect(unreachable_pub, reason = "shared with the integration tests, which need it public")]
 #[path = "../../tests/common/copy_rules.rs"]
 mod copy_rules;
 
