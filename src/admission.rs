@@ -6,10 +6,12 @@
 
 mod budget;
 mod capacity;
+mod gate;
 mod pacing;
 
 pub use budget::{ByteBudget, Exhausted, Reservation, STEP_BYTES};
 pub use capacity::{Capacity, Work};
+pub use gate::{Gate, Refused, Signals};
 pub use pacing::{Pacing, RetryAfter};
 
 /// Why a request was refused with 429.

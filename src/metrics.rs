@@ -2,7 +2,7 @@
 //!
 //! A metric is declared here once and nowhere else. Whoever counts asks [`Metrics`] for a handle when it is set up and
 //! keeps it: counting is then one atomic addition, without a look-up. Labels are bounded: streams by
-//! `limits.max_streams`, sinks by the configuration, everything else by an enum in the code.
+//! `limits.streams`, sinks by the configuration, everything else by an enum in the code.
 
 use std::{fmt, time::Instant};
 

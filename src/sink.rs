@@ -17,14 +17,16 @@ mod driver;
 mod file;
 mod gzip_object;
 mod object_key;
+mod s3;
 
 use std::{error::Error, fmt, future::Future, pin::Pin};
 
 pub use backoff::Backoff;
 pub use driver::{Driver, Settings};
 pub use file::FileStore;
-pub use gzip_object::{BodyError, FIRST_PART_BYTES, ObjectBody, PART_BYTES, Part};
+pub use gzip_object::{BodyError, FIRST_PART_BYTES, ObjectBody, PART_BYTES, Part, UPLOAD_OVERHEAD_BYTES};
 pub use object_key::ObjectKey;
+pub use s3::{S3Encryption, S3Settings, S3SetupError, S3Store};
 
 use crate::batch::{InstanceId, Millis, SegmentId};
 

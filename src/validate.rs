@@ -176,7 +176,7 @@ pub enum BatchError {
     ContextTooLarge {
         /// Its size in bytes.
         size: usize,
-        /// `limits.context_size` in bytes.
+        /// `limits.context` in bytes.
         limit: usize,
     },
     /// No event is in the batch.
@@ -191,7 +191,7 @@ pub enum BatchError {
     /// The lines would be larger than a batch's may be.
     #[error("the batch would be stored as more than {limit} bytes")]
     OutputTooLarge {
-        /// `limits.output_size` in bytes.
+        /// `limits.output` in bytes.
         limit: usize,
     },
     /// The [`Room`] granted no more.

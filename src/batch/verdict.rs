@@ -12,7 +12,7 @@ pub enum Reason {
     MalformedJson,
     /// The event is JSON but not an object.
     NotAnObject,
-    /// The event's bytes exceed `limits.event_size`.
+    /// The event's bytes exceed `limits.event`.
     EventTooLarge,
     /// Objects and arrays nest deeper than `limits.nesting`.
     NestedTooDeep,

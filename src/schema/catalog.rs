@@ -24,7 +24,7 @@ pub struct Catalog {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this instance already knows {max} streams, as many as it may")]
 pub struct CatalogFull {
-    /// The limit that was reached: `limits.max_streams`.
+    /// The limit that was reached: `limits.streams`.
     pub max: usize,
 }
 

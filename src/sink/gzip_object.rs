@@ -14,6 +14,8 @@ use crate::spool::{Content, Lines, ReadError, SealedSegment};
 pub const FIRST_PART_BYTES: usize = 16 * 1024 * 1024;
 /// The size of every further part but the last, in bytes; S3 wants 5 MiB at least.
 pub const PART_BYTES: usize = 8 * 1024 * 1024;
+/// What compressing an object takes beside its part, in bytes: the reader's window, what was read, the compressor's state.
+pub const UPLOAD_OVERHEAD_BYTES: usize = 1024 * 1024;
 /// What a part's buffer begins with, in bytes; it doubles up to the part's size.
 const BUFFER_BYTES: usize = 256 * 1024;
 /// The base-two logarithm of the compressor's window.

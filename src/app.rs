@@ -1,0 +1,338 @@
+//! The only wiring: what starts in which order, and what stops in which order.
+//!
+//! Start: the metrics, the spool (which takes up what the last process left), the sinks, the workers, the acceptor, the
+//! admin port. Serving begins before a sink has stored anything.
+//!
+//! Stop: readiness turns off while requests are still served, for the linger; the acceptor hands over what is
+//! connected and closes its socket; the workers finish what they have; the spool's writer settles, seals and ends; the
+//! sinks store what they can until the time is over. What they could not stays in the spool.
+
+mod ceiling;
+mod listen;
+mod pulse;
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicU64},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    runtime::Runtime,
+    sync::watch,
+    task::JoinSet,
+    time::{Instant as TokioInstant, timeout_at},
+};
+
+pub use ceiling::memory_ceiling;
+pub use listen::ListenError;
+
+use self::pulse::Pulse;
+use crate::{
+    admission::Gate,
+    config::{Config, Loaded, SinkTarget, Sse, UndeclaredStreams},
+    http::{
+        Acceptor, AcceptorHandle, Admin, AdminHandle, BodyLimits, ConnectionLimits, Health, Key, Keyring, Service,
+        Worker, WorkerHandle,
+    },
+    metrics::{self, Metrics},
+    queue::{self, Published},
+    schema::Catalog,
+    sink::{Backoff, Driver, FileStore, ObjectStore, S3Encryption, S3Settings, S3SetupError, S3Store, Settings},
+    spool::{Shelf, Spool, StartError as SpoolError},
+};
+
+/// Threads of the sinks' runtime that may block, for each object that is stored at the same time: reading and
+/// compressing, and as many for the file calls.
+const BLOCKING_THREADS_PER_UPLOAD: usize = 2;
+/// How long a bucket's endpoint may take to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections of the admin port.
+const ADMIN_CONNECTIONS: usize = 64;
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Server {
+    service: Arc<Service>,
+    published: Arc<Published>,
+    spool: Spool,
+    acceptor: AcceptorHandle,
+    admin: AdminHandle,
+    stop_accepting: watch::Sender<Option<TokioInstant>>,
+    stop_working: watch::Sender<Option<TokioInstant>>,
+    /// The runtime of the sinks and of everything that is not hot.
+    runtime: Runtime,
+    sinks: JoinSet<()>,
+}
+
+/// A server cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The spool cannot be opened.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// A sink's cursor can be neither read nor made.
+    #[error("cannot open the cursor of the sink {sink}: {source}")]
+    Cursor {
+        /// The sink's name.
+        sink: String,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// An object store cannot be set up.
+    #[error("cannot set up the sink {sink}: {source}")]
+    Store {
+        /// The sink's name.
+        sink: String,
+        /// What is wrong.
+        source: S3SetupError,
+    },
+    /// A thread or a runtime cannot be had.
+    #[error("cannot start: {0}")]
+    Io(#[from] io::Error),
+    /// The metrics contradict themselves.
+    #[error("cannot set up the metrics: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+}
+
+/// What was done when a server stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped {
+    /// Sealed segments that some sink still needs; they stay in the spool.
+    pub segments_left: usize,
+    /// Their length in bytes.
+    pub bytes_left: u64,
+}
+
+impl Server {
+    /// Starts a server as `loaded` says.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing keeps running then.
+    pub fn start(loaded: Loaded) -> Result<Self, StartError> {
+        let Loaded { config, streams, .. } = loaded;
+        let sockets = listen::sockets(&config)?;
+        let metrics = Arc::new(Metrics::new()?);
+        let (lanes, intake) = queue::queues(config.workers(), config.queue.batches);
+        let published = intake.published();
+        let spool = Spool::open(config.spool.settings(config.destinations()), intake, &metrics)?;
+        let runtime = background(&config)?;
+        let sinks = start_sinks(&config, &spool.shelf(), &runtime, &metrics)?;
+        let catalog =
+            Catalog::new(streams, config.limits.streams, config.ingest.undeclared_streams == UndeclaredStreams::Accept);
+        let service = Arc::new(service(&config, catalog, &spool, &metrics));
+        let (stop_accepting, accepting) = watch::channel(None);
+        let (stop_working, working) = watch::channel(None);
+        let mut workers = Vec::with_capacity(lanes.len());
+        for (number, lane) in lanes.into_iter().enumerate() {
+            let connections = connection_limits(&config);
+            let (service, published) = (Arc::clone(&service), Arc::clone(&published));
+            workers.push(Worker { number, service, published, lane, connections }.spawn(working.clone())?);
+        }
+        let busy = workers.iter().map(WorkerHandle::runtime_metrics).collect();
+        let most = config.server.max_connections;
+        let acceptor = Acceptor { listener: sockets.public, workers, service: Arc::clone(&service), most };
+        let acceptor = acceptor.spawn(accepting.clone())?;
+        let admin = Admin {
+            listener: sockets.admin,
+            token: (!config.admin.token.is_empty()).then(|| config.admin.token.expose().to_owned()),
+            service: Arc::clone(&service),
+            published: Arc::clone(&published),
+            connections: ConnectionLimits { most: ADMIN_CONNECTIONS, ..connection_limits(&config) },
+        };
+        let admin = admin.spawn(working)?;
+        let pulse = Pulse::new(&config, Arc::clone(&service), Arc::clone(&published), spool.shelf(), busy);
+        runtime.spawn(pulse.run());
+        Ok(Self { service, published, spool, acceptor, admin, stop_accepting, stop_working, runtime, sinks })
+    }
+
+    /// Where devices post to.
+    pub fn address(&self) -> SocketAddr {
+        self.acceptor.address
+    }
+
+    /// Where operations people look.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.address
+    }
+
+    /// Every metric.
+    pub fn metrics(&self) -> &Metrics {
+        &self.service.metrics
+    }
+
+    /// What the spool tells everybody.
+    pub fn published(&self) -> &Published {
+        &self.published
+    }
+
+    /// The runtime that is free for what is not hot.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Stops: serves on for `linger` while readiness is off, then finishes within `timeout`. Blocks.
+    pub fn stop(self, linger: Duration, timeout: Duration) -> Stopped {
+        self.service.health.leave();
+        if !linger.is_zero() {
+            tracing::info!(?linger, "not ready any more; still serving");
+            std::thread::sleep(linger);
+        }
+        self.service.health.drain();
+        let deadline = Instant::now() + timeout;
+        let _ = self.stop_accepting.send(Some(deadline.into()));
+        let workers = self.acceptor.join();
+        let _ = self.stop_working.send(Some(deadline.into()));
+        workers.into_iter().for_each(WorkerHandle::join);
+        let shelf = self.spool.shelf();
+        self.spool.close();
+        let mut sinks = self.sinks;
+        self.runtime.block_on(async {
+            let stored = timeout_at(deadline.into(), async { while sinks.join_next().await.is_some() {} });
+            let _ = stored.await;
+            sinks.shutdown().await;
+        });
+        self.admin.join();
+        // Compressing cannot be interrupted; what it makes is not wanted any more.
+        self.runtime.shutdown_background();
+        let (segments_left, bytes_left) = shelf.sealed();
+        Stopped { segments_left, bytes_left }
+    }
+}
+
+fn background(config: &Config) -> io::Result<Runtime> {
+    let uploads: usize = config.sinks.iter().map(|sink| sink.concurrency).sum();
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(1 + uploads * BLOCKING_THREADS_PER_UPLOAD)
+        .thread_name("background")
+        .enable_all()
+        .build()
+}
+
+fn start_sinks(
+    config: &Config,
+    shelf: &Arc<Shelf>,
+    runtime: &Runtime,
+    metrics: &Arc<Metrics>,
+) -> Result<JoinSet<()>, StartError> {
+    let mut drivers = Vec::with_capacity(config.sinks.len());
+    for sink in &config.sinks {
+        let store: Arc<dyn ObjectStore> = match sink.target() {
+            SinkTarget::File { .. } => Arc::new(FileStore),
+            SinkTarget::S3(bucket) => {
+                let settings = S3Settings {
+                    region: bucket.region.map(Into::into),
+                    endpoint: bucket.endpoint.map(Into::into),
+                    path_style: bucket.path_style,
+                    storage_class: bucket.storage_class.map(Into::into),
+                    encryption: match (bucket.sse, bucket.kms_key) {
+                        (Sse::None, _) => S3Encryption::Bucket,
+                        (Sse::S3, _) => S3Encryption::S3,
+                        (Sse::Kms, key) => S3Encryption::Kms { key_id: key.unwrap_or_default().into() },
+                    },
+                    connect_timeout: CONNECT_TIMEOUT,
+                };
+                let store = runtime.block_on(S3Store::from_environment(settings));
+                Arc::new(store.map_err(|source| StartError::Store { sink: sink.name.clone(), source })?)
+            }
+        };
+        let settings = Settings {
+            destination: sink.destination(),
+            concurrency: sink.concurrency,
+            attempt_timeout: sink.attempt_timeout.get(),
+            backoff: Backoff::new(sink.backoff_min.get(), sink.backoff_max.get()),
+        };
+        let consumer = shelf.consumer(&sink.name, sink.required);
+        let consumer = consumer.map_err(|source| StartError::Cursor { sink: sink.name.clone(), source })?;
+        drivers.push(Driver::new(settings, store, consumer, metrics));
+    }
+    // Every sink has its consumer: from here on segments may go.
+    shelf.settle()?;
+    let mut running = JoinSet::new();
+    for driver in drivers {
+        running.spawn_on(driver.run(), runtime.handle());
+    }
+    Ok(running)
+}
+
+fn service(config: &Config, catalog: Catalog, spool: &Spool, metrics: &Arc<Metrics>) -> Service {
+    let keys = config.keys.iter().map(|key| {
+        let streams = key.streams.iter().filter_map(|name| crate::batch::StreamName::new(name).ok());
+        let streams = (!key.streams.is_empty()).then(|| streams.collect());
+        (Key { name: key.name.clone(), streams, browser: key.browser }, key.key.expose().into())
+    });
+    Service {
+        keys: Keyring::new(keys),
+        catalog,
+        gate: Gate::new(
+            config.queue.bytes.in_memory(),
+            config.spool.disk_quota.get(),
+            config.pacing.capacity_floor.get(),
+            config.pacing.retry_after_cap.get(),
+        ),
+        clock: spool.clock(),
+        health: Health::default(),
+        metrics: Arc::clone(metrics),
+        body: BodyLimits {
+            encoded: config.limits.encoded_body.in_memory(),
+            decoded: config.limits.decoded_body.in_memory(),
+            ratio: config.limits.decode_ratio as usize,
+            grace: config.server.body_grace.get(),
+            min_rate: config.server.body_min_rate.get(),
+        },
+        limits: config.limits.validation(),
+        stored_timeout: config.ingest.stored_timeout.get(),
+        offered: AtomicU64::new(0),
+        refused: AtomicU64::new(0),
+    }
+}
+
+fn connection_limits(config: &Config) -> ConnectionLimits {
+    ConnectionLimits {
+        most: config.server.max_connections,
+        head_bytes: config.server.max_head.in_memory(),
+        head_timeout: config.server.head_timeout.get(),
+        idle_timeout: config.server.idle_timeout.get(),
+    }
+}
+
+/// Tells the log what was started, and what it promises and may come to need.
+pub fn announce(server: &Server, config: &Config) {
+    let sinks: Vec<String> = config.sinks.iter().map(describe).collect();
+    let forecast = crate::config::Forecast::new(config);
+    let outage = forecast.outage(config.pacing.capacity_floor);
+    tracing::info!(
+        address = %server.address(),
+        admin = %server.admin_address(),
+        workers = config.workers(),
+        sinks = sinks.join(", "),
+        "serving"
+    );
+    tracing::info!(
+        spool = %config.spool.dir.display(),
+        instance = %server.spool.instance(),
+        disk_quota = %config.spool.disk_quota,
+        seal_after = %config.spool.seal_after,
+        ?outage,
+        at_bytes_per_second = config.pacing.capacity_floor.get(),
+        "if no sink takes anything, the disk quota lasts this long"
+    );
+    let ceiling = memory_ceiling(config);
+    server.service.metrics.gauge(&metrics::MEMORY_CEILING, &[]).set(ceiling as f64);
+    tracing::info!(bytes = ceiling, "memory ceiling");
+}
+
+/// What a sink is, without anything secret.
+fn describe(sink: &crate::config::Sink) -> String {
+    let place = match sink.target() {
+        SinkTarget::File { dir } => dir.display().to_string(),
+        SinkTarget::S3(target) => format!("s3://{}", target.bucket),
+    };
+    let need = if sink.required { "required" } else { "best effort" };
+    format!("{} ({place}/{}, {need})", sink.name, sink.prefix)
+}

@@ -1,0 +1,30 @@
+//! The memory ceiling: what the process may come to need under any load, computed from the configuration (P4).
+
+use crate::{
+    config::Config,
+    sink::{FIRST_PART_BYTES, UPLOAD_OVERHEAD_BYTES},
+};
+
+/// The program itself, its threads, and what is there once whatever the configuration says, in bytes.
+const BASE_BYTES: u64 = 24 << 20;
+/// What an allocator needs beyond what is asked of it: measured under load, in percent.
+const ALLOCATOR_PERCENT: u64 = 25;
+/// A connection beside what it buffers: its task, its timers, hyper's state, in bytes.
+const CONNECTION_BYTES: u64 = 8 << 10;
+/// A worker's decoders: zstd's window and inflate's, in bytes.
+const DECODERS_BYTES: u64 = 9 << 20;
+/// A stream's counters and its place in the maps, in bytes.
+const STREAM_BYTES: u64 = 16 << 10;
+
+/// Bytes that the process may come to need.
+pub fn memory_ceiling(config: &Config) -> u64 {
+    let batches = config.queue.bytes.get();
+    let connections = config.server.max_connections as u64 * (config.server.max_head.get() + CONNECTION_BYTES);
+    let uploads: u64 = config.sinks.iter().map(|sink| sink.concurrency as u64).sum();
+    let uploads = uploads * (FIRST_PART_BYTES + UPLOAD_OVERHEAD_BYTES) as u64;
+    // A worker reads, inflates and encodes one batch at a time; those bytes are reserved in the budget.
+    let workers = config.workers() as u64 * DECODERS_BYTES;
+    let streams = config.limits.streams as u64 * STREAM_BYTES;
+    let asked = batches + connections + uploads + workers + streams;
+    BASE_BYTES + asked + asked * ALLOCATOR_PERCENT / 100
+}

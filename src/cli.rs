@@ -1,0 +1,45 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Durable HTTP log ingest: batches in over HTTP, gzip'd NDJSON objects out to S3.
+///
+/// Without a command it serves. Without --config it serves with the embedded default: on 127.0.0.1:8080, with objects
+/// under ./data/objects and no account anywhere.
+#[derive(Debug, Parser)]
+#[command(name = "logweir", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to serve, if no command is given.
+    #[command(flatten)]
+    pub serve: ConfigArgs,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Take batches over HTTP and store them
+    ///
+    /// SIGTERM or SIGINT drains and exits with 0; a second one exits at once. Nothing that was acknowledged is lost
+    /// either way: what is not stored yet stays in the spool.
+    Serve(ConfigArgs),
+    /// Check a configuration, and print what it comes to
+    ///
+    /// Prints every problem with its place and a remedy and exits with 78; or prints the effective configuration with
+    /// secrets masked, how many objects it makes, how long the disk lasts without a sink, and the memory ceiling.
+    Check(ConfigArgs),
+}
+
+/// Where the configuration is.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigArgs {
+    /// The configuration file [default: the embedded one]
+    ///
+    /// Every setting can also come from the environment, as LOGWEIR__SECTION__KEY.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}

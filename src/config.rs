@@ -1,0 +1,184 @@
+//! The configuration: a TOML file, and the environment over it.
+//!
+//! A setting's documentation says what it is, its unit, its range, its default and the reason for it;
+//! `config/logweir.toml` says the same to those who run the server. Nothing else in the crate reads the environment.
+//!
+//! # From the text to the settings
+//!
+//! ```text
+//! file ──► tree: each value with its place ◄── LOGWEIR__SECTION__KEY
+//!           │ read       unknown keys, wrong types
+//!           │ check      ranges, and what relates settings to each other
+//!           ▼
+//!          Loaded: Config, and the streams it declares      or: Problems, all of them
+//! ```
+//!
+//! Each stage tells everything it finds, and none judges what an earlier one could not make sense of. A problem names
+//! the place, the setting, what is wrong and what to do; it never repeats a [`Secret`].
+
+mod admin;
+mod drain;
+mod environment;
+mod forecast;
+mod ingest;
+mod keys;
+mod limits;
+mod log;
+mod nearest;
+mod ordered;
+mod pacing;
+mod period;
+mod privacy;
+mod problem;
+mod queue;
+mod read;
+mod report;
+mod secret;
+mod server;
+mod setting;
+mod sinks;
+mod size;
+mod spool;
+mod streams;
+mod tree;
+mod validate;
+
+use std::{num::NonZero, path::PathBuf, thread::available_parallelism};
+
+use serde::{Deserialize, Serialize};
+
+pub use admin::Admin;
+pub use drain::Drain;
+pub use environment::environment;
+pub use forecast::Forecast;
+pub use ingest::{Ingest, UndeclaredStreams};
+pub use keys::Key;
+pub use limits::Limits;
+pub use log::{Log, LogFormat, LogLevel};
+pub use ordered::Ordered;
+pub use pacing::Pacing;
+pub use period::Period;
+pub use privacy::Privacy;
+pub use problem::{Place, Position, Problem, Problems};
+pub use queue::Queue;
+pub use secret::Secret;
+pub use server::Server;
+pub use setting::Setting;
+pub use sinks::{S3Target, Sink, SinkKind, SinkTarget, Sse};
+pub use size::Size;
+pub use spool::Spool;
+pub use streams::{DeclaredField, DeclaredStream, FieldKind};
+
+use self::report::{Document, Report};
+use crate::{schema::Stream, spool::Destination};
+
+/// Every setting, in the order of `config/logweir.toml`.
+///
+/// The default is sound but for one thing: it has no sink.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The public port.
+    pub server: Server,
+    /// The admin port.
+    pub admin: Admin,
+    /// How large what a device sends may be.
+    pub limits: Limits,
+    /// What becomes of a request.
+    pub ingest: Ingest,
+    /// What may wait for the spool.
+    pub queue: Queue,
+    /// When refused clients come back.
+    pub pacing: Pacing,
+    /// The durable log on disk.
+    pub spool: Spool,
+    /// Where spooled data goes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sinks: Vec<Sink>,
+    /// Who may post.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<Key>,
+    /// What makes private values unrecognisable.
+    pub privacy: Privacy,
+    /// The streams as they are declared; [`Loaded::streams`] is what is made of them.
+    #[serde(skip_serializing_if = "Ordered::is_empty")]
+    pub streams: Ordered<DeclaredStream>,
+    /// How an instance ends.
+    pub drain: Drain,
+    /// What the instance says of itself.
+    pub log: Log,
+}
+
+/// Where a configuration stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// In a TOML file.
+    File(PathBuf),
+    /// In the program: what a newcomer gets.
+    Embedded,
+    /// Here, under a name for messages: rehearsals and tests.
+    Text {
+        /// What messages call it.
+        name: String,
+        /// The TOML.
+        text: String,
+    },
+}
+
+/// A configuration that passed every check.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What it was read from, for a message.
+    pub source: String,
+    /// The settings.
+    pub config: Config,
+    /// The streams that are declared, in the order of the text.
+    pub streams: Vec<Stream>,
+}
+
+/// Loads a configuration: `source`, and over it those of `variables` that are settings ([`environment()`] has them).
+///
+/// # Errors
+/// [`Problems`]: the file could not be read, is not TOML, has settings that are none or of a wrong type, or settings
+/// that break a rule. All that can be told is told at once.
+pub fn load(source: Source, variables: impl Iterator<Item = (String, String)>) -> Result<Loaded, Problems> {
+    let document = match source {
+        Source::File(path) => Document::open(&path)?,
+        Source::Embedded => Document {
+            name: "the embedded default".to_owned(),
+            text: include_str!("../config/default.toml").to_owned(),
+        },
+        Source::Text { name, text } => Document { name, text },
+    };
+    let tree = document.parse()?;
+    let mut report = Report::new(document, tree);
+    let misplaced = environment::overlay(report.tree(), variables);
+    report.misplaced(misplaced);
+    let (config, misreads): (Config, _) = read::read(report.tree());
+    report.misread(misreads);
+    let streams = validate::check(&config, &mut report);
+    let source = report.name().to_owned();
+    report.conclude(Loaded { source, config, streams })
+}
+
+/// The effective configuration as TOML, in the order of `config/logweir.toml`, each secret as `***`.
+pub fn print_effective(config: &Config) -> String {
+    // Only a path that is not Unicode has no form in TOML, and such a path does not come out of a TOML file.
+    toml::to_string(config).unwrap_or_else(|error| format!("# this configuration cannot be printed: {error}\n"))
+}
+
+impl Config {
+    /// How many workers there are: `server.workers`, or one for every core that the process may use.
+    pub fn workers(&self) -> usize {
+        let cores = || available_parallelism().map_or(1, NonZero::get);
+        if self.server.workers == 0 { cores() } else { self.server.workers }
+    }
+
+    /// What each sink makes of the segments.
+    pub fn destinations(&self) -> Vec<Destination> {
+        self.sinks.iter().map(Sink::destination).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

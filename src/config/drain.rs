@@ -1,0 +1,30 @@
+//! `[drain]`: how an instance ends.
+
+use serde::{Deserialize, Serialize};
+
+use super::{period::Period, report::Report};
+
+/// How an instance ends when it is told to.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Drain {
+    /// How long readiness is off while requests are still served, so that a load balancer notices first, up to 10
+    /// minutes. Default 20 s: two failed health checks, if there is one every 10 s.
+    pub linger: Period,
+    /// How long it may take from the end of the linger to the exit: to finish requests, seal, and upload what is left,
+    /// 1 s to an hour. Default 60 s. What is not uploaded by then stays in the spool.
+    pub timeout: Period,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { linger: Period::seconds(20), timeout: Period::seconds(60) }
+    }
+}
+
+impl Drain {
+    pub(super) fn check(&self, report: &mut Report) {
+        report.within("drain.linger", &self.linger, &(Period::default()..=Period::minutes(10)));
+        report.within("drain.timeout", &self.timeout, &(Period::seconds(1)..=Period::hours(1)));
+    }
+}

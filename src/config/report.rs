@@ -1,0 +1,214 @@
+//! What is found wrong, from the first byte of the file to the last rule.
+
+use std::{fmt::Display, ops::RangeInclusive, path::Path};
+
+use super::{
+    environment::{self, Cause, Misplaced},
+    nearest::nearest,
+    problem::{Place, Position, Problem, Problems},
+    read::{Fault, Misread},
+    setting::{Setting, Step},
+    tree::{Node, Origin, SyntaxError},
+};
+
+/// The text of a configuration and its name.
+#[derive(Debug)]
+pub(super) struct Document {
+    pub name: String,
+    pub text: String,
+}
+
+/// The problems so far, and what is needed to tell where they stand.
+pub(super) struct Report {
+    document: Document,
+    tree: Node,
+    /// What could not be read: it has its default now, and no rule is to judge that.
+    unread: Vec<Setting>,
+    /// What broke a rule: what follows from it for other settings will be seen when it is mended.
+    broken: Vec<Setting>,
+    problems: Vec<Problem>,
+}
+
+impl Document {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// The operating system's, as the one problem there is.
+    pub(super) fn open(path: &Path) -> Result<Self, Problems> {
+        let name = path.display().to_string();
+        std::fs::read_to_string(path).map(|text| Self { name: name.clone(), text }).map_err(|error| {
+            Problems::new(vec![Problem {
+                place: Place::File { name, at: None },
+                setting: Setting::default(),
+                what: format!("cannot be read: {error}"),
+                remedy: "name a readable TOML file with --config, or none for the embedded default".to_owned(),
+            }])
+        })
+    }
+
+    /// What the text says.
+    ///
+    /// # Errors
+    /// Everywhere that it is not TOML. What such a text means is anyone's guess, so nothing else is looked for.
+    pub(super) fn parse(&self) -> Result<Node, Problems> {
+        Node::from_file(&self.text).map_err(|errors| {
+            let problem = |SyntaxError { what, at }| Problem {
+                place: self.place(&at.map_or(Origin::File, Origin::At)),
+                setting: Setting::default(),
+                what,
+                remedy: "correct the TOML here: key = value, strings in quotes, each key once".to_owned(),
+            };
+            Problems::new(errors.into_iter().map(problem).collect())
+        })
+    }
+
+    fn place(&self, origin: &Origin) -> Place {
+        let file = |at| Place::File { name: self.name.clone(), at };
+        match origin {
+            Origin::File => file(None),
+            Origin::At(byte) => file(Some(Position::of(&self.text, *byte))),
+            Origin::Variable(name) => Place::Variable(name.to_string()),
+        }
+    }
+}
+
+impl Report {
+    pub(super) fn new(document: Document, tree: Node) -> Self {
+        Self { document, tree, unread: Vec::new(), broken: Vec::new(), problems: Vec::new() }
+    }
+
+    /// The name of what was read.
+    pub(super) fn name(&self) -> &str {
+        &self.document.name
+    }
+
+    /// What was read.
+    pub(super) fn tree(&mut self) -> &mut Node {
+        &mut self.tree
+    }
+
+    /// `value`, if nothing is wrong with what it was made from.
+    ///
+    /// # Errors
+    /// All problems.
+    pub(super) fn conclude<T>(self, value: T) -> Result<T, Problems> {
+        if self.problems.is_empty() { Ok(value) } else { Err(Problems::new(self.problems)) }
+    }
+
+    /// Notes variables that have no place.
+    pub(super) fn misplaced(&mut self, all: Vec<Misplaced>) {
+        for Misplaced { variable, setting, cause } in all {
+            let (what, remedy) = match cause {
+                Cause::EmptyStep => (
+                    "has an empty step in its name".to_owned(),
+                    "write LOGWEIR__SECTION__KEY, with two underscores between the steps".to_owned(),
+                ),
+                Cause::NoTable(kind) => (
+                    format!("is {kind}, and has no settings of its own"),
+                    format!("set {} as a whole", environment::variable(&setting)),
+                ),
+                Cause::NoElement(len) => (
+                    format!("is a list of {len}, which the variable does not continue"),
+                    format!("name a place from 0 to {len}: {}", environment::variable(&setting.clone().index(len))),
+                ),
+            };
+            let place = Place::Variable(variable.to_string());
+            self.problems.push(Problem { place, setting, what, remedy });
+        }
+    }
+
+    /// Notes settings that could not be read.
+    pub(super) fn misread(&mut self, all: Vec<Misread>) {
+        for Misread { setting, fault } in all {
+            let origin = self.origin(&setting);
+            let place = self.document.place(&origin);
+            if let Fault::UnknownKey { key, known } = &fault
+                && let Some(meant) = nearest(key, known)
+            {
+                self.unread.push(setting.parent().key(meant));
+            }
+            // Without one of its elements a list counts its elements otherwise than the text does.
+            let element = matches!(setting.steps().last(), Some(Step::Index(_)));
+            self.unread.push(if element { setting.parent() } else { setting.clone() });
+            let (what, remedy) = explain(&setting, fault, &place);
+            self.problems.push(Problem { place, setting, what, remedy });
+        }
+    }
+
+    /// Notes that `setting` breaks a rule: `what` continues the sentence that begins with the setting.
+    pub(super) fn wrong(&mut self, setting: impl Into<Setting>, what: impl Into<String>, remedy: impl Into<String>) {
+        self.between(setting, &[], what, remedy);
+    }
+
+    /// Notes that `setting` does not go with `others`, unless one of them is known to be wrong already. The place is
+    /// that of the first that is written, since a default stands nowhere.
+    pub(super) fn between(
+        &mut self,
+        setting: impl Into<Setting>,
+        others: &[Setting],
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let setting = setting.into();
+        let all = || std::iter::once(&setting).chain(others);
+        let unread = |setting: &Setting| self.unread.iter().any(|unread| unread.overlaps(setting));
+        if all().any(|setting| unread(setting) || self.broken.contains(setting)) {
+            return;
+        }
+        let written = all().find_map(|setting| self.tree.find(setting)).map(|node| node.origin.clone());
+        let place = self.document.place(&written.unwrap_or_else(|| self.origin(&setting)));
+        self.broken.push(setting.clone());
+        self.problems.push(Problem { place, setting, what: what.into(), remedy: remedy.into() });
+    }
+
+    /// Holds a value to its range.
+    pub(super) fn within<T: PartialOrd + Display>(
+        &mut self,
+        setting: impl Into<Setting>,
+        value: &T,
+        range: &RangeInclusive<T>,
+    ) {
+        if !range.contains(value) {
+            let (least, most) = (range.start(), range.end());
+            self.wrong(setting, format!("is {value}, not {least} to {most}"), format!("choose from {least} to {most}"));
+        }
+    }
+
+    /// Where `setting` stands, or else what it would stand in.
+    fn origin(&self, setting: &Setting) -> Origin {
+        let steps = setting.steps();
+        let written = (1..=steps.len()).rev().find_map(|depth| self.tree.find(&Setting::new(steps[..depth].to_vec())));
+        written.map_or(Origin::File, |node| node.origin.clone())
+    }
+}
+
+/// What is wrong with a setting that could not be read, and the remedy.
+fn explain(setting: &Setting, fault: Fault, place: &Place) -> (String, String) {
+    match fault {
+        Fault::Type { found, wanted } | Fault::Value { found, wanted } => {
+            (format!("is {found}, not {wanted}"), format!("write {wanted}"))
+        }
+        Fault::Missing { key } => (format!("has no `{key}`"), format!("write {key} = …")),
+        Fault::Other { cause } => {
+            (format!("cannot be read: {cause}"), "config/logweir.toml describes every setting".to_owned())
+        }
+        Fault::UnknownWord { word, known } => {
+            let remedy = nearest(&word, known).map_or_else(|| one_of(known), |near| format!("did you mean `{near}`?"));
+            (format!("is {word:?}, which it cannot be"), remedy)
+        }
+        Fault::UnknownKey { key, known } => {
+            let remedy = match (nearest(&key, known), place) {
+                (Some(near), Place::Variable(_)) => {
+                    format!("did you mean `{}`?", environment::variable(&setting.parent().key(near)))
+                }
+                (Some(near), Place::File { .. }) => format!("did you mean `{near}`?"),
+                (None, _) => one_of(known),
+            };
+            ("is no setting".to_owned(), remedy)
+        }
+    }
+}
+
+fn one_of(known: &[&str]) -> String {
+    format!("there is: `{}`", known.join("`, `"))
+}

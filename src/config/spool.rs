@@ -1,0 +1,88 @@
+//! `[spool]`: the durable log on disk.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{period::Period, report::Report, size::Size};
+use crate::spool;
+
+/// The durable log on disk between receiving and everything else.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Spool {
+    /// The directory, on a disk whose syncs survive a power cut; if relative, to the working directory. Default
+    /// `./data/spool`. One process at a time uses it.
+    pub dir: PathBuf,
+    /// Disk that the spool may use, at least four segments. Default 10 GiB: what an outage of the sinks can take
+    /// before devices are answered 429; `check` tells how long that is.
+    pub disk_quota: Size,
+    /// Where a segment is sealed by size, at least 1 MiB and twice `limits.output`, at most 4 GiB and a quarter of
+    /// `disk_quota`. Default 64 MiB, which becomes an object of some 13 MiB: large enough to scan, small enough to
+    /// send again.
+    pub segment_size: Size,
+    /// When a segment is sealed by age, 1 s to a day: how late data reaches the sinks at most, and with the number of
+    /// streams how many objects there are. Default 300 s.
+    pub seal_after: Period,
+    /// By what part of `seal_after` seals vary, 0 to 1. Default 0.2, so that the instances of a fleet do not upload in
+    /// the same second.
+    pub seal_jitter: f64,
+    /// How often batches whose ack is `stored` may cause a seal, 1 ms to an hour. Default 5 s: each seal is an object
+    /// for every stream.
+    pub early_seal_interval: Period,
+    /// The shortest time from the beginning of one sync to that of the next, up to 1 s. Default 2 ms: on a disk that
+    /// syncs faster, larger groups cost less and nobody notices the wait.
+    pub sync_interval: Period,
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self {
+            dir: "./data/spool".into(),
+            disk_quota: Size::gib(10),
+            segment_size: Size::mib(64),
+            seal_after: Period::seconds(300),
+            seal_jitter: 0.2,
+            early_seal_interval: Period::seconds(5),
+            sync_interval: Period::millis(2),
+        }
+    }
+}
+
+impl Spool {
+    /// What the spool is told, with what each sink makes of its segments.
+    pub fn settings(&self, destinations: Vec<spool::Destination>) -> spool::Settings {
+        spool::Settings {
+            dir: self.dir.clone(),
+            disk_quota: self.disk_quota.get(),
+            segment_size: self.segment_size.get(),
+            seal_after: self.seal_after.get(),
+            seal_jitter: self.seal_jitter,
+            early_seal_interval: self.early_seal_interval.get(),
+            sync_interval: self.sync_interval.get(),
+            destinations,
+        }
+    }
+
+    pub(super) fn check(&self, report: &mut Report) {
+        if self.dir.as_os_str().is_empty() {
+            report.wrong("spool.dir", "is empty", "name a directory, or leave it out for ./data/spool");
+        }
+        report.within("spool.segment_size", &self.segment_size, &(Size::mib(1)..=Size::gib(4)));
+        report.within("spool.seal_after", &self.seal_after, &(Period::seconds(1)..=Period::hours(24)));
+        report.within("spool.seal_jitter", &self.seal_jitter, &(0.0..=1.0));
+        let early = Period::millis(1)..=Period::hours(1);
+        report.within("spool.early_seal_interval", &self.early_seal_interval, &early);
+        report.within("spool.sync_interval", &self.sync_interval, &(Period::default()..=Period::seconds(1)));
+        let (segment, quota) = (self.segment_size, self.disk_quota);
+        if segment.get() > quota.get() / 4 {
+            let part = if segment > quota { "" } else { "a quarter of " };
+            report.between(
+                "spool.segment_size",
+                &["spool.disk_quota".into()],
+                format!("is {segment}, more than {part}spool.disk_quota ({quota})"),
+                "raise the quota to four segments or more: one is written while others wait for the sinks",
+            );
+        }
+    }
+}

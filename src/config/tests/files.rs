@@ -1,0 +1,147 @@
+//! `config/logweir.toml` and `config/default.toml` say what the code does.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+const REFERENCE: &str = include_str!("../../../config/logweir.toml");
+
+/// The file with its examples: lines that begin with `#` and no space.
+fn with_examples() -> String {
+    let line = |line: &'static str| match line.strip_prefix('#') {
+        Some(example) if !example.starts_with(' ') => example,
+        _ => line,
+    };
+    REFERENCE.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn load_examples() -> Loaded {
+    load_with(&with_examples(), &[("LOGWEIR__PRIVACY__HASH_KEY", "an example of a secret")])
+        .unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// The settings of a TOML text, without the places in lists and the names that users choose.
+fn settings(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let table: toml::Table = toml::from_str(text).unwrap();
+    collect(&toml::Value::Table(table), "", &mut found);
+    found
+}
+
+fn collect(value: &toml::Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        toml::Value::Table(table) => {
+            let named = path.ends_with("streams") || path.ends_with("fields");
+            for (key, value) in table {
+                collect(value, &format!("{path}.{}", if named { "NAME" } else { key }), found);
+            }
+        }
+        toml::Value::Array(elements) if elements.iter().any(toml::Value::is_table) => {
+            for element in elements {
+                collect(element, path, found);
+            }
+        }
+        // A bare type is short for a table with one.
+        toml::Value::String(_) if path.ends_with(".fields.NAME") => drop(found.insert(format!("{path}.type"))),
+        _ => drop(found.insert(path.to_owned())),
+    }
+}
+
+#[test]
+fn the_reference_is_the_default_with_one_sink() {
+    let loaded = load_with(REFERENCE, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+    let expected = Config { sinks: vec![Sink::file("files", "./data/objects")], ..Config::default() };
+    assert_eq!(loaded.config, expected);
+}
+
+#[test]
+fn the_active_lines_of_the_reference_are_all_settings_in_the_order_in_which_they_are_printed() {
+    let config = load_with(REFERENCE, &[]).unwrap().config;
+    let keys = |text: &str| -> Vec<String> {
+        let key = |line: &str| line.split(" = ").next().unwrap_or(line).to_owned();
+        text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(key).collect()
+    };
+    assert_eq!(keys(&print_effective(&config)), keys(REFERENCE));
+}
+
+#[test]
+fn every_setting_that_exists_stands_in_the_reference() {
+    let field = DeclaredField {
+        max_bytes: Some(1),
+        precision: Some(1),
+        scale: Some(1),
+        private: Some(schema::Private::Drop),
+        ..DeclaredField::new(FieldKind::Decimal)
+    };
+    let stream = DeclaredStream {
+        time_field: Some(String::new()),
+        unknown_fields: Some(schema::UnknownFields::Keep),
+        fields: [("f".to_owned(), field)].into_iter().collect(),
+        ..DeclaredStream::default()
+    };
+    let every = Config {
+        sinks: vec![Sink {
+            dir: Some(PathBuf::new()),
+            region: Some(String::new()),
+            endpoint: Some(String::new()),
+            path_style: Some(true),
+            storage_class: Some(String::new()),
+            sse: Some(Sse::Kms),
+            kms_key: Some(String::new()),
+            ..Sink::s3("s", "b")
+        }],
+        keys: vec![Key::default()],
+        streams: [("s".to_owned(), stream)].into_iter().collect(),
+        ..Config::default()
+    };
+    assert_eq!(settings(&print_effective(&every)), settings(&with_examples()));
+}
+
+#[test]
+fn the_examples_of_the_reference_load() {
+    let Loaded { config, streams, .. } = load_examples();
+    assert_eq!(config.sinks.iter().map(|sink| sink.kind).collect::<Vec<_>>(), [SinkKind::File, SinkKind::S3]);
+    assert_eq!(config.keys.iter().map(|key| key.browser).collect::<Vec<_>>(), [false, true]);
+    let types: BTreeSet<_> =
+        streams[0].schema.fields().iter().map(|field| format!("{:?}", std::mem::discriminant(&field.kind))).collect();
+    assert_eq!(types.len(), 9, "a field of every type");
+    assert_eq!(load_with(&print_effective_with_secrets(&config), &[]).unwrap().config.streams, config.streams);
+}
+
+/// What is printed, with secrets that are long enough to be read again.
+fn print_effective_with_secrets(config: &Config) -> String {
+    let mut count = 0;
+    let lines = print_effective(config)
+        .lines()
+        .map(|line| {
+            count += 1;
+            line.replace("***", &format!("a-secret-of-sixteen-bytes-{count}"))
+        })
+        .collect::<Vec<_>>();
+    lines.join("\n")
+}
+
+#[test]
+fn examples_use_every_setting_otherwise_than_prose() {
+    let example = |line: &&str| line.starts_with('#') && !line.starts_with("# ");
+    for line in REFERENCE.lines().filter(example) {
+        let setting = line == "#" || line.starts_with("#[") || line.contains(" = ");
+        assert!(setting, "{line:?} is neither a setting nor prose");
+    }
+    for line in REFERENCE.lines() {
+        assert!(line.chars().count() <= 120, "{line}");
+    }
+}
+
+#[test]
+fn the_embedded_default_serves_this_machine_alone_and_takes_every_stream() {
+    let Loaded { config, streams, source } =
+        load(Source::Embedded, std::iter::empty()).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!((streams.len(), source.as_str()), (0, "the embedded default"));
+    assert_eq!(config.ingest.undeclared_streams, UndeclaredStreams::Accept);
+    assert_eq!(config.sinks, [Sink::file("files", "./data/objects")]);
+    assert!(config.server.listen.ip().is_loopback() && config.admin.listen.ip().is_loopback());
+    assert_eq!((config.server.listen.port(), config.admin.listen.port()), (8080, 9090));
+    assert_eq!((config.spool.seal_after, config.drain.linger), (Period::seconds(10), Period::default()));
+    assert!(config.spool.seal_jitter.abs() < f64::EPSILON);
+}

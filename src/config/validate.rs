@@ -1,0 +1,157 @@
+//! The rules that relate settings of different sections.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::{
+    Config,
+    ingest::UndeclaredStreams,
+    keys,
+    report::Report,
+    server::is_loopback,
+    setting::Setting,
+    sinks::{self, SinkTarget},
+    streams,
+};
+use crate::schema::{Ack, Stream};
+
+/// Notes what is wrong with `config`, and makes the streams that it declares.
+pub(super) fn check(config: &Config, report: &mut Report) -> Vec<Stream> {
+    config.server.check(report);
+    config.admin.check(report);
+    config.limits.check(report);
+    config.ingest.check(report);
+    config.queue.check(report);
+    config.pacing.check(report);
+    config.spool.check(report);
+    sinks::check(&config.sinks, report);
+    keys::check(&config.keys, report);
+    config.privacy.check(report);
+    config.drain.check(report);
+    ports(config, report);
+    sizes(config, report);
+    directories(config, report);
+    access(config, report);
+    acks(config, report);
+    streams::resolve(&config.streams, config.privacy.key().as_ref(), report)
+}
+
+fn ports(config: &Config, report: &mut Report) {
+    let (public, admin) = (config.server.listen, config.admin.listen);
+    let same_host = public.ip() == admin.ip() || public.ip().is_unspecified() || admin.ip().is_unspecified();
+    // Port 0 is whichever is free, so two of them differ.
+    if public.port() == admin.port() && public.port() != 0 && same_host {
+        report.between(
+            "admin.listen",
+            &["server.listen".into()],
+            format!("is {admin}, which server.listen ({public}) already takes"),
+            "choose another port",
+        );
+    }
+    if !is_loopback(public) && config.keys.is_empty() {
+        report.between(
+            "server.listen",
+            &["keys".into()],
+            format!("is {public}, which others can reach, and there is no key"),
+            "add a [[keys]] section, or listen on 127.0.0.1",
+        );
+    }
+}
+
+fn sizes(config: &Config, report: &mut Report) {
+    let (limits, budget, segment) = (&config.limits, config.queue.bytes, config.spool.segment_size);
+    let batch = limits.encoded_body.plus(limits.decoded_body).plus(limits.output);
+    if batch > budget {
+        report.between(
+            "queue.bytes",
+            &["limits.encoded_body".into(), "limits.decoded_body".into(), "limits.output".into()],
+            format!(
+                "is {budget}, less than the largest batch ({batch}: limits.encoded_body, limits.decoded_body and \
+                 limits.output)"
+            ),
+            "raise it, or lower the limits: such a batch would be refused for ever",
+        );
+    }
+    if segment < limits.output.plus(limits.output) {
+        report.between(
+            "spool.segment_size",
+            &["limits.output".into()],
+            format!("is {segment}, less than twice limits.output ({})", limits.output),
+            "raise it, or lower limits.output: a segment holds whole batches",
+        );
+    }
+    let (declared, most) = (config.streams.len(), limits.streams);
+    if declared > most {
+        report.between(
+            "limits.streams",
+            &["streams".into()],
+            format!("is {most}, fewer than the {declared} streams that are declared"),
+            "raise it, or declare fewer",
+        );
+    }
+}
+
+/// The spool and the objects must not lie in each other: what one makes, the other would take for its own.
+fn directories(config: &Config, report: &mut Report) {
+    let spool = resolved(&config.spool.dir);
+    for (index, sink) in config.sinks.iter().enumerate() {
+        let SinkTarget::File { dir } = sink.target() else { continue };
+        let objects = resolved(dir);
+        if !dir.as_os_str().is_empty() && (spool.starts_with(&objects) || objects.starts_with(&spool)) {
+            report.between(
+                "spool.dir",
+                &[Setting::from("sinks").index(index).key("dir")],
+                format!("is {}, and sinks[{index}].dir is {}", config.spool.dir.display(), dir.display()),
+                "choose directories of which neither lies in the other",
+            );
+        }
+    }
+}
+
+/// `path` from the root, without `.` and `..`, as far as its text tells. Links are not followed: neither directory
+/// needs to exist yet.
+fn resolved(path: &Path) -> PathBuf {
+    let mut resolved = PathBuf::new();
+    for component in std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                resolved.pop();
+            }
+            other => resolved.push(other),
+        }
+    }
+    resolved
+}
+
+/// A key that opens a stream which is refused was meant for another one.
+fn access(config: &Config, report: &mut Report) {
+    if config.ingest.undeclared_streams == UndeclaredStreams::Accept {
+        return;
+    }
+    for (index, key) in config.keys.iter().enumerate() {
+        for (place, stream) in key.streams.iter().enumerate() {
+            if config.streams.get(stream).is_none() {
+                report.between(
+                    Setting::from("keys").index(index).key("streams").index(place),
+                    &["streams".into()],
+                    format!("is {stream:?}, which is not declared, and undeclared streams are refused"),
+                    format!("add [streams.{stream}], or set ingest.undeclared_streams = \"accept\""),
+                );
+            }
+        }
+    }
+}
+
+fn acks(config: &Config, report: &mut Report) {
+    if config.sinks.iter().any(|sink| sink.required) {
+        return;
+    }
+    for (name, _) in config.streams.iter().filter(|(_, stream)| stream.ack == Ack::Stored) {
+        report.between(
+            Setting::from("streams").key(name).key("ack"),
+            &["sinks".into()],
+            "is \"stored\", and no sink is required",
+            "set required = true on a sink, or ack = \"spooled\"",
+        );
+    }
+}

@@ -1,0 +1,43 @@
+//! HTTP: connections, routes, limits and answers.
+//!
+//! Each worker is a thread with a runtime and connections of its own ([`Worker`]); one acceptor hands connections to
+//! the worker that has the fewest ([`Acceptor`]). A request to store a batch goes through `ingest`, which is called by
+//! hyper directly: it admits, reads, decodes, validates, submits and waits for the receipt. Every other route is
+//! axum's.
+//!
+//! # Limits
+//!
+//! - connections: their number, the bytes that one may buffer, a deadline for a request's head from its first byte, an
+//!   idle time-out, a body deadline that moves with a minimum rate;
+//! - bodies: encoded and decoded bytes, and their ratio;
+//! - what a refused request costs: a body of at most 64 KiB that is on its way is read and thrown away, so that the
+//!   connection can be kept; beyond that the connection is closed behind the answer.
+//!
+//! Why a request is not answered with success stands in one table: [`Problem`].
+
+mod acceptor;
+mod admin;
+mod auth;
+mod body;
+mod connection;
+mod decode;
+mod health;
+mod ingest;
+mod outcome;
+mod problem;
+mod respond;
+mod routes;
+mod service;
+mod worker;
+
+pub use acceptor::{Acceptor, AcceptorHandle};
+pub use admin::{Admin, AdminHandle};
+pub use auth::{Key, Keyring};
+pub use connection::ConnectionLimits;
+pub use health::Health;
+pub use problem::{Action, Problem};
+pub use service::{BodyLimits, Service};
+pub use worker::{Worker, WorkerHandle};
+
+/// The description of the interface that `GET /openapi.json` answers.
+pub const OPENAPI: &str = include_str!("http/openapi.json");

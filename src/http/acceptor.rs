@@ -1,0 +1,147 @@
+//! The acceptor: one listening socket, whose connections go to the worker that has the fewest.
+//!
+//! A load balancer keeps few connections and keeps them long. Where every worker listened on its own (SO_REUSEPORT),
+//! chance would decide once and for hours that one worker has most of them; counting spreads them evenly.
+
+use std::{
+    io::{self, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, atomic::Ordering},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc::error::TrySendError, watch},
+    time::{Instant, sleep},
+};
+
+use super::{Problem, Service, WorkerHandle};
+use crate::{admission::Cause, metrics};
+
+/// How long to wait after accepting failed, because descriptors or memory have run out.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(20);
+
+/// The one listening socket and the workers behind it.
+#[derive(Debug)]
+pub struct Acceptor {
+    /// The socket.
+    pub listener: TcpListener,
+    /// The workers.
+    pub workers: Vec<WorkerHandle>,
+    /// What they serve from.
+    pub service: Arc<Service>,
+    /// How many connections there may be.
+    pub most: usize,
+}
+
+/// An acceptor that runs.
+#[derive(Debug)]
+pub struct AcceptorHandle {
+    /// Where it listens.
+    pub address: SocketAddr,
+    thread: JoinHandle<Vec<WorkerHandle>>,
+}
+
+impl Acceptor {
+    /// Starts the acceptor's thread. It ends when `stop` is told; then it has handed over whatever was connected.
+    ///
+    /// # Errors
+    /// The operating system's, if there is no thread or no runtime to be had.
+    pub fn spawn(self, stop: watch::Receiver<Option<Instant>>) -> io::Result<AcceptorHandle> {
+        let address = self.listener.local_addr()?;
+        self.listener.set_nonblocking(true)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listener = {
+            let _inside = runtime.enter();
+            tokio::net::TcpListener::from_std(self.listener.try_clone()?)?
+        };
+        let thread =
+            thread::Builder::new().name("acceptor".into()).spawn(move || runtime.block_on(self.run(listener, stop)))?;
+        Ok(AcceptorHandle { address, thread })
+    }
+
+    async fn run(
+        self,
+        listener: tokio::net::TcpListener,
+        mut stop: watch::Receiver<Option<Instant>>,
+    ) -> Vec<WorkerHandle> {
+        let accepted = self.service.metrics.counter(&metrics::CONNECTIONS_ACCEPTED, &[]);
+        let errors = self.service.metrics.counter(&metrics::ACCEPT_ERRORS, &[]);
+        let mut turn = 0;
+        loop {
+            let connected = tokio::select! {
+                connected = listener.accept() => connected,
+                _ = stop.wait_for(Option::is_some) => break,
+            };
+            match connected.and_then(|(stream, _)| stream.into_std()) {
+                Ok(stream) => {
+                    accepted.increment(1);
+                    self.hand_over(stream, &mut turn);
+                }
+                // The client was gone before it was accepted.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    errors.increment(1);
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    sleep(ACCEPT_BACKOFF).await;
+                }
+            }
+        }
+        // What was connected before the socket closes would be reset: it is handed over, and told to go when answered.
+        while let Ok((stream, _)) = self.listener.accept() {
+            if stream.set_nonblocking(true).is_ok() {
+                self.hand_over(stream, &mut turn);
+            }
+        }
+        self.workers
+    }
+
+    /// Gives `stream` to the worker with the fewest connections; between equals, in turn.
+    fn hand_over(&self, stream: TcpStream, turn: &mut usize) {
+        let counts = || self.workers.iter().map(|worker| worker.open.load(Ordering::Relaxed));
+        if counts().sum::<usize>() >= self.most {
+            return self.refuse(stream);
+        }
+        *turn += 1;
+        let workers = self.workers.len();
+        let fewest = (0..workers)
+            .map(|place| (place + *turn) % workers)
+            .min_by_key(|place| self.workers[*place].open.load(Ordering::Relaxed));
+        let Some(worker) = fewest.map(|place| &self.workers[place]) else { return };
+        worker.open.fetch_add(1, Ordering::Relaxed);
+        match worker.incoming.try_send(stream) {
+            Ok(()) => {}
+            Err(TrySendError::Full(stream) | TrySendError::Closed(stream)) => {
+                worker.open.fetch_sub(1, Ordering::Relaxed);
+                self.refuse(stream);
+            }
+        }
+    }
+
+    /// Answers 429 without reading the request, and closes the connection.
+    fn refuse(&self, mut stream: TcpStream) {
+        self.service.metrics.counter(&metrics::CONNECTIONS_REFUSED, &[]).increment(1);
+        let refused = self.service.gate.refuse(Cause::Connections, fastrand::f64());
+        let body = Problem::Refused(refused).body();
+        let head = format!(
+            "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/problem+json\r\nretry-after: {}\r\n\
+             connection: close\r\ncontent-length: {}\r\n\r\n",
+            refused.retry_after.seconds(),
+            body.len()
+        );
+        // The socket does not block, and its buffer is empty.
+        let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+    }
+}
+
+impl AcceptorHandle {
+    /// Waits until the acceptor has ended, as it was told, and closes the listening socket.
+    pub fn join(self) -> Vec<WorkerHandle> {
+        self.thread.join().unwrap_or_else(|_| {
+            tracing::error!("the acceptor panicked");
+            Vec::new()
+        })
+    }
+}

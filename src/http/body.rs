@@ -1,0 +1,153 @@
+//! Reading a request's body: with memory that was reserved, under a deadline that moves with a minimum rate.
+
+use std::{pin::Pin, task::Poll, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Frame, Incoming};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use crate::admission::{Exhausted, Reservation, STEP_BYTES};
+
+/// A refused request's body of at most this is read and thrown away, in bytes: cheaper than a new connection.
+pub(super) const DRAIN_BYTES: u64 = 64 * 1024;
+/// How long a refused request's body may take to arrive.
+const DRAIN_TIME: Duration = Duration::from_millis(250);
+
+/// How slowly a body may come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// The time that any body may take.
+    pub grace: Duration,
+    /// The bytes a second that it must make beyond that.
+    pub min_rate: u64,
+}
+
+/// A body that was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BodyFailure {
+    /// There is no memory for more of it.
+    NoRoom,
+    /// It is longer than it may be.
+    TooLarge { limit: usize },
+    /// It came too slowly.
+    TooSlow,
+    /// Its framing is broken.
+    Broken,
+    /// The client went away before its end.
+    Gone,
+}
+
+impl From<Exhausted> for BodyFailure {
+    fn from(_: Exhausted) -> Self {
+        Self::NoRoom
+    }
+}
+
+/// A body as it came.
+pub(super) enum RawBody {
+    /// In one piece, which is not copied.
+    One(Bytes),
+    /// Put together from several.
+    Many(Vec<u8>),
+}
+
+impl RawBody {
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::One(bytes) => bytes,
+            Self::Many(bytes) => bytes,
+        }
+    }
+}
+
+/// Reads `incoming`, of at most `limit` bytes. `reservation` holds what its Content-Length says, or grows with it.
+pub(super) async fn read(
+    incoming: &mut Incoming,
+    limit: usize,
+    pace: Pace,
+    reservation: &mut Reservation,
+) -> Result<RawBody, BodyFailure> {
+    let expected = incoming.size_hint().exact().and_then(|len| usize::try_from(len).ok());
+    let mut deadline = Deadline::new(pace);
+    let Some(first) = deadline.next_data(incoming).await? else { return Ok(RawBody::One(Bytes::new())) };
+    if incoming.is_end_stream() || expected == Some(first.len()) {
+        return if first.len() > limit { Err(BodyFailure::TooLarge { limit }) } else { Ok(RawBody::One(first)) };
+    }
+    let mut body = Vec::new();
+    body.reserve_exact(expected.unwrap_or(STEP_BYTES).min(limit));
+    let mut next = Some(first);
+    while let Some(data) = next {
+        let len = body.len() + data.len();
+        if len > limit {
+            return Err(BodyFailure::TooLarge { limit });
+        }
+        if len > body.capacity() {
+            let step = STEP_BYTES.max(data.len());
+            reservation.grow(step)?;
+            body.reserve_exact(body.capacity() + step - body.len());
+        }
+        body.extend_from_slice(&data);
+        deadline.received = body.len() as u64;
+        next = deadline.next_data(incoming).await?;
+    }
+    Ok(RawBody::Many(body))
+}
+
+/// When the next piece of a body must have come. A timer is set only if it has not come already.
+struct Deadline {
+    pace: Pace,
+    start: Option<Instant>,
+    received: u64,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Deadline {
+    fn new(pace: Pace) -> Self {
+        Self { pace, start: None, received: 0, timer: None }
+    }
+
+    /// The next piece that is not empty; `None` at the end.
+    async fn next_data(&mut self, incoming: &mut Incoming) -> Result<Option<Bytes>, BodyFailure> {
+        loop {
+            let frame = std::future::poll_fn(|context| {
+                if let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(context) {
+                    return Poll::Ready(Ok(frame));
+                }
+                let timer = self.timer();
+                timer.as_mut().poll(context).map(|()| Err(BodyFailure::TooSlow))
+            });
+            match frame.await?.map(|frame| frame.map(Frame::into_data)) {
+                None => return Ok(None),
+                Some(Ok(Ok(data))) if !data.is_empty() => return Ok(Some(data)),
+                // Trailers, which nobody asked for, and empty pieces.
+                Some(Ok(_)) => {}
+                Some(Err(error)) if error.is_incomplete_message() || error.is_canceled() || error.is_closed() => {
+                    return Err(BodyFailure::Gone);
+                }
+                Some(Err(_)) => return Err(BodyFailure::Broken),
+            }
+        }
+    }
+
+    fn timer(&mut self) -> &mut Pin<Box<Sleep>> {
+        let start = *self.start.get_or_insert_with(Instant::now);
+        let earned = Duration::from_secs_f64(self.received as f64 / self.pace.min_rate.max(1) as f64);
+        let at = start + self.pace.grace + earned;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if timer.deadline() != at {
+            timer.as_mut().reset(at);
+        }
+        timer
+    }
+}
+
+/// Reads what is left of a refused request's body and throws it away, if that is little and comes soon, so that the
+/// connection can be kept. Otherwise hyper closes the connection behind the answer.
+pub(super) async fn drain(incoming: &mut Incoming) {
+    if incoming.is_end_stream() || incoming.size_hint().exact().is_none_or(|left| left > DRAIN_BYTES) {
+        return;
+    }
+    let rest = async { while let Some(Ok(_)) = incoming.frame().await {} };
+    let _ = timeout(DRAIN_TIME, rest).await;
+}

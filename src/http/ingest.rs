@@ -1,0 +1,290 @@
+//! The hot route: `POST /v1/logs/{stream}`.
+//!
+//! Admit, read, decode, validate, submit, wait for the receipt, answer. Everything between the body's last byte and the
+//! submission is done in one go on the worker's thread.
+
+use std::{
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
+
+use http::{
+    HeaderMap, HeaderValue, Method, Request, StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT},
+};
+use hyper::body::{Body as _, Incoming};
+use tokio::time::timeout;
+
+use super::{
+    Problem,
+    auth::Key,
+    body::{self, RawBody},
+    decode::Encoding,
+    outcome::{Outcome, Tally},
+    problem::Stopped,
+    respond::{self, Answer},
+    worker::{Route, WorkerState},
+};
+use crate::{
+    admission::{Cause, Refused, Reservation, STEP_BYTES, Signals},
+    batch::{BatchId, Book, Frame, FrameBuilder, Millis, StreamName},
+    queue::{Durable, Lost, Receipt, Submission},
+    schema::Ack,
+    validate::{Batch, Format, Output, Room, SentAt, Validated},
+};
+
+/// What the lines of a batch are believed to take beyond its body, in bytes: the buffer for the lines begins with the
+/// body's length, a third, and this.
+const LINES_HEADROOM: usize = 1_024;
+
+/// What a request's head says.
+struct Head {
+    key: Arc<Key>,
+    route: Rc<Route>,
+    format: Format,
+    encoding: Encoding,
+    idempotency_key: Option<BatchId>,
+    sent_at: SentAt,
+}
+
+/// Answers a request to store a batch into the stream called `stream`.
+pub(super) async fn ingest(worker: &Rc<WorkerState>, stream: &str, request: Request<Incoming>) -> Answer {
+    let began = Instant::now();
+    let tally = Tally::new(&worker.counts);
+    let (parts, mut incoming) = request.into_parts();
+    let told = incoming.size_hint().exact().unwrap_or(0);
+    worker.counts.offered_bytes.increment(told);
+    worker.service.offered.fetch_add(told, Ordering::Relaxed);
+    let in_query = parts.uri.query().is_some_and(|query| query.contains("key="));
+    let result = match head(worker, stream, &parts.method, &parts.headers, parts.uri.query()) {
+        Ok(head) => take(worker, &head, &mut incoming).await,
+        Err(problem) => Err(Stopped::Problem(problem)),
+    };
+    let mut response = match result {
+        Ok((outcome, response)) => {
+            worker.counts.seconds.record(began.elapsed().as_secs_f64());
+            tally.tell(outcome);
+            response
+        }
+        Err(stopped) => {
+            let problem = match stopped {
+                Stopped::Problem(problem) => problem,
+                Stopped::NoMemory => worker.service.gate.refuse(Cause::Memory, worker.chance()).into(),
+                Stopped::Gone => {
+                    tally.tell(Outcome::Gone);
+                    Problem::IncompleteBody
+                }
+            };
+            tell(worker, &tally, &problem, told);
+            // Reading the body would invite it, where the client asks first.
+            if !parts.headers.contains_key(EXPECT) {
+                body::drain(&mut incoming).await;
+            }
+            respond::problem(&problem)
+        }
+    };
+    if in_query {
+        respond::allow_origin(&mut response);
+    }
+    response
+}
+
+fn tell(worker: &WorkerState, tally: &Tally<'_>, problem: &Problem, bytes: u64) {
+    tally.tell(Outcome::Problem(problem.name()));
+    if let Problem::Refused(Refused { cause, .. }) = problem {
+        worker.counts.refusal(*cause);
+        worker.service.refused.fetch_add(bytes, Ordering::Relaxed);
+    }
+    if problem.status().is_server_error() {
+        tracing::error!(problem = problem.name(), "a request could not be served");
+    } else {
+        tracing::debug!(problem = problem.name(), "a request was not taken");
+    }
+}
+
+/// Everything that the head of a request decides.
+fn head(
+    worker: &WorkerState,
+    stream: &str,
+    method: &Method,
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Result<Head, Problem> {
+    if method != Method::POST {
+        return Err(Problem::MethodNotAllowed);
+    }
+    let key = worker.service.keys.find(headers, query)?;
+    let name = StreamName::new(stream).map_err(|_| Problem::InvalidStreamName)?;
+    if !key.allows(stream) {
+        return Err(Problem::StreamNotAllowed);
+    }
+    let route = worker.route(&name)?;
+    let format = headers.get(CONTENT_TYPE).and_then(format).ok_or(Problem::UnsupportedContentType)?;
+    let encoding = match headers.get(CONTENT_ENCODING) {
+        None => Encoding::Identity,
+        Some(value) => Encoding::parse(value.as_bytes()).ok_or(Problem::UnsupportedEncoding)?,
+    };
+    let idempotency_key = headers.get("idempotency-key").map(idempotency_key).transpose()?;
+    let sent_at = headers
+        .get("x-sent-at")
+        .map_or(SentAt::Absent, |value| SentAt::from(value.to_str().ok().and_then(|text| Millis::parse(text.trim()))));
+    Ok(Head { key, route, format, encoding, idempotency_key, sent_at })
+}
+
+/// The format that a Content-Type names; its parameters do not matter, since JSON is UTF-8.
+fn format(content_type: &HeaderValue) -> Option<Format> {
+    let essence = content_type.as_bytes().split(|byte| *byte == b';').next()?.trim_ascii();
+    if essence.eq_ignore_ascii_case(b"application/json") {
+        Some(Format::Json)
+    } else if essence.eq_ignore_ascii_case(b"application/x-ndjson") {
+        Some(Format::Lines)
+    } else {
+        None
+    }
+}
+
+/// The header's value is a string with or without its quotes.
+fn idempotency_key(value: &HeaderValue) -> Result<BatchId, Problem> {
+    let text = std::str::from_utf8(value.as_bytes()).map_err(|_| Problem::InvalidIdempotencyKey)?.trim();
+    let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    BatchId::new(bare).map_err(|_| Problem::InvalidIdempotencyKey)
+}
+
+/// Takes the batch: reads, encodes, makes durable.
+async fn take(worker: &Rc<WorkerState>, head: &Head, incoming: &mut Incoming) -> Result<(Outcome, Answer), Stopped> {
+    let mut reservation = admit(worker, incoming)?;
+    let limits = worker.service.body;
+    let raw = body::read(incoming, limits.encoded, limits.pace(), &mut reservation).await?;
+    worker.counts.body_bytes.increment(raw.bytes().len() as u64);
+    let (validated, submission) = encode(worker, head, raw, reservation)?;
+    let events = u64::from(validated.accepted) + validated.rejected.len() as u64;
+    head.route.counts.received(events);
+    let receipt = submit(worker, submission).inspect_err(|_| head.route.counts.refused(events))?;
+    let ack = match head.route.stream.ack {
+        Ack::Memory => {
+            drop(receipt);
+            Ack::Memory
+        }
+        wanted => {
+            let durable = receipt.await.map_err(|lost| {
+                head.route.counts.refused(events);
+                lost_problem(worker, lost)
+            })?;
+            if wanted == Ack::Stored && stored_in_time(worker, durable).await { Ack::Stored } else { Ack::Spooled }
+        }
+    };
+    let stream = head.route.stream.name.as_str();
+    worker.counts.verdicts(stream, &validated.rejected, &validated.mendings);
+    let (outcome, status) = if validated.accepted == 0 {
+        (Outcome::AllRejected, StatusCode::UNPROCESSABLE_ENTITY)
+    } else if ack == head.route.stream.ack {
+        (Outcome::Accepted, StatusCode::OK)
+    } else {
+        (Outcome::Pending, StatusCode::ACCEPTED)
+    };
+    Ok((outcome, respond::taken(status, ack, &validated)))
+}
+
+/// Whether the body may come, by what its Content-Length says.
+fn admit(worker: &WorkerState, incoming: &Incoming) -> Result<Reservation, Problem> {
+    let limit = worker.service.body.encoded;
+    let told = incoming.size_hint().exact();
+    if told.is_some_and(|len| len > limit as u64) {
+        return Err(Problem::BodyTooLarge { limit });
+    }
+    let published = worker.submitter.published();
+    if published.disk_failed() {
+        return Err(Problem::DiskFailed);
+    }
+    let signals = Signals {
+        spool_bytes: published.spool_bytes(),
+        disk_full: published.disk_full(),
+        queue_full: !worker.submitter.has_room(),
+    };
+    let bytes = told.map_or(STEP_BYTES, |len| len as usize);
+    Ok(worker.service.gate.admit(bytes, signals, worker.chance())?)
+}
+
+/// Lets validation write as far as the reservation can grow.
+struct Reserved<'a>(&'a mut Reservation);
+
+impl Room for Reserved<'_> {
+    fn grant(&mut self, bytes: usize) -> bool {
+        self.0.grow(bytes).is_ok()
+    }
+}
+
+/// Decodes and validates: the body becomes frames, and the reservation becomes theirs.
+fn encode(
+    worker: &WorkerState,
+    head: &Head,
+    raw: RawBody,
+    mut reservation: Reservation,
+) -> Result<(Validated, Submission), Stopped> {
+    let limits = worker.service.body;
+    let decoded;
+    let body = if head.encoding == Encoding::Identity {
+        raw.bytes()
+    } else {
+        let caps = (limits.decoded, limits.ratio);
+        decoded = worker.decoders.borrow_mut().decode(head.encoding, raw.bytes(), caps, &mut reservation)?;
+        &decoded
+    };
+    let received_at = worker.service.clock.now();
+    let batch = Batch {
+        body,
+        format: head.format,
+        stream: &head.route.stream,
+        key_name: &head.key.name,
+        idempotency_key: head.idempotency_key.as_ref(),
+        sent_at: head.sent_at,
+        received_at,
+        nonce: worker.nonces.borrow_mut().next_nonce(),
+    };
+    let room = body.len() + body.len() / 3 + LINES_HEADROOM;
+    reservation.grow(room)?;
+    let name = &head.route.stream.name;
+    let mut accepted = FrameBuilder::new(name.clone(), Book::Accepted, room);
+    let mut rejected = FrameBuilder::new(name.clone(), Book::Rejected, 0);
+    let mut output =
+        Output { accepted: accepted.lines(), rejected: rejected.lines(), room: &mut Reserved(&mut reservation) };
+    let validated = worker.validator.borrow_mut().validate(&batch, &mut output)?;
+    let (first, last) = validated.event_times.unwrap_or((received_at, received_at));
+    let submission = Submission {
+        accepted: accepted.finish(validated.accepted, received_at, first, last),
+        rejected: rejected.finish(validated.rejected.len() as u32, received_at, received_at, received_at),
+        reservation,
+    };
+    Ok((validated, settle_reservation(submission)))
+}
+
+/// From here on the frames are all that the batch holds.
+fn settle_reservation(mut submission: Submission) -> Submission {
+    let held = submission.frames().map(Frame::capacity).sum();
+    submission.reservation.shrink_to(held);
+    submission
+}
+
+fn submit(worker: &Rc<WorkerState>, submission: Submission) -> Result<Receipt, Problem> {
+    worker.submitter.submit(submission).map_err(|_| {
+        if worker.service.health.draining() {
+            return Problem::Draining;
+        }
+        worker.service.gate.refuse(Cause::Queue, worker.chance()).into()
+    })
+}
+
+fn lost_problem(worker: &WorkerState, lost: Lost) -> Problem {
+    match lost {
+        Lost::DiskFull => worker.service.gate.refuse(Cause::Disk, worker.chance()).into(),
+        Lost::DiskFailed => Problem::DiskFailed,
+        Lost::Closed => Problem::Draining,
+    }
+}
+
+/// Whether the required sinks have the batch before the answer must be given.
+async fn stored_in_time(worker: &WorkerState, durable: Durable) -> bool {
+    worker.submitter.request_seal();
+    timeout(worker.service.stored_timeout, worker.submitter.stored(durable.segment)).await.is_ok()
+}

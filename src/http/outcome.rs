@@ -1,0 +1,153 @@
+//! What came of requests, for the books: every request to store a batch has exactly one outcome.
+
+use std::{cell::Cell, collections::HashMap, sync::Arc};
+
+use ::metrics::{Counter, Histogram};
+
+use super::Problem;
+use crate::{
+    admission::Cause,
+    batch::{Mending, Mendings, Rejection},
+    metrics::{self, Metrics},
+};
+
+/// What came of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// 200.
+    Accepted,
+    /// 202: taken, and not stored in time.
+    Pending,
+    /// 422: every event was rejected, and stored as such.
+    AllRejected,
+    /// The client went away before its body was complete.
+    Gone,
+    /// Anything else, by the problem's name.
+    Problem(&'static str),
+}
+
+/// A worker's counters: handles that are looked up once.
+#[derive(Debug)]
+pub(super) struct Counts {
+    metrics: Arc<Metrics>,
+    accepted: Counter,
+    pending: Counter,
+    all_rejected: Counter,
+    gone: Counter,
+    abandoned: Counter,
+    problems: HashMap<&'static str, Counter>,
+    refusals: [Counter; Cause::ALL.len()],
+    pub(super) body_bytes: Counter,
+    pub(super) offered_bytes: Counter,
+    pub(super) seconds: Histogram,
+}
+
+impl Counts {
+    pub(super) fn new(metrics: &Arc<Metrics>) -> Self {
+        let outcome = |name: &str| metrics.counter(&metrics::REQUESTS, &[&name.replace('-', "_")]);
+        let mut problems: HashMap<_, _> =
+            Problem::examples().iter().map(|problem| (problem.name(), outcome(problem.name()))).collect();
+        problems.insert("refused", outcome("refused"));
+        Self {
+            accepted: outcome("accepted"),
+            pending: outcome("pending"),
+            all_rejected: outcome("all-rejected"),
+            gone: outcome("gone"),
+            abandoned: outcome("abandoned"),
+            problems,
+            refusals: Cause::ALL.map(|cause| metrics.counter(&metrics::REFUSALS, &[cause.as_str()])),
+            body_bytes: metrics.counter(&metrics::REQUEST_BYTES, &[]),
+            offered_bytes: metrics.counter(&metrics::OFFERED_BYTES, &[]),
+            seconds: metrics.histogram(&metrics::REQUEST_SECONDS, &[]),
+            metrics: Arc::clone(metrics),
+        }
+    }
+
+    fn count(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::Accepted => self.accepted.increment(1),
+            Outcome::Pending => self.pending.increment(1),
+            Outcome::AllRejected => self.all_rejected.increment(1),
+            Outcome::Gone => self.gone.increment(1),
+            Outcome::Problem(name) => {
+                if let Some(counter) = self.problems.get(name) {
+                    counter.increment(1);
+                }
+            }
+        }
+    }
+
+    pub(super) fn refusal(&self, cause: Cause) {
+        self.refusals[cause as usize].increment(1);
+    }
+}
+
+/// A stream's counters, as one worker keeps them.
+#[derive(Debug)]
+pub(super) struct StreamCounts {
+    received: Counter,
+    refused: Counter,
+}
+
+impl StreamCounts {
+    pub(super) fn new(metrics: &Metrics, stream: &str) -> Self {
+        Self {
+            received: metrics.counter(&metrics::EVENTS_RECEIVED, &[stream]),
+            refused: metrics.counter(&metrics::EVENTS_REFUSED, &[stream]),
+        }
+    }
+
+    /// Events of a batch that was parsed.
+    pub(super) fn received(&self, events: u64) {
+        self.received.increment(events);
+    }
+
+    /// Events that were parsed and then not taken.
+    pub(super) fn refused(&self, events: u64) {
+        self.refused.increment(events);
+    }
+}
+
+impl Counts {
+    /// What happened to the events of a batch that was taken. Rare enough to look the counters up.
+    pub(super) fn verdicts(&self, stream: &str, rejected: &[Rejection], mendings: &Mendings) {
+        for rejection in rejected {
+            self.metrics.counter(&metrics::REJECTIONS, &[stream, rejection.reason.as_str()]).increment(1);
+        }
+        if !mendings.is_empty() {
+            for mending in Mending::ALL {
+                let count = u64::from(mendings.count(mending));
+                if count > 0 {
+                    self.metrics.counter(&metrics::MENDED, &[stream, mending.as_str()]).increment(count);
+                }
+            }
+        }
+    }
+}
+
+/// A request that is being served. It is counted exactly once: with what was told, or as abandoned if it is dropped
+/// before, because the connection broke.
+pub(super) struct Tally<'a> {
+    counts: &'a Counts,
+    told: Cell<bool>,
+}
+
+impl<'a> Tally<'a> {
+    pub(super) fn new(counts: &'a Counts) -> Self {
+        Self { counts, told: Cell::new(false) }
+    }
+
+    pub(super) fn tell(&self, outcome: Outcome) {
+        if !self.told.replace(true) {
+            self.counts.count(outcome);
+        }
+    }
+}
+
+impl Drop for Tally<'_> {
+    fn drop(&mut self) {
+        if !self.told.get() {
+            self.counts.abandoned.increment(1);
+        }
+    }
+}

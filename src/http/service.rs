@@ -1,0 +1,57 @@
+//! What every worker serves from.
+
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use super::{Health, Keyring, body::Pace};
+use crate::{admission::Gate, batch::Clock, metrics::Metrics, schema::Catalog, validate};
+
+/// How large a body may be, and how slow.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyLimits {
+    /// Bytes as sent.
+    pub encoded: usize,
+    /// Bytes decoded.
+    pub decoded: usize,
+    /// Decoded bytes for each encoded one, beyond the first 64 KiB decoded.
+    pub ratio: usize,
+    /// The time that any body may take.
+    pub grace: Duration,
+    /// The bytes a second that a body must make beyond that.
+    pub min_rate: u64,
+}
+
+impl BodyLimits {
+    pub(super) fn pace(&self) -> Pace {
+        Pace { grace: self.grace, min_rate: self.min_rate }
+    }
+}
+
+/// What the workers of an instance share. Nothing in it makes one worker wait for another.
+#[derive(Debug)]
+pub struct Service {
+    /// Who may send.
+    pub keys: Keyring,
+    /// The streams.
+    pub catalog: Catalog,
+    /// Whether a request may try.
+    pub gate: Gate,
+    /// The clock of received times.
+    pub clock: Arc<Clock>,
+    /// Liveness and readiness.
+    pub health: Health,
+    /// Every metric.
+    pub metrics: Arc<Metrics>,
+    /// How large and slow a body may be.
+    pub body: BodyLimits,
+    /// How large what a batch carries may be.
+    pub limits: validate::Limits,
+    /// How long an answer waits for `ack = "stored"`.
+    pub stored_timeout: Duration,
+    /// Bytes of bodies offered, as their Content-Length says, those of refused requests included.
+    pub offered: AtomicU64,
+    /// Bytes of bodies offered and refused with 429.
+    pub refused: AtomicU64,
+}

@@ -1,0 +1,270 @@
+//! A worker: a thread with a runtime, connections and queue of its own.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    io,
+    net::TcpStream,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use ::metrics::Gauge;
+use axum::Router;
+use http::{Method, Request};
+use hyper::body::Incoming;
+use tokio::{
+    runtime::{Builder, LocalOptions, RuntimeMetrics},
+    sync::{mpsc, watch},
+    time::{Instant, sleep, sleep_until},
+};
+use tower::ServiceExt;
+
+use super::{
+    Problem, Service,
+    connection::{self, ConnectionLimits, Draining},
+    decode::Decoders,
+    ingest::ingest,
+    outcome::{Counts, StreamCounts},
+    respond::{self, Answer, AnswerBody},
+    routes::{self, Instance},
+};
+use crate::{
+    admission::Cause,
+    batch::{Nonces, StreamName},
+    metrics,
+    queue::{Published, Submitter, Unbound},
+    schema::Stream,
+    validate::Validator,
+};
+
+/// The path of the hot route, before the stream's name.
+const INGEST_PREFIX: &str = "/v1/logs/";
+/// How often a draining worker looks whether its last connection has gone.
+const DRAIN_POLL: Duration = Duration::from_millis(5);
+
+/// A stream as this worker knows it.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) stream: Arc<Stream>,
+    pub(super) counts: StreamCounts,
+}
+
+/// What one worker has: nothing here is touched by another thread.
+#[derive(Debug)]
+pub(super) struct WorkerState {
+    pub(super) service: Arc<Service>,
+    pub(super) submitter: Rc<Submitter>,
+    pub(super) validator: RefCell<Validator>,
+    pub(super) decoders: RefCell<Decoders>,
+    pub(super) nonces: RefCell<Nonces>,
+    pub(super) counts: Counts,
+    routes: RefCell<HashMap<StreamName, Rc<Route>>>,
+    others: Router,
+}
+
+impl WorkerState {
+    fn new(service: Arc<Service>, published: Arc<Published>, lane: Unbound, nonces: Nonces) -> Self {
+        Self {
+            submitter: lane.bind(),
+            validator: RefCell::new(Validator::new(service.limits)),
+            decoders: RefCell::new(Decoders::new()),
+            nonces: RefCell::new(nonces),
+            counts: Counts::new(&service.metrics),
+            routes: RefCell::default(),
+            others: routes::public(Instance { service: Arc::clone(&service), published }),
+            service,
+        }
+    }
+
+    /// The stream called `name`; looked up in the catalog once.
+    pub(super) fn route(&self, name: &StreamName) -> Result<Rc<Route>, Problem> {
+        if let Some(route) = self.routes.borrow().get(name) {
+            return Ok(Rc::clone(route));
+        }
+        let stream = match self.service.catalog.get(name) {
+            Ok(found) => found.ok_or(Problem::UnknownStream)?,
+            Err(full) => return Err(self.service.gate.refuse(Cause::from(full), self.chance()).into()),
+        };
+        let counts = StreamCounts::new(&self.service.metrics, name.as_str());
+        let route = Rc::new(Route { stream, counts });
+        // Bounded by the catalog, which every name here came from.
+        self.routes.borrow_mut().insert(name.clone(), Rc::clone(&route));
+        Ok(route)
+    }
+
+    /// A number between 0 and 1.
+    #[expect(clippy::unused_self, reason = "chance is the worker's, as its clock and its nonces are")]
+    pub(super) fn chance(&self) -> f64 {
+        fastrand::f64()
+    }
+
+    async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Answer {
+        let path = request.uri().path();
+        match path.strip_prefix(INGEST_PREFIX) {
+            Some(stream) if !stream.is_empty() => {
+                if request.method() == Method::OPTIONS && self.service.keys.has_browser_keys() {
+                    return respond::preflight();
+                }
+                // The name is kept apart from the request, which is taken apart.
+                let stream = stream.to_owned();
+                ingest(&self, &stream, request).await
+            }
+            _ => {
+                // A router has no error of its own to give.
+                let response = match self.others.clone().oneshot(request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                };
+                response.map(AnswerBody::Right)
+            }
+        }
+    }
+}
+
+/// A worker that has not been started.
+#[derive(Debug)]
+pub struct Worker {
+    /// Which one, from 0.
+    pub number: usize,
+    /// What it serves from.
+    pub service: Arc<Service>,
+    /// What the spool tells everybody.
+    pub published: Arc<Published>,
+    /// Its end of its queue.
+    pub lane: Unbound,
+    /// What its connections may do.
+    pub connections: ConnectionLimits,
+}
+
+/// A worker that runs.
+#[derive(Debug)]
+pub struct WorkerHandle {
+    pub(super) incoming: mpsc::Sender<TcpStream>,
+    /// Its open connections, those on their way to it included.
+    pub(super) open: Arc<AtomicUsize>,
+    runtime: RuntimeMetrics,
+    thread: JoinHandle<()>,
+}
+
+impl Worker {
+    /// Starts the worker's thread. It drains when `stop` is told when the drain ends: then connections that are still
+    /// open are cut, and the thread ends.
+    ///
+    /// # Errors
+    /// The operating system's, if there is no thread, no runtime or no random number to be had.
+    pub fn spawn(self, stop: watch::Receiver<Option<Instant>>) -> io::Result<WorkerHandle> {
+        let (sender, receiver) = mpsc::channel(self.connections.most);
+        let open = Arc::new(AtomicUsize::new(0));
+        let nonces = Nonces::from_os()?;
+        let count = Arc::clone(&open);
+        // The runtime cannot leave the thread that makes it, so that it says whether it could be made.
+        let (ready, made) = std::sync::mpsc::sync_channel(1);
+        let thread = thread::Builder::new().name(format!("worker-{}", self.number)).spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+            match runtime {
+                Ok(runtime) => {
+                    let _ = ready.send(Ok(runtime.handle().metrics()));
+                    runtime.block_on(self.run(nonces, receiver, count, stop));
+                }
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                }
+            }
+        })?;
+        let runtime = made.recv().map_err(io::Error::other)??;
+        Ok(WorkerHandle { incoming: sender, open, runtime, thread })
+    }
+
+    async fn run(
+        self,
+        nonces: Nonces,
+        mut incoming: mpsc::Receiver<TcpStream>,
+        open: Arc<AtomicUsize>,
+        mut stop: watch::Receiver<Option<Instant>>,
+    ) {
+        let gauge = self.service.metrics.gauge(&metrics::CONNECTIONS, &[&self.number.to_string()]);
+        let state = Rc::new(WorkerState::new(self.service, self.published, self.lane, nonces));
+        tokio::task::spawn_local(Rc::clone(&state.submitter).deliver());
+        let draining = Rc::new(Draining::default());
+        let limits = Rc::new(self.connections);
+        let take_up = |stream: TcpStream| {
+            let guard = OpenGuard::new(&open, &gauge);
+            let (state, limits, draining) = (Rc::clone(&state), Rc::clone(&limits), Rc::clone(&draining));
+            tokio::task::spawn_local(async move {
+                let _guard = guard;
+                let metrics = Arc::clone(&state.service.metrics);
+                let answer = move |request| Rc::clone(&state).answer(request);
+                connection::serve(stream, answer, &limits, &draining, &metrics).await;
+            });
+        };
+        let deadline = loop {
+            tokio::select! {
+                accepted = incoming.recv() => match accepted {
+                    Some(stream) => take_up(stream),
+                    None => break None,
+                },
+                told = stop.wait_for(Option::is_some) => break told.ok().and_then(|deadline| *deadline),
+            }
+        };
+        // The acceptor has ended: what it handed over last is served too.
+        incoming.close();
+        while let Some(stream) = incoming.recv().await {
+            take_up(stream);
+        }
+        draining.begin();
+        let all_closed = async {
+            while open.load(Ordering::Relaxed) > 0 {
+                sleep(DRAIN_POLL).await;
+            }
+        };
+        tokio::select! {
+            () = all_closed => {}
+            () = sleep_until(deadline.unwrap_or_else(Instant::now)) => {
+                let open = open.load(Ordering::Relaxed);
+                tracing::warn!(open, "connections were still open at the end of the drain and are cut");
+            }
+        }
+    }
+}
+
+impl WorkerHandle {
+    /// What its runtime counts: how long it was busy.
+    pub fn runtime_metrics(&self) -> RuntimeMetrics {
+        self.runtime.clone()
+    }
+
+    /// Waits until the thread has ended.
+    pub fn join(self) {
+        drop(self.incoming);
+        if self.thread.join().is_err() {
+            tracing::error!("a worker panicked");
+        }
+    }
+}
+
+/// Counts a connection for as long as it lives.
+struct OpenGuard {
+    open: Arc<AtomicUsize>,
+    gauge: Gauge,
+}
+
+impl OpenGuard {
+    /// The acceptor has counted the connection in `open` already.
+    fn new(open: &Arc<AtomicUsize>, gauge: &Gauge) -> Self {
+        gauge.increment(1.0);
+        Self { open: Arc::clone(open), gauge: gauge.clone() }
+    }
+}
+
+impl Drop for OpenGuard {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.gauge.decrement(1.0);
+    }
+}

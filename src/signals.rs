@@ -1,0 +1,56 @@
+//! The signals that end the process.
+
+use std::io;
+
+use tokio::{
+    runtime::{Handle, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+/// What a process that was told twice to stop exits with: 128 and the number of SIGTERM.
+const EXIT_AT_ONCE: i32 = 143;
+
+/// SIGTERM and SIGINT, caught from now on.
+#[derive(Debug)]
+pub struct Signals {
+    runtime: Handle,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Catches the signals, on `runtime`.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn new(runtime: &Runtime) -> io::Result<Self> {
+        let _inside = runtime.enter();
+        Ok(Self {
+            runtime: runtime.handle().clone(),
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for one of them, and says which. Blocks.
+    pub fn first(&mut self) -> &'static str {
+        let runtime = self.runtime.clone();
+        runtime.block_on(self.next())
+    }
+
+    /// Exits the process when another one comes. What was acknowledged is on the disk, so nothing is lost.
+    pub fn exit_on_another(mut self) {
+        self.runtime.clone().spawn(async move {
+            let signal = self.next().await;
+            tracing::warn!(signal, "told twice to stop: exiting at once; what is not stored stays in the spool");
+            std::process::exit(EXIT_AT_ONCE);
+        });
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
