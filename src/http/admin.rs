@@ -102,7 +102,10 @@ impl Admin {
                 let answer = |request| {
                     let routes = routes.clone();
                     async move {
-                        let Ok(response) = routes.oneshot(request).await;
+                        let response: Response = match routes.oneshot(request).await {
+                            Ok(response) => response,
+                            Err(never) => match never {},
+                        };
                         response.map(AnswerBody::Right)
                     }
                 };

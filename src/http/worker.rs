@@ -117,7 +117,7 @@ impl WorkerState {
             }
             _ => {
                 // A router has no error of its own to give.
-                let response = match self.others.clone().oneshot(request).await {
+                let response: axum::response::Response = match self.others.clone().oneshot(request).await {
                     Ok(response) => response,
                     Err(never) => match never {},
                 };

@@ -1,0 +1,200 @@
+//! The load: so many connections that each send the next batch when the last is answered, with bodies that differ.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    runtime::{Builder, LocalOptions},
+};
+
+use crate::servers::{Target, pin};
+
+/// How many different bodies are sent in turn.
+const BODIES: usize = 200;
+/// The length of an event.
+const EVENT_BYTES: usize = 467;
+
+/// What is sent.
+pub struct Load {
+    pub address: SocketAddr,
+    pub connections: usize,
+    pub events: usize,
+    pub warm_up: Duration,
+    pub time: Duration,
+}
+
+/// What came of it, after the warm-up.
+#[derive(Default, Clone)]
+pub struct Measured {
+    pub requests: u64,
+    pub refused: u64,
+    pub time: Duration,
+    pub cpu: Duration,
+    pub peak_bytes: u64,
+    /// Latencies in milliseconds, sorted.
+    latencies: Vec<f32>,
+    pub metrics: HashMap<String, f64>,
+}
+
+impl Measured {
+    pub fn percentile(&self, share: f64) -> f64 {
+        let place = ((self.latencies.len() as f64 * share) as usize).min(self.latencies.len().saturating_sub(1));
+        self.latencies.get(place).copied().unwrap_or(0.0).into()
+    }
+}
+
+impl Load {
+    /// Sends from `core` and measures `target` meanwhile.
+    pub fn run(&self, core: usize, target: &Target) -> Measured {
+        std::thread::scope(|scope| {
+            let sender = scope.spawn(|| {
+                pin(core);
+                let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+                runtime.expect("a runtime").block_on(self.send(target))
+            });
+            sender.join().expect("the load ends")
+        })
+    }
+
+    async fn send(&self, target: &Target) -> Measured {
+        let requests: Rc<Vec<Vec<u8>>> = Rc::new((0..BODIES).map(|n| request(n, self.events)).collect());
+        let counts = Rc::new(RefCell::new(Measured::default()));
+        let start = Instant::now();
+        let (begin, end) = (start + self.warm_up, start + self.warm_up + self.time);
+        let mut connections = Vec::new();
+        for number in 0..self.connections {
+            let stream = TcpStream::connect(self.address).await.expect("the server accepts");
+            stream.set_nodelay(true).expect("a socket option");
+            let (requests, counts) = (Rc::clone(&requests), Rc::clone(&counts));
+            connections.push(tokio::task::spawn_local(converse(stream, requests, number, (begin, end), counts)));
+        }
+        tokio::time::sleep_until(begin.into()).await;
+        let (cpu, began) = (target.cpu(), Instant::now());
+        tokio::time::sleep_until(end.into()).await;
+        let (cpu, time) = (target.cpu() - cpu, began.elapsed());
+        let metrics = {
+            // Asked on a thread of its own: the load must not stand still meanwhile, nor be counted.
+            let peak_bytes = target.peak_bytes();
+            counts.borrow_mut().peak_bytes = peak_bytes;
+            target.metrics()
+        };
+        for connection in connections {
+            connection.await.expect("a connection ends");
+        }
+        let mut measured = counts.borrow().clone();
+        measured.latencies.sort_by(f32::total_cmp);
+        Measured { cpu, time, metrics, ..measured }
+    }
+}
+
+async fn converse(
+    mut stream: TcpStream,
+    requests: Rc<Vec<Vec<u8>>>,
+    first: usize,
+    (begin, end): (Instant, Instant),
+    counts: Rc<RefCell<Measured>>,
+) {
+    let mut buffer = vec![0; 16 * 1024];
+    for turn in first.. {
+        let sent = Instant::now();
+        if sent >= end {
+            return;
+        }
+        stream.write_all(&requests[turn % BODIES]).await.expect("the request is sent");
+        let status = answer(&mut stream, &mut buffer).await;
+        let now = Instant::now();
+        if sent < begin || now > end {
+            continue;
+        }
+        let mut counts = counts.borrow_mut();
+        match status {
+            200 => {
+                counts.requests += 1;
+                counts.latencies.push((now - sent).as_secs_f32() * 1e3);
+            }
+            429 => counts.refused += 1,
+            other => panic!("the server answers {other}"),
+        }
+    }
+}
+
+/// Reads an answer: its status.
+async fn answer(stream: &mut TcpStream, buffer: &mut [u8]) -> u16 {
+    let mut len = 0;
+    loop {
+        let read = stream.read(&mut buffer[len..]).await.expect("the answer is read");
+        assert!(read > 0, "the server closed the connection");
+        len += read;
+        let Some(head) = buffer[..len].windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+        let text = std::str::from_utf8(&buffer[..head]).expect("a head");
+        let body: usize = text
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "))
+            .and_then(|value| value.parse().ok())
+            .expect("a length");
+        if len >= head + 4 + body {
+            return text[9..12].parse().expect("a status");
+        }
+    }
+}
+
+/// A batch as an SDK sends it.
+fn request(number: usize, events: usize) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(number as u64);
+    let events: Vec<String> = (0..events).map(|_| event(&mut random)).collect();
+    let body = format!("{{\"batch_id\":\"{:032x}\",\"events\":[{}]}}", random.u128(..), events.join(","));
+    let head = format!(
+        "POST /v1/logs/heard HTTP/1.1\r\nhost: logs.example.com\r\nuser-agent: sdk/1.0\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.into_bytes(), body.into_bytes()].concat()
+}
+
+/// An event as an SDK reports what it heard.
+fn event(random: &mut fastrand::Rng) -> String {
+    const MODELS: [&str; 6] = ["SM-S928N", "SM-A546S", "iPhone15,2", "iPhone14,5", "Pixel 8", "LM-V500N"];
+    const CHANNELS: [&str; 5] = ["tv-01", "tv-07", "cable-112", "ott-3", "radio-9"];
+    let mut text = format!(
+        "{{\"device_id\":\"{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}\",\"heard_at\":\"2026-11-22T{:02}:{:02}:{:02}.{:03}+09:00\",\
+         \"tone\":{},\"channel\":\"{}\",\"confidence\":{:.4},\"app\":\"com.example.reader\",\"app_version\":\"{}.{}.{}\",\
+         \"os\":\"android\",\"os_version\":\"{}\",\"model\":\"{}\",\"battery\":{:.2},\"network\":\"{}\",\"sequence\":{},\
+         \"session\":\"{:016x}\",\"geo\":{{\"lat\":{:.4},\"lon\":{:.4}}},\"debug\":\"",
+        random.u32(..),
+        random.u16(..),
+        random.u16(..0x1000),
+        random.u16(..0x1000),
+        random.u64(..0x1_0000_0000_0000),
+        random.u8(..24),
+        random.u8(..60),
+        random.u8(..60),
+        random.u16(..1000),
+        random.u32(..100_000),
+        CHANNELS[random.usize(..CHANNELS.len())],
+        random.f64(),
+        random.u8(1..9),
+        random.u8(..20),
+        random.u8(..50),
+        random.u8(9..16),
+        MODELS[random.usize(..MODELS.len())],
+        random.f64(),
+        if random.bool() { "wifi" } else { "lte" },
+        random.u32(..1_000_000),
+        random.u64(..),
+        33.0 + 5.0 * random.f64(),
+        125.0 + 4.0 * random.f64(),
+    );
+    while text.len() < EVENT_BYTES - 2 {
+        text.push(char::from(random.lowercase()));
+    }
+    text.truncate(EVENT_BYTES - 2);
+    text.push_str("\"}");
+    text
+}
