@@ -7,6 +7,7 @@ pub mod batch;
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod gzip;
 pub mod http;
 pub mod metrics;
 pub mod queue;

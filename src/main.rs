@@ -50,7 +50,6 @@ fn serve(loaded: Loaded) -> ExitCode {
             return ExitCode::from(EXIT_UNAVAILABLE);
         }
     };
-    app::announce(&server, &config);
     let mut signals = match Signals::new(server.runtime()) {
         Ok(signals) => signals,
         Err(error) => {
@@ -58,6 +57,8 @@ fn serve(loaded: Loaded) -> ExitCode {
             return ExitCode::from(EXIT_UNAVAILABLE);
         }
     };
+    // Only now: who reads this may send a signal at once.
+    app::announce(&server, &config);
     let signal = signals.first();
     tracing::info!(signal, linger = %config.drain.linger, timeout = %config.drain.timeout, "draining");
     signals.exit_on_another();

@@ -16,7 +16,7 @@ use std::{
 };
 
 use aws_config::{Region, SdkConfig};
-use aws_sdk_s3::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
+use aws_sdk_s3::config::{Credentials, ProvideCredentials, RequestChecksumCalculation, SharedCredentialsProvider};
 use logweir::{
     sink::{
         Backoff, BodyError, Driver, FIRST_PART_BYTES, ObjectPlan, ObjectStore, PART_BYTES, Placed, PutError,
@@ -46,8 +46,10 @@ fn settings(endpoint: String) -> S3Settings {
     }
 }
 
+/// What an environment might say that is not meant for logweir.
 fn config(credentials: impl ProvideCredentials + 'static) -> SdkConfig {
     SdkConfig::builder()
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .region(Region::new("ap-northeast-2"))
         .build()
@@ -459,7 +461,7 @@ async fn drive(server: &S3Server, segments: &Segments) {
     let settings = Settings {
         destination: destination(),
         concurrency: 2,
-        attempt_timeout: Duration::from_millis(1_500),
+        attempt_timeout: Duration::from_secs(3),
         backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(20)),
     };
     let driver = Driver::new(settings, Arc::new(store(server)), segments.consumer(), &segments.metrics);

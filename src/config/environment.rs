@@ -18,6 +18,7 @@ const PREFIX: &str = "LOGWEIR__";
 /// The process's environment: the only place where it is read.
 ///
 /// What is not Unicode is replaced by U+FFFD, so that it is found wrong by name instead of passed over.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that the ban leaves")]
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()))
 }

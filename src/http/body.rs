@@ -1,6 +1,12 @@
 //! Reading a request's body: with memory that was reserved, under a deadline that moves with a minimum rate.
 
-use std::{pin::Pin, task::Poll, time::Duration};
+use std::{
+    error::Error,
+    io::{self, ErrorKind},
+    pin::Pin,
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -41,6 +47,17 @@ pub(super) enum BodyFailure {
 impl From<Exhausted> for BodyFailure {
     fn from(_: Exhausted) -> Self {
         Self::NoRoom
+    }
+}
+
+impl From<&hyper::Error> for BodyFailure {
+    /// hyper tells what it could not read by an error of `std::io`; whatever else goes wrong is the connection's end.
+    fn from(error: &hyper::Error) -> Self {
+        let kind = error.source().and_then(|source| source.downcast_ref()).map(io::Error::kind);
+        match kind {
+            Some(ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::Other) => Self::Broken,
+            _ => Self::Gone,
+        }
     }
 }
 
@@ -122,10 +139,7 @@ impl Deadline {
                 Some(Ok(Ok(data))) if !data.is_empty() => return Ok(Some(data)),
                 // Trailers, which nobody asked for, and empty pieces.
                 Some(Ok(_)) => {}
-                Some(Err(error)) if error.is_incomplete_message() || error.is_canceled() || error.is_closed() => {
-                    return Err(BodyFailure::Gone);
-                }
-                Some(Err(_)) => return Err(BodyFailure::Broken),
+                Some(Err(error)) => return Err(BodyFailure::from(&error)),
             }
         }
     }

@@ -161,7 +161,6 @@ pub(super) async fn serve<F>(
     let io = Watched { socket: TokioIo::new(socket), phase: Rc::clone(&phase) };
     let mut connection = http1::Builder::new()
         .half_close(true)
-        .pipeline_flush(true)
         .max_buf_size(limits.head_bytes)
         .header_read_timeout(None)
         .serve_connection(io, service);

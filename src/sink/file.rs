@@ -6,12 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{Advice, CWD, RenameFlags, fadvise, renameat_with};
 
 use super::{BoxFuture, ObjectBody, ObjectFacts, ObjectPlan, ObjectStore, Placed, PutError, PutFailure};
 
 /// Where files are written before they get their name, below the root; it is on the same file system.
 const TEMPORARY: &str = ".tmp";
+/// How much is written at a time, in bytes: what was compressed is still in the core's cache then.
+const PART_BYTES: usize = 512 * 1024;
 /// The length of a gzip member's trailer, in bytes: CRC-32 and length of what was compressed.
 const TRAILER_BYTES: usize = 8;
 
@@ -50,13 +52,15 @@ async fn put(plan: &ObjectPlan, mut body: ObjectBody) -> Result<Placed, PutError
     })
     .await?;
     let mut len = 0;
-    while let Some(part) = body.next_part().await? {
+    while let Some(part) = body.next_part(PART_BYTES).await? {
         len += part.bytes.len() as u64;
         file = blocking(move || file.write_all(&part.bytes).map(|()| file)).await?;
     }
     let facts = plan.facts.clone();
     let named = blocking(move || {
         file.sync_data()?;
+        // Nobody here will read it again: its place in the page cache is worth more to the spool.
+        let _ = fadvise(&file, 0, None, Advice::DontNeed);
         drop(file);
         give_name(&temporary, &path)?.map_or_else(|| compare(&path, &facts), |()| Ok(None))
     });

@@ -6,8 +6,10 @@
 
 use std::sync::Arc;
 
+use crc32fast::Hasher;
 use flate2::{Compress, Compression, FlushCompress, Status};
 
+use crate::gzip::Encoder;
 use crate::spool::{Content, Lines, ReadError, SealedSegment};
 
 /// An object whose compressed bytes fit this is one part, in bytes: an object store takes it in one request.
@@ -16,9 +18,9 @@ pub const FIRST_PART_BYTES: usize = 16 * 1024 * 1024;
 pub const PART_BYTES: usize = 8 * 1024 * 1024;
 /// What compressing an object takes beside its part, in bytes: the reader's window, what was read, the compressor's state.
 pub const UPLOAD_OVERHEAD_BYTES: usize = 1024 * 1024;
-/// What a part's buffer begins with, in bytes; it doubles up to the part's size.
-const BUFFER_BYTES: usize = 256 * 1024;
-/// The base-two logarithm of the compressor's window.
+/// By how much a part's buffer grows for zlib at the least, in bytes.
+const GROWTH_BYTES: usize = 64 * 1024;
+/// The base-two logarithm of zlib's window.
 const WINDOW_BITS: u8 = 15;
 
 /// A part of an object.
@@ -57,39 +59,39 @@ pub struct ObjectBody(Option<Box<Maker>>);
 struct Maker {
     lines: Lines,
     content: Content,
-    gzip: Compress,
-    /// Of the uncompressed bytes so far.
-    sum: crc32fast::Hasher,
-    /// Lines that were read and are not compressed yet.
-    pending: Vec<u8>,
-    taken: usize,
-    ended: bool,
-    first: bool,
+    gzip: Gzip,
+    /// Compressed bytes that did not fit the last part.
+    left: Vec<u8>,
+}
+
+/// The compressor of a level.
+#[derive(Debug)]
+enum Gzip {
+    /// Level 1: faster than any other encoder's fastest, and with smaller objects.
+    Own(Box<Encoder>),
+    /// The levels above: zlib's.
+    Zlib(Compress, Hasher),
+    /// The member has ended.
+    Ended,
 }
 
 impl ObjectBody {
     /// The object that the lines of `content` in `segment` become at gzip's `level`, 1 to 9.
     pub fn new(segment: Arc<SealedSegment>, content: &Content, level: u32) -> Self {
-        Self(Some(Box::new(Maker {
-            lines: Lines::new(segment, content.clone()),
-            content: content.clone(),
-            gzip: Compress::new_gzip(Compression::new(level), WINDOW_BITS),
-            sum: crc32fast::Hasher::new(),
-            pending: Vec::new(),
-            taken: 0,
-            ended: false,
-            first: true,
-        })))
+        let lines = Lines::new(segment, content.clone());
+        let maker = Maker { lines, content: content.clone(), gzip: Gzip::new(level), left: Vec::new() };
+        Self(Some(Box::new(maker)))
     }
 
-    /// The next part; `None` behind the last. Reads and compresses on a thread that may block.
+    /// The next part, of `most` bytes unless it is the last; `None` behind that. Reads and compresses on a thread that
+    /// may block.
     ///
     /// # Errors
     /// [`BodyError`]; there are no more parts then.
-    pub async fn next_part(&mut self) -> Result<Option<Part>, BodyError> {
+    pub async fn next_part(&mut self, most: usize) -> Result<Option<Part>, BodyError> {
         let Some(mut maker) = self.0.take() else { return Ok(None) };
         let made = tokio::task::spawn_blocking(move || {
-            let part = maker.part();
+            let part = maker.part(most);
             (maker, part)
         });
         let (maker, part) = made.await.map_err(|_| BodyError::Compress)?;
@@ -102,46 +104,81 @@ impl ObjectBody {
 }
 
 impl Maker {
-    fn part(&mut self) -> Result<Part, BodyError> {
-        let most = if std::mem::replace(&mut self.first, false) { FIRST_PART_BYTES } else { PART_BYTES };
-        let mut bytes = Vec::with_capacity(BUFFER_BYTES);
-        loop {
-            if self.taken == self.pending.len() && !self.ended {
-                self.read()?;
-            }
-            if bytes.len() == bytes.capacity() {
-                if bytes.len() >= most {
-                    return Ok(Part { bytes, last: false });
+    fn part(&mut self, most: usize) -> Result<Part, BodyError> {
+        let mut bytes = std::mem::take(&mut self.left);
+        while bytes.len() < most && !matches!(self.gzip, Gzip::Ended) {
+            match self.lines.next_piece()? {
+                Some(piece) => self.gzip.write(piece, &mut bytes)?,
+                None => {
+                    let (found, sum) = self.gzip.finish(&mut bytes)?;
+                    let counted = self.content.bytes;
+                    if found != counted || sum != self.content.crc32 {
+                        return Err(BodyError::Footer { found, counted });
+                    }
                 }
-                bytes.reserve_exact(bytes.capacity().min(most - bytes.capacity()));
             }
-            let flush = if self.ended { FlushCompress::Finish } else { FlushCompress::None };
-            let before = self.gzip.total_in();
-            let status = self.gzip.compress_vec(&self.pending[self.taken..], &mut bytes, flush);
-            self.taken += (self.gzip.total_in() - before) as usize;
-            match status.map_err(|_| BodyError::Compress)? {
-                Status::StreamEnd => return Ok(Part { bytes, last: true }),
-                Status::Ok | Status::BufError => {}
-            }
+        }
+        if bytes.len() > most {
+            self.left = bytes.split_off(most);
+        }
+        let last = self.left.is_empty() && matches!(self.gzip, Gzip::Ended);
+        Ok(Part { bytes, last })
+    }
+}
+
+impl Gzip {
+    fn new(level: u32) -> Self {
+        match level {
+            1 => Self::Own(Box::default()),
+            level => Self::Zlib(Compress::new_gzip(Compression::new(level), WINDOW_BITS), Hasher::new()),
         }
     }
 
-    fn read(&mut self) -> Result<(), BodyError> {
-        self.taken = 0;
-        self.pending.clear();
-        match self.lines.next_piece()? {
-            Some(piece) => {
-                self.sum.update(piece);
-                self.pending.extend_from_slice(piece);
+    fn write(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(), BodyError> {
+        match self {
+            Self::Own(encoder) => encoder.write(input, out),
+            Self::Zlib(compress, sum) => {
+                sum.update(input);
+                deflate(compress, input, FlushCompress::None, out)?;
             }
-            None => {
-                self.ended = true;
-                let (found, counted) = (self.gzip.total_in(), self.content.bytes);
-                if found != counted || self.sum.clone().finalize() != self.content.crc32 {
-                    return Err(BodyError::Footer { found, counted });
-                }
-            }
+            Self::Ended => {}
         }
         Ok(())
+    }
+
+    /// Ends the member: the length and the CRC-32 of what was compressed.
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<(u64, u32), BodyError> {
+        match std::mem::replace(self, Self::Ended) {
+            Self::Own(encoder) => {
+                let totals = (encoder.total_in(), encoder.crc32());
+                encoder.finish(out);
+                Ok(totals)
+            }
+            Self::Zlib(mut compress, sum) => {
+                deflate(&mut compress, &[], FlushCompress::Finish, out)?;
+                Ok((compress.total_in(), sum.finalize()))
+            }
+            Self::Ended => Err(BodyError::Compress),
+        }
+    }
+}
+
+/// Lets `compress` take all of `input`, and end if it is to.
+fn deflate(
+    compress: &mut Compress,
+    mut input: &[u8],
+    flush: FlushCompress,
+    out: &mut Vec<u8>,
+) -> Result<(), BodyError> {
+    loop {
+        out.reserve(GROWTH_BYTES);
+        let before = compress.total_in();
+        let status = compress.compress_vec(input, out, flush).map_err(|_| BodyError::Compress)?;
+        input = &input[(compress.total_in() - before) as usize..];
+        match (status, flush) {
+            (Status::StreamEnd, _) => return Ok(()),
+            (_, FlushCompress::None) if input.is_empty() => return Ok(()),
+            _ => {}
+        }
     }
 }

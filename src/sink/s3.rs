@@ -93,7 +93,7 @@ use aws_sdk_s3::{
 pub use client::SetupError as S3SetupError;
 
 use self::failure::{Effect, Failure};
-use super::{BodyError, BoxFuture, ObjectBody, ObjectPlan, ObjectStore, Placed, PutError};
+use super::{BodyError, BoxFuture, FIRST_PART_BYTES, ObjectBody, ObjectPlan, ObjectStore, Placed, PutError};
 
 /// What objects are told to be.
 const CONTENT_TYPE: &str = "application/gzip";
@@ -190,7 +190,7 @@ impl S3Store {
             return Ok(placed);
         }
         // Even an object without lines has a part: the compressor's header and trailer.
-        let first = body.next_part().await?.ok_or(BodyError::Compress)?;
+        let first = body.next_part(FIRST_PART_BYTES).await?.ok_or(BodyError::Compress)?;
         let stored = if first.last {
             self.put_whole(plan, first.bytes, conditional).await
         } else {

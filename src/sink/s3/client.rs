@@ -151,6 +151,16 @@ mod tests {
         assert!(!refused.to_string().contains("secret"));
     }
 
+    #[tokio::test]
+    async fn a_store_is_made_of_the_environment_without_asking_anybody() {
+        let settings = settings(Some("eu-west-1"), None);
+        let began = std::time::Instant::now();
+        let config = environment(settings.region.as_deref()).await;
+        assert_eq!(region(&config, &settings).unwrap(), "eu-west-1");
+        assert!(config.credentials_provider().is_some());
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    }
+
     /// What the environment says must not bring the SDK's own retries and times back.
     #[test]
     fn the_driver_alone_tries_again_and_keeps_the_time() {

@@ -44,7 +44,7 @@ impl S3Store {
             while !bytes.is_empty() {
                 upload.put(bytes.split_to(bytes.len().min(PART_BYTES))).await?;
             }
-            let Some(part) = rest.next_part().await? else { break };
+            let Some(part) = rest.next_part(PART_BYTES).await? else { break };
             bytes = part.bytes.into();
         }
         upload.complete(conditional).await?;

@@ -1,0 +1,150 @@
+//! A gzip encoder for lines that repeat each other.
+//!
+//! Compression is the largest cost of the whole path, so it is worth an encoder of its own: one gzip member (RFC 1952)
+//! of deflate blocks (RFC 1951) with dynamic Huffman codes, written in safe Rust, for the stored lines of logs.
+//!
+//! # How it compresses
+//!
+//! Stored lines consist of long passages that stand in the line before (keys, names, versions) with short ones between
+//! that stand nowhere (ids, digits). So only matches of eight bytes and more are looked for: shorter ones lie mostly
+//! within ids, where a match by chance costs more bits than the literals it replaces. One table remembers where each
+//! hash of eight bytes stood last; before it is asked, the distance of the last match is tried again, since what
+//! follows a changed value usually continues in the same line. Where nothing matches, the search strides
+//! [`STRIDE`](lz::STRIDE) bytes at a time: a match that it enters in the middle is extended backwards to its
+//! beginning.
+//!
+//! # What was tried
+//!
+//! MB/s and ratio on one core of a 2-core virtual machine, stored lines of 640 bytes as SDKs send them one event a
+//! batch | ten a batch | Apache's access log (November 2026; `cargo bench --bench gzip` shows the present):
+//!
+//! | encoder | one | ten | Apache |
+//! |---|---|---|---|
+//! | zlib-rs, level 1 | 349 (3.57) | 624 (6.41) | 502 (5.24) |
+//! | zlib-rs, level 2 | 212 (5.19) | 406 (8.93) | 313 (6.94) |
+//! | libdeflate, level 1, blocks of 1 MiB | 280 (5.28) | 459 (9.42) | 386 (7.40) |
+//! | GNU gzip -1 | (4.69) | (8.17) | (6.44) |
+//! | this, matches of 4 and 8 by two tables | 204 (5.31) | 410 (9.21) | 306 (6.97) |
+//! | this, matches of 6 | 287 (5.52) | 556 (9.69) | 396 (6.90) |
+//! | this, matches of 8 | 294 (5.66) | 547 (9.76) | 409 (7.01) |
+//! | this, matches of 8, stride 2 | 436 (5.48) | 707 (9.58) | 513 (6.59) |
+//! | **this, matches of 8, stride 3** | 508 (5.46) | 773 (9.52) | 545 (6.51) |
+//! | this, matches of 8, stride 4 | 574 (5.37) | 809 (9.32) | 580 (6.37) |
+//!
+//! Stride 3 is the fastest that stays smaller than GNU gzip -1 on all of them.
+//!
+//! # Limits
+//!
+//! Memory: the window and one block of input ([`WINDOW_BYTES`] + [`BLOCK_BYTES`]), the table of 64 KiB, and the matches
+//! of one block. Input that does not compress is stored: the output is never larger than the input by more than five
+//! bytes for each 64 KiB, and 18.
+
+mod bits;
+mod block;
+mod huffman;
+mod lz;
+
+use self::{bits::BitWriter, block::BlockWriter, lz::Matcher};
+
+/// How far back a match may lie, in bytes: deflate's limit.
+pub const WINDOW_BYTES: usize = 32 * 1024;
+/// How much input becomes one block, in bytes: its code tables cost some 80 bytes.
+pub const BLOCK_BYTES: usize = 128 * 1024;
+
+/// The header of a member without a name or a time: the same lines give the same bytes. Operating system 255 is
+/// "unknown".
+const HEADER: [u8; 10] = [0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255];
+
+/// Compresses one gzip member.
+#[derive(Debug)]
+pub struct Encoder {
+    /// The window, and behind it what is not compressed yet.
+    buffer: Vec<u8>,
+    /// Where what is not compressed begins.
+    pending: usize,
+    matcher: Matcher,
+    blocks: BlockWriter,
+    bits: BitWriter,
+    begun: bool,
+    sum: crc32fast::Hasher,
+    len: u64,
+}
+
+impl Default for Encoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Encoder {
+    /// An encoder at the beginning of a member.
+    pub fn new() -> Self {
+        Self {
+            buffer: Vec::with_capacity(WINDOW_BYTES + BLOCK_BYTES),
+            pending: 0,
+            matcher: Matcher::new(),
+            blocks: BlockWriter::new(),
+            bits: BitWriter::default(),
+            begun: false,
+            sum: crc32fast::Hasher::new(),
+            len: 0,
+        }
+    }
+
+    /// Takes `input`, and appends to `out` what is compressed by now.
+    pub fn write(&mut self, mut input: &[u8], out: &mut Vec<u8>) {
+        self.sum.update(input);
+        self.len += input.len() as u64;
+        while !input.is_empty() {
+            let room = BLOCK_BYTES - (self.buffer.len() - self.pending);
+            let (now, later) = input.split_at(room.min(input.len()));
+            self.buffer.extend_from_slice(now);
+            input = later;
+            if now.len() == room {
+                self.block(false, out);
+                self.slide();
+            }
+        }
+    }
+
+    /// Ends the member: appends what is left of it to `out`.
+    pub fn finish(mut self, out: &mut Vec<u8>) {
+        self.block(true, out);
+        self.bits.finish(out);
+        out.extend_from_slice(&self.sum.finalize().to_le_bytes());
+        // The trailer counts modulo 2³².
+        out.extend_from_slice(&(self.len as u32).to_le_bytes());
+    }
+
+    /// How many bytes were taken.
+    pub fn total_in(&self) -> u64 {
+        self.len
+    }
+
+    /// CRC-32 of the bytes taken.
+    pub fn crc32(&self) -> u32 {
+        self.sum.clone().finalize()
+    }
+
+    fn block(&mut self, last: bool, out: &mut Vec<u8>) {
+        if !self.begun {
+            self.begun = true;
+            out.extend_from_slice(&HEADER);
+        }
+        let matches = self.matcher.find(&self.buffer, self.pending);
+        self.blocks.write(&self.buffer[self.pending..], matches, last, &mut self.bits, out);
+        self.pending = self.buffer.len();
+    }
+
+    /// Forgets what no match can reach any more.
+    fn slide(&mut self) {
+        let gone = self.buffer.len().saturating_sub(WINDOW_BYTES);
+        self.buffer.copy_within(gone.., 0);
+        self.buffer.truncate(self.buffer.len() - gone);
+        self.pending = self.buffer.len();
+        self.matcher.slide(gone);
+    }
+}
+
+#[cfg(test)]
+mod tests;
