@@ -9,6 +9,8 @@
 //!
 //! Rounds of the servers alternate, so that a noisy minute meets both; the table shows medians and the spread.
 
+#[path = "support/events.rs"]
+mod events;
 #[path = "support/load.rs"]
 mod load;
 #[path = "support/servers.rs"]

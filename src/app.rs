@@ -48,6 +48,9 @@ use crate::{
 const BLOCKING_THREADS_PER_UPLOAD: usize = 2;
 /// How long a bucket's endpoint may take to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Into how many parts the time for the drain falls of which requests may take the first. One slow client must not take
+/// the time in which the sinks store what everybody else has sent.
+const REQUESTS_SHARE: u32 = 2;
 /// Connections of the admin port.
 const ADMIN_CONNECTIONS: usize = 64;
 
@@ -184,11 +187,12 @@ impl Server {
         }
         self.service.health.drain();
         let deadline = Instant::now() + timeout;
-        let _ = self.stop_accepting.send(Some(deadline.into()));
+        let last_answer = Instant::now() + timeout / REQUESTS_SHARE;
+        let _ = self.stop_accepting.send(Some(last_answer.into()));
         let workers = self.acceptor.join();
-        let _ = self.stop_working.send(Some(deadline.into()));
+        let _ = self.stop_working.send(Some(last_answer.into()));
         workers.into_iter().for_each(WorkerHandle::join);
-        let shelf = self.spool.shelf();
+        let segments = self.spool.shelf();
         self.spool.close();
         let mut sinks = self.sinks;
         self.runtime.block_on(async {
@@ -199,7 +203,7 @@ impl Server {
         self.admin.join();
         // Compressing cannot be interrupted; what it makes is not wanted any more.
         self.runtime.shutdown_background();
-        let (segments_left, bytes_left) = shelf.sealed();
+        let (segments_left, bytes_left) = segments.sealed();
         Stopped { segments_left, bytes_left }
     }
 }

@@ -39,7 +39,7 @@ pub enum Command {
 pub struct ConfigArgs {
     /// The configuration file [default: the embedded one]
     ///
-    /// Every setting can also come from the environment, as LOGWEIR__SECTION__KEY.
+    /// Every setting can also come from the environment, as `LOGWEIR__SECTION__KEY`.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }

@@ -16,9 +16,9 @@ use logweir::{
     telemetry,
 };
 
-/// The configuration is wrong (EX_CONFIG of sysexits.h).
+/// The configuration is wrong (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
-/// The server could not start (EX_UNAVAILABLE).
+/// The server could not start (`EX_UNAVAILABLE`).
 const EXIT_UNAVAILABLE: u8 = 69;
 
 fn main() -> ExitCode {

@@ -13,7 +13,10 @@ mod field;
 use std::{
     collections::HashMap,
     hash::{BuildHasher, Hasher},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -82,9 +85,21 @@ pub struct Stream {
     pub schema: Schema,
 }
 
+/// Tells schemas apart: no two of a process have the same, not even one that replaces another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SchemaId(u64);
+
+impl SchemaId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// What the events of a stream look like.
 #[derive(Debug)]
 pub struct Schema {
+    id: SchemaId,
     fields: Vec<Field>,
     by_hash: HashMap<u64, u16, AlreadyHashed>,
     required: Vec<u16>,
@@ -208,12 +223,13 @@ impl Schema {
             }
         };
         let required = (0..fields.len() as u16).filter(|slot| fields[usize::from(*slot)].required).collect();
-        Ok(Self { fields, by_hash, required, unknown, time_field, privacy_key })
+        Ok(Self { id: SchemaId::next(), fields, by_hash, required, unknown, time_field, privacy_key })
     }
 
     /// The schema of a stream about which nothing is declared: every field is kept.
     pub fn free_form() -> Self {
         Self {
+            id: SchemaId::next(),
             fields: Vec::new(),
             by_hash: HashMap::default(),
             required: Vec::new(),
@@ -221,6 +237,11 @@ impl Schema {
             time_field: None,
             privacy_key: None,
         }
+    }
+
+    /// Which schema this is.
+    pub fn id(&self) -> SchemaId {
+        self.id
     }
 
     /// The declared fields, in the order of the warehouse's columns.

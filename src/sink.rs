@@ -118,7 +118,7 @@ pub enum PutFailure {
     Timeout,
     /// The store could not be reached, or the connection broke.
     Network,
-    /// The store asks to be asked less (503 SlowDown and the like).
+    /// The store asks to be asked less (503 `SlowDown` and the like).
     Throttled,
     /// Access is denied, or there are no credentials.
     Denied,

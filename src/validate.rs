@@ -28,15 +28,18 @@
 //! a small body which encodes into a huge one (context × events) is refused instead of written.
 
 mod json;
+mod keys;
 mod line;
 mod members;
 mod pass;
 mod text;
 mod value;
 
-use self::{line::Pen, members::Members, pass::Pass};
+use std::collections::HashMap;
+
+use self::{keys::KeyBook, line::Pen, members::Members, pass::Pass};
 use crate::batch::{BatchId, Mendings, Millis, Rejection};
-use crate::schema::Stream;
+use crate::schema::{SchemaId, Stream};
 
 /// The longest line that may be stored, in bytes: Redshift loads JSON objects of up to 4 MB, and counts `|` twice.
 pub const MAX_LINE_BYTES: usize = 2_000_000;
@@ -205,13 +208,19 @@ pub struct Validator {
     limits: Limits,
     event: Members,
     context: Members,
+    /// What is known of each schema's keys.
+    books: HashMap<SchemaId, KeyBook>,
     pen: Pen,
 }
+
+/// How many schemas' keys are remembered; there are more only after some were replaced.
+const MOST_BOOKS: usize = 128;
 
 impl Validator {
     /// A validator with `limits`.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, event: Members::default(), context: Members::default(), pen: Pen::default() }
+        let (event, context) = (Members::default(), Members::default());
+        Self { limits, event, context, books: HashMap::new(), pen: Pen::default() }
     }
 
     /// Appends the lines of `batch` to `output`, and tells each event's verdict.
@@ -220,7 +229,13 @@ impl Validator {
     /// [`BatchError`] if the batch cannot be taken at all; `output` then is as it was.
     pub fn validate(&mut self, batch: &Batch<'_>, output: &mut Output<'_>) -> Result<Validated, BatchError> {
         let before = (output.accepted.len(), output.rejected.len());
-        let mut pass = Pass::new(&self.limits, batch, &mut self.event, &mut self.context, &mut self.pen, output);
+        if self.books.len() >= MOST_BOOKS {
+            self.books.clear();
+        }
+        let keys = self.books.entry(batch.stream.schema.id()).or_insert_with(KeyBook::new);
+        keys.tidy();
+        let read = (&mut self.event, &mut self.context, keys);
+        let mut pass = Pass::new(&self.limits, batch, read, &mut self.pen, output);
         let validated = match batch.format {
             Format::Json => pass.json(),
             Format::Lines => pass.lines(),

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     fn gate() -> Gate {
-        Gate::new(1_000, 10_000, 100, Duration::from_secs(300))
+        Gate::new(1_000, 10_000, 100, Duration::from_mins(5))
     }
 
     fn cause(gate: &Gate, bytes: usize, signals: Signals) -> Option<Cause> {

@@ -49,7 +49,7 @@ impl Pacing {
 mod tests {
     use super::*;
 
-    const PACING: Pacing = Pacing { cap: Duration::from_secs(300) };
+    const PACING: Pacing = Pacing { cap: Duration::from_mins(5) };
 
     #[test]
     fn clients_come_back_when_the_backlog_has_drained() {

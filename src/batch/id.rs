@@ -28,7 +28,9 @@ impl BatchId {
     /// # Errors
     /// [`InvalidBatchId`] if it is empty, longer than 128 bytes or contains a control character.
     pub fn new(id: &str) -> Result<Self, InvalidBatchId> {
-        let valid = !id.is_empty() && id.len() <= Self::MAX_BYTES && !id.chars().any(char::is_control);
+        // Most ids are ASCII, where a byte is a character.
+        let plain = id.bytes().all(|byte| matches!(byte, 0x20..=0x7E));
+        let valid = !id.is_empty() && id.len() <= Self::MAX_BYTES && (plain || !id.chars().any(char::is_control));
         if valid { Ok(Self(id.into())) } else { Err(InvalidBatchId) }
     }
 

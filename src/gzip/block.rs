@@ -79,12 +79,12 @@ impl BlockWriter {
     pub(super) fn write(&self, input: &[u8], matches: &[Match], last: bool, bits: &mut BitWriter, out: &mut Vec<u8>) {
         let counts = self.count(input, matches);
         let codes = Codes::new(&counts);
-        let coded = codes.coded_bits(&counts) / 8 + MOST_TABLE_BYTES as u64;
+        let estimate = codes.coded_bits(&counts) / 8 + MOST_TABLE_BYTES as u64;
         let stored = input.len() + 5 * input.len().div_ceil(MOST_STORED_BYTES).max(1);
-        if coded > stored as u64 {
+        if estimate > stored as u64 {
             return store(input, last, bits, out);
         }
-        bits.append(coded as usize + MOST_TABLE_BYTES, out, |cursor| {
+        bits.append(estimate as usize + MOST_TABLE_BYTES, out, |cursor| {
             cursor.put(u64::from(last), 1);
             cursor.put(2, 2);
             codes.write_tables(cursor);

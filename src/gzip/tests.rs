@@ -1,6 +1,9 @@
 //! What is compressed is read back by others, and is not larger than others make it.
 
-use std::io::{Read, Write};
+use std::{
+    fmt::Write as _,
+    io::{Read, Write},
+};
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use proptest::prelude::*;
@@ -42,10 +45,11 @@ fn lines(bytes: usize) -> Vec<u8> {
     let mut text = String::new();
     while text.len() < bytes {
         let (id, device, second) = (random.u128(..), random.u64(..), random.u8(..60));
-        text += &format!(
+        let _ = writeln!(
+            text,
             "{{\"event_id\":\"{id:032x}\",\"event_time\":\"2026-11-22T09:00:{second:02}.123Z\",\"received_at\":\
              \"2026-11-22T09:00:{second:02}.456Z\",\"device_id\":\"{device:016x}\",\"app\":\"com.example.reader\",\
-             \"model\":\"SM-S928N\",\"tone\":{},\"channel\":\"tv-{}\"}}\n",
+             \"model\":\"SM-S928N\",\"tone\":{},\"channel\":\"tv-{}\"}}",
             random.u32(..20_000),
             random.u8(..9),
         );
@@ -109,12 +113,12 @@ fn stored_lines_become_smaller_than_gzip_at_its_fastest_makes_them() {
 
 #[test]
 fn positions_are_counted_anew_before_they_overflow() {
-    let mut matcher = lz::Matcher::new();
+    let mut matcher = Matcher::new();
     let text = lines(100_000);
     assert!(matcher.find(&text, 50_000).len() > 100);
     matcher.slide(1 << 30);
-    let matches = matcher.find(&text, 0).to_vec();
-    assert_eq!(matches, lz::Matcher::new().find(&text, 0));
+    let found = matcher.find(&text, 0).to_vec();
+    assert_eq!(found, Matcher::new().find(&text, 0));
 }
 
 /// Text that repeats itself at all distances and lengths.

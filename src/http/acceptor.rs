@@ -1,6 +1,6 @@
 //! The acceptor: one listening socket, whose connections go to the worker that has the fewest.
 //!
-//! A load balancer keeps few connections and keeps them long. Where every worker listened on its own (SO_REUSEPORT),
+//! A load balancer keeps few connections and keeps them long. Where every worker listened on its own (`SO_REUSEPORT`),
 //! chance would decide once and for hours that one worker has most of them; counting spreads them evenly.
 
 use std::{
@@ -68,6 +68,8 @@ impl Acceptor {
     ) -> Vec<WorkerHandle> {
         let accepted = self.service.metrics.counter(&metrics::CONNECTIONS_ACCEPTED, &[]);
         let errors = self.service.metrics.counter(&metrics::ACCEPT_ERRORS, &[]);
+        // Shown as 0 before the first, so that the first is seen as an increase.
+        let _ = self.service.metrics.counter(&metrics::CONNECTIONS_REFUSED, &[]);
         let mut turn = 0;
         loop {
             let connected = tokio::select! {

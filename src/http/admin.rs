@@ -96,9 +96,8 @@ impl Admin {
             }
             let (routes, draining, limits, metrics) =
                 (routes.clone(), Rc::clone(&draining), Rc::clone(&limits), Arc::clone(&metrics));
-            let open = Rc::clone(&open);
+            let counted = Rc::clone(&open);
             tokio::task::spawn_local(async move {
-                let _open = open;
                 let answer = |request| {
                     let routes = routes.clone();
                     async move {
@@ -110,6 +109,7 @@ impl Admin {
                     }
                 };
                 connection::serve(stream, answer, &limits, &draining, &metrics).await;
+                drop(counted);
             });
         }
     }

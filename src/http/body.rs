@@ -55,7 +55,7 @@ impl From<&hyper::Error> for BodyFailure {
     fn from(error: &hyper::Error) -> Self {
         let kind = error.source().and_then(|source| source.downcast_ref()).map(io::Error::kind);
         match kind {
-            Some(ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::Other) => Self::Broken,
+            Some(ErrorKind::InvalidInput | ErrorKind::InvalidData) => Self::Broken,
             _ => Self::Gone,
         }
     }
@@ -157,11 +157,23 @@ impl Deadline {
 }
 
 /// Reads what is left of a refused request's body and throws it away, if that is little and comes soon, so that the
-/// connection can be kept. Otherwise hyper closes the connection behind the answer.
-pub(super) async fn drain(incoming: &mut Incoming) {
-    if incoming.is_end_stream() || incoming.size_hint().exact().is_none_or(|left| left > DRAIN_BYTES) {
-        return;
+/// connection can be kept. Whether nothing is left; otherwise the connection must be closed behind the answer.
+pub(super) async fn drain(incoming: &mut Incoming) -> bool {
+    if incoming.is_end_stream() {
+        return true;
     }
-    let rest = async { while let Some(Ok(_)) = incoming.frame().await {} };
-    let _ = timeout(DRAIN_TIME, rest).await;
+    let mut most = DRAIN_BYTES;
+    if incoming.size_hint().exact().is_some_and(|left| left > most) {
+        return false;
+    }
+    let rest = async {
+        while let Some(frame) = incoming.frame().await {
+            let Ok(frame) = frame else { return false };
+            let len = frame.data_ref().map_or(0, Bytes::len) as u64;
+            let Some(left) = most.checked_sub(len) else { return false };
+            most = left;
+        }
+        true
+    };
+    timeout(DRAIN_TIME, rest).await.unwrap_or(false)
 }

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use http::Request;
+use http::{Request, header::CONNECTION};
 use hyper::{
     body::Incoming,
     rt::{Read, ReadBufCursor, Write},
@@ -24,7 +24,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     sync::Notify,
     time::{Instant, sleep_until, timeout},
 };
@@ -36,6 +36,12 @@ use crate::metrics::{self, Metrics};
 const LOOKS: u32 = 4;
 /// How long the last answer of a connection that is cut may take to be written.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long what a client still sends is thrown away after its last answer.
+const LINGER: Duration = Duration::from_secs(1);
+/// How much of it, in bytes.
+const LINGER_BYTES: usize = 1024 * 1024;
+/// How much of it at a time, in bytes: no more than the connection buffered while it was served.
+const DISCARD_BYTES: usize = 8 * 1024;
 /// What a client is told whose head came too slowly.
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
@@ -148,11 +154,13 @@ pub(super) async fn serve<F>(
     // Answers are small and whole: waiting for more to send would only delay them.
     let _ = socket.set_nodelay(true);
     let phase = Rc::new(Cell::new(Phase::Idle(Instant::now())));
+    let unread = Cell::new(false);
     let service = service_fn(|request| {
         phase.set(Phase::Request);
-        let (answer, phase) = (answer(request), &phase);
+        let (answer, phase, unread) = (answer(request), &phase, &unread);
         async move {
             let response = answer.await;
+            unread.set(response.headers().contains_key(CONNECTION));
             // Writing the answer counts as idle time: a client that does not read it is cut like one that is silent.
             phase.set(Phase::Idle(Instant::now()));
             Ok::<_, std::convert::Infallible>(response)
@@ -172,8 +180,11 @@ pub(super) async fn serve<F>(
         tokio::select! {
             biased;
             ended = &mut connection => {
-                if let Err(error) = ended {
+                if let Err(error) = &ended {
                     tracing::debug!(%error, "a connection ended with an error");
+                }
+                if unread.get() || ended.is_err() {
+                    discard(connection.into_parts().io.socket.into_inner()).await;
                 }
                 return;
             }
@@ -200,4 +211,24 @@ pub(super) async fn serve<F>(
         })
         .await;
     }
+}
+
+/// Throws away what still comes over `socket`, which says already that nothing more will be answered.
+///
+/// Closing it with unread bytes in it would reset the connection, and on many systems a reset takes with it what the
+/// client has not read yet: the answer.
+async fn discard(mut socket: tokio::net::TcpStream) {
+    let _ = timeout(LINGER, async {
+        // Not within the future, which every open connection holds.
+        let mut buffer = vec![0; DISCARD_BYTES];
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match socket.read(&mut buffer).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        Ok::<_, io::Error>(())
+    })
+    .await;
 }

@@ -11,7 +11,7 @@ use std::{
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT},
+    header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, ORIGIN},
 };
 use hyper::body::{Body as _, Incoming};
 use tokio::time::timeout;
@@ -56,7 +56,9 @@ pub(super) async fn ingest(worker: &Rc<WorkerState>, stream: &str, request: Requ
     let told = incoming.size_hint().exact().unwrap_or(0);
     worker.counts.offered_bytes.increment(told);
     worker.service.offered.fetch_add(told, Ordering::Relaxed);
-    let in_query = parts.uri.query().is_some_and(|query| query.contains("key="));
+    // The preflight lets a page send its key in a header too.
+    let from_page = parts.uri.query().is_some_and(|query| query.contains("key="))
+        || parts.headers.contains_key(ORIGIN) && worker.service.keys.has_browser_keys();
     let result = match head(worker, stream, &parts.method, &parts.headers, parts.uri.query()) {
         Ok(head) => take(worker, &head, &mut incoming).await,
         Err(problem) => Err(Stopped::Problem(problem)),
@@ -77,14 +79,21 @@ pub(super) async fn ingest(worker: &Rc<WorkerState>, stream: &str, request: Requ
                 }
             };
             tell(worker, &tally, &problem, told);
-            // Reading the body would invite it, where the client asks first.
-            if !parts.headers.contains_key(EXPECT) {
-                body::drain(&mut incoming).await;
+            let at_end = match problem {
+                Problem::IncompleteBody => false,
+                // Reading the body would invite it, where the client asks first.
+                _ if parts.headers.contains_key(EXPECT) => incoming.is_end_stream(),
+                _ => body::drain(&mut incoming).await,
+            };
+            let mut response = respond::problem(&problem);
+            if !at_end {
+                // hyper closes the connection then; who is not told may send the next request into it.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            respond::problem(&problem)
+            response
         }
     };
-    if in_query {
+    if from_page {
         respond::allow_origin(&mut response);
     }
     response
@@ -216,6 +225,7 @@ impl Room for Reserved<'_> {
 }
 
 /// Decodes and validates: the body becomes frames, and the reservation becomes theirs.
+#[expect(clippy::needless_pass_by_value, reason = "the body goes here, not when its batch is durable")]
 fn encode(
     worker: &WorkerState,
     head: &Head,
@@ -242,7 +252,8 @@ fn encode(
         received_at,
         nonce: worker.nonces.borrow_mut().next_nonce(),
     };
-    let room = body.len() + body.len() / 3 + LINES_HEADROOM;
+    // Lines beyond the limit are refused, so that no memory is asked for to write them.
+    let room = (body.len() + body.len() / 3).min(worker.service.limits.output_bytes) + LINES_HEADROOM;
     reservation.grow(room)?;
     let name = &head.route.stream.name;
     let mut accepted = FrameBuilder::new(name.clone(), Book::Accepted, room);

@@ -203,15 +203,17 @@ impl Worker {
                 connection::serve(stream, answer, &limits, &draining, &metrics).await;
             });
         };
-        let deadline = loop {
+        loop {
             tokio::select! {
                 accepted = incoming.recv() => match accepted {
                     Some(stream) => take_up(stream),
-                    None => break None,
+                    None => break,
                 },
-                told = stop.wait_for(Option::is_some) => break told.ok().and_then(|deadline| *deadline),
+                _ = stop.wait_for(Option::is_some) => break,
             }
-        };
+        }
+        // Both happen when the instance ends, and either may be noticed first.
+        let deadline = *stop.borrow();
         // The acceptor has ended: what it handed over last is served too.
         incoming.close();
         while let Some(stream) = incoming.recv().await {

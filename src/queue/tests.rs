@@ -17,7 +17,10 @@ fn submission(budget: &Arc<ByteBudget>, bytes: usize) -> Submission {
 }
 
 fn block_on<T>(test: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build_local(Default::default()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build_local(tokio::runtime::LocalOptions::default())
+        .unwrap();
     runtime.block_on(async { tokio::time::timeout(Duration::from_secs(30), test).await.expect("the test ends") })
 }
 
@@ -162,15 +165,12 @@ fn a_writer_thread_settles_every_ticket_of_every_lane() {
                     let budget = ByteBudget::new(1_000_000);
                     let (mut sent, mut pending) = (0, VecDeque::new());
                     while sent < EACH {
-                        match submitter.submit(submission(&budget, 8)) {
-                            Ok(receipt) => {
-                                sent += 1;
-                                pending.push_back(receipt);
-                            }
-                            Err(_) => {
-                                let receipt: Receipt = pending.pop_front().unwrap();
-                                receipt.await.unwrap();
-                            }
+                        if let Ok(receipt) = submitter.submit(submission(&budget, 8)) {
+                            sent += 1;
+                            pending.push_back(receipt);
+                        } else {
+                            let receipt: Receipt = pending.pop_front().unwrap();
+                            receipt.await.unwrap();
                         }
                     }
                     for receipt in pending {

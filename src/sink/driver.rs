@@ -107,16 +107,16 @@ impl Driver {
                     Ok(()) => return,
                     Err(error) => error,
                 },
-                Ok(Some(opened)) => match self.store_all(Arc::new(opened)).await {
-                    Ok(received) => match self.pass(segment, received) {
-                        Ok(()) => return,
-                        Err(error) => error,
-                    },
-                    Err(Damaged) => {
+                Ok(Some(opened)) => {
+                    let Ok(received) = self.store_all(Arc::new(opened)).await else {
                         repair = true;
                         continue;
+                    };
+                    match self.pass(segment, received) {
+                        Ok(()) => return,
+                        Err(error) => error,
                     }
-                },
+                }
                 Err(error) => error,
             };
             self.counts.retry("spool");

@@ -107,15 +107,14 @@ impl Maker {
     fn part(&mut self, most: usize) -> Result<Part, BodyError> {
         let mut bytes = std::mem::take(&mut self.left);
         while bytes.len() < most && !matches!(self.gzip, Gzip::Ended) {
-            match self.lines.next_piece()? {
-                Some(piece) => self.gzip.write(piece, &mut bytes)?,
-                None => {
-                    let (found, sum) = self.gzip.finish(&mut bytes)?;
-                    let counted = self.content.bytes;
-                    if found != counted || sum != self.content.crc32 {
-                        return Err(BodyError::Footer { found, counted });
-                    }
-                }
+            if let Some(piece) = self.lines.next_piece()? {
+                self.gzip.write(piece, &mut bytes)?;
+                continue;
+            }
+            let (found, sum) = self.gzip.finish(&mut bytes)?;
+            let counted = self.content.bytes;
+            if found != counted || sum != self.content.crc32 {
+                return Err(BodyError::Footer { found, counted });
             }
         }
         if bytes.len() > most {

@@ -181,7 +181,7 @@ impl Disk for RealDisk {
 #[derive(Debug)]
 struct RealFile(File);
 
-/// The most parts that one system call takes: IOV_MAX of Linux.
+/// The most parts that one system call takes: `IOV_MAX` of Linux.
 const MAX_PARTS: usize = 1_024;
 
 impl DiskFile for RealFile {

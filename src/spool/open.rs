@@ -78,7 +78,8 @@ impl Spool {
     /// [`StartError`] if the directory is in use, is no spool, or cannot be read and written.
     pub fn open(settings: Settings, intake: Intake, metrics: &Arc<Metrics>) -> Result<Self, StartError> {
         let disk: SharedDisk = Arc::new(RealDisk::open(&settings.dir)?);
-        let failed = |source| StartError::Io { path: settings.dir.clone(), source };
+        let dir = settings.dir.clone();
+        let failed = |source| StartError::Io { path: dir.clone(), source };
         let now = Clock::default().now();
         let instance = instance(&*disk, now)
             .map_err(failed)?
@@ -89,7 +90,7 @@ impl Spool {
         let quarantine = Quarantine::new(Arc::clone(&disk), Arc::clone(metrics), quarantined);
         let found = take_up(&*disk, instance, &settings.destinations, metrics, &quarantine).map_err(failed)?;
         let clock = Arc::new(Clock::starting_at(found.last_received));
-        let spares = Arc::new(Spares::new(Arc::clone(&disk), found.spares));
+        let spares = Arc::new(Spares::new(Arc::clone(&disk), found.spares, settings.segment_size));
         let shelf = Arc::new(Shelf::new(
             Arc::clone(&disk),
             instance,
@@ -100,16 +101,8 @@ impl Spool {
         ));
         let signal = intake.signal();
         let keeper = spawn("spool-keeper", keeper(Arc::clone(&spares), Arc::clone(&signal))).map_err(failed)?;
-        let writer = Writer::new(
-            settings.clone(),
-            disk,
-            spares,
-            Arc::clone(&shelf),
-            intake,
-            instance,
-            found.next,
-            Arc::clone(metrics),
-        );
+        let writer =
+            Writer::new(settings, disk, spares, Arc::clone(&shelf), intake, instance, found.next, Arc::clone(metrics));
         let writer = spawn("spool-writer", || writer.run()).map_err(failed)?;
         Ok(Self { instance, clock, shelf, signal, writer, keeper })
     }
@@ -189,11 +182,11 @@ fn take_up(
     let files = disk.list()?;
     let mut found = Found { segments: Vec::new(), spares: Vec::new(), next: SegmentId(1), last_received: None };
     for (name, len) in &files {
-        if let Some(sink) = name.strip_prefix("cursor-") {
-            if let Some(position) = Cursor::open(disk, sink)?.position() {
-                found.next = found.next.max(position.segment);
-                found.last_received = found.last_received.max(Some(position.received));
-            }
+        if let Some(sink) = name.strip_prefix("cursor-")
+            && let Some(position) = Cursor::open(disk, sink)?.position()
+        {
+            found.next = found.next.max(position.segment);
+            found.last_received = found.last_received.max(Some(position.received));
         }
         match Name::parse(name) {
             Some(Name::Spare(number)) => found.spares.push((number, *len)),
@@ -237,14 +230,12 @@ impl Recovery<'_> {
         let file = self.disk.open(&open)?;
         let footer = match Footer::read(&*file, segment)? {
             // It was sealed, and only its name was lost. What it becomes may have been uploaded already.
-            Some(footer) => footer,
-            None => match self.scan(&*file, segment)? {
-                Some(footer) => footer,
-                None => {
-                    self.disk.remove(&open)?;
-                    return Ok(None);
-                }
-            },
+            Some(footer) => Some(footer),
+            None => self.scan(&*file, segment)?,
+        };
+        let Some(footer) = footer else {
+            self.disk.remove(&open)?;
+            return Ok(None);
         };
         self.disk.rename(&open, &sealed)?;
         Ok(Some((file.len()?, footer.last_received())))

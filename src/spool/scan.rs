@@ -51,17 +51,13 @@ pub(super) fn scan(file: &dyn DiskFile, segment: SegmentId) -> io::Result<Scan> 
             next += 1;
             continue;
         }
-        match search(file, segment, at, len, next, &mut buffer)? {
-            Some((found, sequence)) => {
-                scan.facts.gaps.push((at, found));
-                scan.data_end = found;
-                next = sequence;
-            }
-            None => {
-                scan.torn |= begun(file, segment, at)?;
-                return Ok(scan);
-            }
-        }
+        let Some((found, sequence)) = search(file, segment, at, len, next, &mut buffer)? else {
+            scan.torn |= begun(file, segment, at)?;
+            return Ok(scan);
+        };
+        scan.facts.gaps.push((at, found));
+        scan.data_end = found;
+        next = sequence;
     }
 }
 
@@ -131,10 +127,11 @@ fn search(
             let here = from + (place * BLOCK_BYTES) as u64;
             let promising =
                 GroupHeader::decode(block).is_some_and(|header| header.segment == segment && header.sequence >= next);
-            if promising && here > at {
-                if let Some(header) = read_group(file, segment, here, len, buffer)? {
-                    return Ok(Some((here, header.sequence)));
-                }
+            if promising
+                && here > at
+                && let Some(header) = read_group(file, segment, here, len, buffer)?
+            {
+                return Ok(Some((here, header.sequence)));
             }
         }
         if read < window.len() {

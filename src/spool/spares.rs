@@ -35,10 +35,10 @@ struct Pool {
 }
 
 impl Spares {
-    /// The spares that the directory has: their numbers and lengths.
-    pub(super) fn new(disk: SharedDisk, files: Vec<(u64, u64)>) -> Self {
+    /// The spares that the directory has: their numbers and lengths. None is made that is longer than `most`.
+    pub(super) fn new(disk: SharedDisk, files: Vec<(u64, u64)>, most: u64) -> Self {
         let next = files.iter().map(|(number, _)| number + 1).max().unwrap_or(0);
-        Self { disk, pool: Mutex::new(Pool { files, next }), wanted: AtomicU64::new(STEP_BYTES) }
+        Self { disk, pool: Mutex::new(Pool { files, next }), wanted: AtomicU64::new(STEP_BYTES.min(most)) }
     }
 
     fn pool(&self) -> std::sync::MutexGuard<'_, Pool> {

@@ -18,7 +18,7 @@ fn settings(dir: &Path) -> Settings {
         dir: dir.to_owned(),
         disk_quota: 1 << 30,
         segment_size: 1 << 20,
-        seal_after: Duration::from_secs(3_600),
+        seal_after: Duration::from_hours(1),
         seal_jitter: 0.0,
         early_seal_interval: Duration::from_millis(50),
         sync_interval: Duration::ZERO,
@@ -65,6 +65,7 @@ impl Rig {
     }
 
     /// Ends the spool without sealing anything, as a crash would: the directory as it is now, elsewhere.
+    #[expect(clippy::unused_self, reason = "the spool is open while its directory is copied")]
     fn crash(&self, dir: &Path) -> tempfile::TempDir {
         let copy = tempfile::tempdir().unwrap();
         for file in fs::read_dir(dir).unwrap() {
@@ -80,8 +81,11 @@ impl Rig {
 }
 
 fn run<F: Future<Output = ()>>(test: F) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build_local(Default::default()).unwrap();
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test ends") });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build_local(tokio::runtime::LocalOptions::default())
+        .unwrap();
+    runtime.block_on(async { tokio::time::timeout(Duration::from_mins(1), test).await.expect("the test ends") });
 }
 
 /// What a consumer called `name` finds: each segment's lines by stream, book and hour.
@@ -183,7 +187,7 @@ fn an_open_segment_is_taken_up_after_a_crash() {
         let crashed = rig.crash(dir.path());
         rig.spool.close();
         let again = Rig::open(settings(crashed.path()));
-        assert_eq!(again.spool.clock().now() >= Millis::new(NOW).unwrap(), true, "received times go on");
+        assert!(again.spool.clock().now() >= Millis::new(NOW).unwrap(), "received times go on");
         assert_eq!(again.line("c").await.segment, SegmentId(2), "a number is never used twice");
         let shelf = again.spool.shelf();
         again.spool.close();
@@ -218,7 +222,7 @@ fn a_torn_tail_is_cut_wherever_it_tears() {
             let shelf = again.spool.shelf();
             again.spool.close();
             assert_eq!(lines_of(&drain(&shelf, "files")), "kept\n", "block {block}, cut {cut}");
-            assert_eq!(again.metrics.render().contains("logweir_quarantined_total"), false);
+            assert!(!again.metrics.render().contains("logweir_quarantined_total"));
             for file in files(crashed.path()) {
                 fs::remove_file(crashed.path().join(file)).unwrap();
             }

@@ -111,14 +111,12 @@ impl Counts {
     }
 
     fn events(&mut self, frame: &FrameHeader) {
-        let counters = match self.events.get(&frame.stream) {
-            Some(counters) => counters,
-            None => {
-                let counter =
-                    |book: Book| self.metrics.counter(&metrics::EVENTS, &[frame.stream.as_str(), book.as_str()]);
-                let counters = [counter(Book::Accepted), counter(Book::Rejected)];
-                self.events.entry(frame.stream.clone()).or_insert(counters)
-            }
+        let counters = if let Some(counters) = self.events.get(&frame.stream) {
+            counters
+        } else {
+            let counter = |book: Book| self.metrics.counter(&metrics::EVENTS, &[frame.stream.as_str(), book.as_str()]);
+            let counters = [counter(Book::Accepted), counter(Book::Rejected)];
+            self.events.entry(frame.stream.clone()).or_insert(counters)
         };
         let [accepted, rejected] = counters;
         match frame.book {

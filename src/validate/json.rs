@@ -80,12 +80,19 @@ pub(super) struct Malformed {
 pub(super) struct Scanner<'a> {
     bytes: &'a [u8],
     pos: usize,
+    /// Whether no string of the text can contain anything but characters that stand for themselves.
+    plain: bool,
 }
 
 impl<'a> Scanner<'a> {
     /// A scanner at the start of `bytes`, which must be valid UTF-8: that is checked once for the whole body.
     pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, pos: 0 }
+        Self { bytes, pos: 0, plain: false }
+    }
+
+    /// Like [`Self::new`], for a text of which is known whether it [`is_plain`].
+    pub(super) fn with_plain(bytes: &'a [u8], plain: bool) -> Self {
+        Self { bytes, pos: 0, plain }
     }
 
     pub(super) fn pos(&self) -> usize {
@@ -108,6 +115,11 @@ impl<'a> Scanner<'a> {
     /// Passes white space, and tells whether a line break was among it.
     #[inline]
     pub(super) fn space(&mut self) -> Traits {
+        // Machines write none.
+        if self.peek().is_none_or(|byte| byte > b' ') { Traits::default() } else { self.some_space() }
+    }
+
+    fn some_space(&mut self) -> Traits {
         let mut traits = Traits::default();
         while let Some(byte) = self.peek() {
             match byte {
@@ -183,6 +195,10 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn string_rest(&mut self) -> Result<Traits, Malformed> {
         let mut traits = Traits::default();
+        if self.plain {
+            self.pos += before_quote(&self.bytes[self.pos..]);
+            return self.expect(b'"', "the text ends within a string").map(|()| traits);
+        }
         loop {
             self.pos += plain_prefix(&self.bytes[self.pos..]);
             match self.peek() {
@@ -380,19 +396,42 @@ pub(super) fn hex4(digits: &[u8]) -> Option<u16> {
     })
 }
 
+/// Whether the text has no backslash and no control character but those of `but`, so that every quote in it begins or
+/// ends a string. The compiler looks at many bytes at a time.
+pub(super) fn is_plain(bytes: &[u8], but: Option<u8>) -> bool {
+    let but = but.unwrap_or(b' ');
+    bytes.chunks(64).all(|some| !some.iter().fold(false, |odd, byte| odd | (*byte < b' ' && *byte != but) | (*byte == b'\\')))
+}
+
+/// A word of ones in each byte, and of the highest bits of each.
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = ONES * 0x80;
+
+/// How many bytes from the start are not `"`: as [`plain_prefix`] does it, for a plain text.
+#[inline]
+fn before_quote(bytes: &[u8]) -> usize {
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (place, word) in words.iter().enumerate() {
+        let quote = u64::from_le_bytes(*word) ^ (ONES * b'"' as u64);
+        let found = quote.wrapping_sub(ONES) & !quote & HIGH;
+        if found != 0 {
+            return place * 8 + (found.trailing_zeros() / 8) as usize;
+        }
+    }
+    words.len() * 8 + rest.iter().take_while(|byte| **byte != b'"').count()
+}
+
 /// How many bytes from the start need no look within a string: everything but `"`, `\` and control characters.
 ///
 /// Eight bytes at a time: a byte's high bit is set in `found` if it is one of the three. Borrows of the subtractions
 /// can set it falsely, but only above a byte where it is set rightly, and only the lowest counts.
 #[inline]
 fn plain_prefix(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = ONES * 0x80;
     let (words, rest) = bytes.as_chunks::<8>();
     for (place, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
-        let quote = word ^ (ONES * b'"' as u64);
-        let backslash = word ^ (ONES * b'\\' as u64);
+        let quote = word ^ (ONES * u64::from(b'"'));
+        let backslash = word ^ (ONES * u64::from(b'\\'));
         let found = (quote.wrapping_sub(ONES) & !quote)
             | (backslash.wrapping_sub(ONES) & !backslash)
             | (word.wrapping_sub(ONES * 0x20) & !word);
@@ -413,7 +452,19 @@ mod tests {
 
     /// The whole text as one value.
     fn scan(text: &str) -> Result<Value, Malformed> {
-        let mut scanner = Scanner::new(text.as_bytes());
+        let found = scan_with(text, false);
+        if is_plain(text.as_bytes(), None) {
+            let Ok(value) = &found else {
+                assert!(scan_with(text, true).is_err(), "{text}");
+                return found;
+            };
+            assert_eq!(scan_with(text, true).as_ref(), Ok(value), "{text}");
+        }
+        found
+    }
+
+    fn scan_with(text: &str, plain: bool) -> Result<Value, Malformed> {
+        let mut scanner = Scanner::with_plain(text.as_bytes(), plain);
         let before = scanner.space();
         let mut value = scanner.value()?;
         value.traits |= before | scanner.space();
@@ -511,6 +562,15 @@ mod tests {
                 Ok(_) => {}
                 Err(error) => prop_assert!(!judged, "{}: {:?}", text, error),
             }
+        }
+
+        #[test]
+        fn a_text_is_plain_without_escapes_and_control_characters(text in "[a-z\"é]{0,140}", odd in "[\\\\\u{0}-\u{1f}]?") {
+            let text = format!("{text}{odd}{text}");
+            prop_assert_eq!(is_plain(text.as_bytes(), None), odd.is_empty());
+            prop_assert_eq!(is_plain(text.as_bytes(), Some(b'\n')), odd.is_empty() || odd == "\n");
+            let quote = text.bytes().take_while(|byte| *byte != b'"').count();
+            prop_assert_eq!(before_quote(text.as_bytes()), quote);
         }
 
         #[test]

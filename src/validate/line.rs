@@ -4,11 +4,12 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use super::{
     Batch, MAX_FUTURE_MILLIS, MAX_PAST_MILLIS,
+    keys::KeyBook,
     members::{Member, Members},
     text,
 };
 use crate::{
-    batch::{BatchHash, BatchId, EventId, Millis, Rejection},
+    batch::{BatchHash, BatchId, EventId, Millis, RFC3339_BYTES, Rejection},
     schema::{EXTRA, MAX_STRING_BYTES, UnknownFields},
 };
 
@@ -22,13 +23,15 @@ pub(super) struct Pen {
     common: Vec<u8>,
     hash: BatchHash,
     received_at: Millis,
+    /// The received time as it is stored.
+    received_text: [u8; RFC3339_BYTES],
     /// How far this instance's clock is ahead of the device's, in milliseconds.
     skew: i64,
 }
 
 impl Default for Pen {
     fn default() -> Self {
-        Self { common: Vec::new(), hash: BatchHash::random(0), received_at: Millis::MIN, skew: 0 }
+        Self { common: Vec::new(), hash: BatchHash::random(0), received_at: Millis::MIN, received_text: [0; RFC3339_BYTES], skew: 0 }
     }
 }
 
@@ -47,10 +50,11 @@ impl Pen {
     /// Prepares for the lines of `batch`, whose id is `batch_id`.
     pub(super) fn prepare(&mut self, batch: &Batch<'_>, batch_id: Option<&BatchId>, skew: i64) {
         self.received_at = batch.received_at;
+        self.received_text = batch.received_at.rfc3339();
         self.skew = skew;
         self.common.clear();
         self.common.extend_from_slice(b"\",\"received_at\":\"");
-        self.common.extend_from_slice(&batch.received_at.rfc3339());
+        self.common.extend_from_slice(&self.received_text);
         self.common.push(b'"');
         self.hash = match batch_id {
             None => BatchHash::random(batch.nonce),
@@ -105,7 +109,7 @@ impl Pen {
     /// Appends the line of an event that follows its schema.
     pub(super) fn accepted(
         &self,
-        source: &[u8],
+        (source, keys): (&[u8], &KeyBook),
         (event, context): (&Members, &Members),
         unknown: UnknownFields,
         (id, time): (EventId, EventTime),
@@ -117,7 +121,11 @@ impl Pen {
             None => out.extend_from_slice(&id.hex()),
         }
         out.extend_from_slice(b"\",\"event_time\":\"");
-        out.extend_from_slice(&time.stored.rfc3339());
+        if time.stored == self.received_at {
+            out.extend_from_slice(&self.received_text);
+        } else {
+            out.extend_from_slice(&time.stored.rfc3339());
+        }
         out.extend_from_slice(&self.common);
         if let Some(client) = time.client {
             out.extend_from_slice(b",\"client_time\":\"");
@@ -125,31 +133,17 @@ impl Pen {
             out.push(b'"');
         }
         let collects = unknown == UnknownFields::Collect;
-        let lacks = |member: &Member| !event.has_key_of(source, context, member);
+        let lacks = |member: &Member| !event.has_key_of(keys, context, member);
         if event.as_it_came() {
             event.append_whole(source, out);
         } else {
-            event.append(source, out, |member| !collects || member.slot.is_some());
+            event.append((source, keys), out, |member| !collects || member.slot.is_some());
         }
-        context.append(source, out, |member| (!collects || member.slot.is_some()) && lacks(member));
+        context.append((source, keys), out, |member| (!collects || member.slot.is_some()) && lacks(member));
         if collects {
-            self.extra(source, event, context, out);
+            extra((source, keys), event, context, out);
         }
         out.extend_from_slice(b"}\n");
-    }
-
-    /// Appends `,"extra":{…}` with the members that no schema declares, if there are any.
-    fn extra(&self, source: &[u8], event: &Members, context: &Members, out: &mut Vec<u8>) {
-        let start = out.len();
-        let undeclared = |member: &Member| member.slot.is_none();
-        event.append(source, out, undeclared);
-        context.append(source, out, |member| undeclared(member) && !event.has_key_of(source, context, member));
-        if out.len() > start {
-            // The members begin with a comma each: the first one's becomes the opening brace.
-            let opening = format!(",\"{EXTRA}\":{{");
-            out.splice(start..=start, opening.into_bytes());
-            out.push(b'}');
-        }
     }
 
     /// No fewer bytes than the line of a rejected event takes, of whose text `original` bytes are kept.
@@ -174,7 +168,7 @@ impl Pen {
         out.extend_from_slice(b"{\"event_id\":\"");
         out.extend_from_slice(&id.hex());
         out.extend_from_slice(b"\",\"event_time\":\"");
-        out.extend_from_slice(&self.received_at.rfc3339());
+        out.extend_from_slice(&self.received_text);
         out.extend_from_slice(&self.common);
         append_string(out, "stream", Some(stream));
         append_number(out, "index", u64::from(rejection.index));
@@ -186,6 +180,20 @@ impl Pen {
             append_string(out, "context", Some(cut(context)));
         }
         out.extend_from_slice(b"}\n");
+    }
+}
+
+/// Appends `,"extra":{…}` with the members that no schema declares, if there are any.
+fn extra((source, keys): (&[u8], &KeyBook), event: &Members, context: &Members, out: &mut Vec<u8>) {
+    let start = out.len();
+    let undeclared = |member: &Member| member.slot.is_none();
+    event.append((source, keys), out, undeclared);
+    context.append((source, keys), out, |member| undeclared(member) && !event.has_key_of(keys, context, member));
+    if out.len() > start {
+        // The members begin with a comma each: the first one's becomes the opening brace.
+        let opening = format!(",\"{EXTRA}\":{{");
+        out.splice(start..=start, opening.into_bytes());
+        out.push(b'}');
     }
 }
 

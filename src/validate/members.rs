@@ -5,18 +5,17 @@ use std::ops::Range;
 use super::{
     Limits,
     json::{Kind, Malformed, Scanner, Traits, Value},
+    keys::{KeyBook, KeyId, stored_form_beside_server_fields},
     text,
-    value::{Checked, Fate, Scratch},
+    value::{Checked, Fate, Scratch, Span},
 };
 use crate::{
-    batch::{Millis, Reason, Rejection},
+    batch::{Mendings, Millis, Reason, Rejection},
     schema::{MAX_COLUMN_BYTES, Schema, UnknownFields, key_hash},
 };
 
 /// The longest `event_id` of a client that is used as the event's id, in bytes; a longer one is kept beside it.
 const MAX_CLIENT_ID_BYTES: usize = 128;
-/// What is put before a client's key that is named like a server field.
-const CLIENT_PREFIX: &[u8] = b"client_";
 
 /// Whose members are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,36 +26,50 @@ pub(super) enum Role {
     Context,
 }
 
-/// A key as it is stored, without its quotes.
-#[derive(Debug, Clone)]
+/// What members are read by.
+pub(super) struct Rules<'r> {
+    pub(super) schema: &'r Schema,
+    pub(super) limits: &'r Limits,
+    pub(super) keys: &'r mut KeyBook,
+}
+
+/// A key as it is stored.
+#[derive(Debug, Clone, Copy)]
 enum Key {
-    /// As it came, at this place of the source.
-    Source(Range<usize>),
-    /// In lower case or under another name, at this place of the scratch buffer.
-    Scratch(Range<usize>),
+    /// It is in the book.
+    Known(KeyId),
+    /// It is not: it stands at this place of the scratch buffer, without its quotes.
+    Scratch(Span),
 }
 
 /// A member: a key and its value.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Member {
-    /// Where the key's opening quote stands.
-    start: usize,
-    /// Whether something that is not in the list stands between the member before it and this one.
-    after_gap: bool,
+    /// From the key's opening quote to the value's end.
+    whole: Span,
+    /// Where the value begins.
+    value_start: u32,
     key: Key,
-    hash: u64,
-    value: Value,
     /// The declared field, if it is one.
     pub(super) slot: Option<u16>,
     /// What is stored of the value, or why it breaks the schema.
     pub(super) fate: Result<Fate, Reason>,
+    /// Whether key and value are stored as they came.
+    as_it_came: bool,
+    /// Whether something that is not in the list stands between the member before it and this one.
+    after_gap: bool,
 }
 
 /// The members of one object. One of these is used again for every event, so that its buffers are allocated once.
 #[derive(Debug, Default)]
 pub(super) struct Members {
     list: Vec<Member>,
-    seen: KeyTable,
+    /// Which keys of the book were seen: for each identity, in which reading last.
+    seen: Vec<u32>,
+    reading: u32,
+    /// Keys that are not in the book: their hashes, and their places in the list.
+    others: Vec<(u64, usize)>,
+    /// The declared fields among the members, a bit each.
     declared: Vec<u64>,
     scratch: Scratch,
     /// What is odd anywhere in the object.
@@ -91,22 +104,37 @@ impl Members {
         role: Role,
         scanner: &mut Scanner<'_>,
         source: &[u8],
-        schema: &Schema,
-        limits: &Limits,
+        rules: &mut Rules<'_>,
     ) -> Result<(), Malformed> {
-        self.clear(schema, limits);
+        self.clear(rules.schema);
         let start = scanner.pos();
         scanner.expect(b'{', "an object was expected")?;
         self.traits |= scanner.space();
         let mut closed = scanner.accept(b'}');
+        let mut before = None;
         while !closed {
-            let key = scanner.string()?;
-            self.traits |= scanner.space();
-            scanner.expect(b':', "a colon was expected")?;
+            let at = scanner.pos();
+            let key = if let Some((key, behind)) = rules.keys.guess(before, source, at) {
+                scanner.seek(behind);
+                Some(key)
+            } else {
+                let spelled = scanner.string()?;
+                self.traits |= scanner.space();
+                scanner.expect(b':', "a colon was expected")?;
+                let key = rules.keys.find_or_learn(&source[spelled.start + 1..spelled.end - 1], rules.schema);
+                if let Some(key) = key {
+                    rules.keys.follows(before, key);
+                }
+                key
+            };
             self.traits |= scanner.space();
             let value = scanner.value()?;
             self.traits |= value.traits;
-            self.member(role, source, &key, value, schema, limits);
+            match key {
+                Some(key) => self.known(role, source, (at, key), &value, rules),
+                None => self.other(source, at, &value, rules),
+            }
+            before = key;
             self.traits |= scanner.space();
             closed = scanner.accept(b'}');
             if !closed {
@@ -115,20 +143,20 @@ impl Members {
             }
         }
         self.span = start..scanner.pos();
-        if self.span.len() > limits.event_bytes {
+        if self.span.len() > rules.limits.event_bytes {
             self.broken = Some((None, Reason::EventTooLarge));
         }
         Ok(())
     }
 
     /// Forgets all, as if an empty object had been read.
-    pub(super) fn clear(&mut self, schema: &Schema, limits: &Limits) {
+    pub(super) fn clear(&mut self, schema: &Schema) {
         self.list.clear();
-        self.seen.clear(limits.fields);
+        self.others.clear();
         self.declared.clear();
         self.declared.resize(schema.fields().len().div_ceil(64), 0);
         self.scratch.bytes.clear();
-        self.scratch.mendings = <_>::default();
+        self.scratch.mendings = Mendings::default();
         self.traits = Traits::default();
         self.rewritten = false;
         self.gap = false;
@@ -138,58 +166,114 @@ impl Members {
         self.private.clear();
         self.broken = None;
         self.span = 0..0;
+        self.reading = self.reading.wrapping_add(1);
+        if self.reading == 0 {
+            // The numbers begin anew: what was seen in an earlier reading of the same number must not count.
+            self.seen.clear();
+            self.reading = 1;
+        }
     }
 
-    fn member(&mut self, role: Role, source: &[u8], key: &Value, value: Value, schema: &Schema, limits: &Limits) {
-        let (start, mut key) = (key.start, self.key(source, key));
-        if role == Role::Event && self.bytes(source, &key) == b"event_id" {
+    /// Takes the member at `at`, whose key is in the book.
+    #[inline]
+    fn known(&mut self, role: Role, source: &[u8], (at, key): (usize, KeyId), value: &Value, rules: &Rules<'_>) {
+        let known = rules.keys.get(key);
+        let Some(client) = known.event_id else {
+            let duplicate = self.mark(known.identity, rules.keys);
+            return self.take(source, at, value, (Key::Known(key), known.slot, duplicate, known.as_it_came), rules);
+        };
+        if role == Role::Event {
             self.client_ids += 1;
             if self.client_ids > 1 {
-                self.break_with(source, &key, Reason::DuplicateKey);
+                self.break_with(rules.keys.stored(key), Reason::DuplicateKey);
             }
-            if is_client_id(source, &value) {
+            if is_client_id(source, value) {
                 self.client_id = Some(value.start + 1..value.end - 1);
                 self.rewritten = true;
                 self.gap = true;
                 return;
             }
         }
-        if is_server_field(self.bytes(source, &key)) {
-            key = self.renamed(source, &key);
-        }
-        let hash = key_hash(self.bytes(source, &key));
-        let slot = schema.slot(self.bytes(source, &key), hash);
-        if slot.is_some_and(|slot| schema.field(slot).private.is_some()) {
-            self.private.push(start..value.end);
-        }
-        if self.list.len() >= limits.fields {
-            return self.break_with(source, &key, Reason::TooManyFields);
-        }
-        let name = self.bytes(source, &key);
-        if name.len() > MAX_COLUMN_BYTES {
-            self.break_with(source, &key, Reason::KeyTooLong);
-        } else if self.place(source, hash, name).is_some() {
-            self.break_with(source, &key, Reason::DuplicateKey);
-        }
-        let fate = if value.depth >= limits.nesting {
-            Err(Reason::NestedTooDeep)
-        } else {
-            self.fate(source, &value, slot, schema)
-        };
-        if let Err(reason) = fate {
-            self.break_with(source, &key, reason);
-        }
-        let collected = slot.is_none() && schema.unknown() == UnknownFields::Collect;
-        self.rewritten |= collected || fate != Ok(Fate::Keep) || matches!(key, Key::Scratch(_));
-        if let Some(slot) = slot {
-            self.declared[usize::from(slot) / 64] |= 1 << (slot % 64);
-        }
-        self.seen.insert(hash, self.list.len());
-        let after_gap = std::mem::take(&mut self.gap);
-        self.list.push(Member { start, after_gap, key, hash, value, slot, fate });
+        let duplicate = self.mark(client, rules.keys);
+        let slot = rules.keys.get(client).slot;
+        self.take(source, at, value, (Key::Known(client), slot, duplicate, false), rules);
     }
 
-    fn fate(&mut self, source: &[u8], value: &Value, slot: Option<u16>, schema: &Schema) -> Result<Fate, Reason> {
+    /// Takes the member at `at`, whose key is not in the book as it is spelled: it is too long, or the book is full.
+    fn other(&mut self, source: &[u8], at: usize, value: &Value, rules: &Rules<'_>) {
+        let stored = stored_form_beside_server_fields(spelled_at(source, at));
+        if let Some(key) = rules.keys.find(&stored) {
+            let known = rules.keys.get(key);
+            let duplicate = self.mark(known.identity, rules.keys);
+            return self.take(source, at, value, (Key::Known(key), known.slot, duplicate, false), rules);
+        }
+        let hash = key_hash(&stored);
+        let slot = rules.schema.slot(&stored, hash);
+        let duplicate = self.other_place(hash, &stored).is_some();
+        if stored.len() > MAX_COLUMN_BYTES {
+            self.break_with(&stored, Reason::KeyTooLong);
+        }
+        let from = self.scratch.bytes.len();
+        self.scratch.bytes.extend_from_slice(&stored);
+        let key = Key::Scratch(Span::new(from, self.scratch.bytes.len()));
+        if self.list.len() < rules.limits.fields {
+            self.others.push((hash, self.list.len()));
+        }
+        self.take(source, at, value, (key, slot, duplicate, false), rules);
+    }
+
+    /// Judges a member's value, and adds it to the list.
+    #[inline]
+    fn take(
+        &mut self,
+        source: &[u8],
+        start: usize,
+        value: &Value,
+        (key, slot, duplicate, as_it_came): (Key, Option<u16>, bool, bool),
+        rules: &Rules<'_>,
+    ) {
+        if let Some(slot) = slot {
+            self.declared[usize::from(slot) / 64] |= 1 << (slot % 64);
+            if rules.schema.field(slot).private.is_some() {
+                // Whatever else becomes of the event: nobody may find it in what is kept of it.
+                self.private.push(start..value.end);
+            }
+        }
+        if self.list.len() >= rules.limits.fields {
+            return self.break_at(&key, rules, Reason::TooManyFields);
+        }
+        if duplicate {
+            self.break_at(&key, rules, Reason::DuplicateKey);
+        }
+        let fate = self.fate(source, value, slot, rules);
+        if let Err(reason) = fate {
+            self.break_at(&key, rules, reason);
+        }
+        let as_it_came = as_it_came && fate == Ok(Fate::Keep);
+        let collected = slot.is_none() && rules.schema.unknown() == UnknownFields::Collect;
+        self.rewritten |= collected || !as_it_came;
+        let after_gap = std::mem::take(&mut self.gap);
+        let whole = Span::new(start, value.end);
+        let value_start = value.start as u32;
+        self.list.push(Member { whole, value_start, key, slot, fate, as_it_came, after_gap });
+    }
+
+    /// Notes that the key was seen; whether it was before.
+    #[inline]
+    fn mark(&mut self, identity: KeyId, keys: &KeyBook) -> bool {
+        let place = identity.place();
+        if place >= self.seen.len() {
+            self.seen.resize(keys.len(), 0);
+        }
+        std::mem::replace(&mut self.seen[place], self.reading) == self.reading
+    }
+
+    #[inline]
+    fn fate(&mut self, source: &[u8], value: &Value, slot: Option<u16>, rules: &Rules<'_>) -> Result<Fate, Reason> {
+        if value.depth >= rules.limits.nesting {
+            return Err(Reason::NestedTooDeep);
+        }
+        let schema = rules.schema;
         let Some(slot) = slot else {
             return match schema.unknown() {
                 UnknownFields::Keep | UnknownFields::Collect => self.scratch.undeclared(source, value),
@@ -204,51 +288,25 @@ impl Members {
         Ok(fate)
     }
 
-    fn break_with(&mut self, source: &[u8], key: &Key, reason: Reason) {
+    fn break_with(&mut self, key: &[u8], reason: Reason) {
         if self.broken.is_none() {
-            self.broken = Some((Some(field_name(self.bytes(source, key))), reason));
+            self.broken = Some((Some(field_name(key)), reason));
         }
     }
 
-    /// The key in its stored form: lower case, with the shortest escapes.
-    fn key(&mut self, source: &[u8], key: &Value) -> Key {
-        let place = key.start + 1..key.end - 1;
-        let raw = &source[place.clone()];
-        let plain =
-            !key.traits.has(Traits::ESCAPE) && raw.iter().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
-        if plain {
-            return Key::Source(place);
-        }
-        let lower = text::decode(raw).to_lowercase();
-        let start = self.scratch.bytes.len();
-        text::append_escaped(&lower, &mut self.scratch.bytes);
-        Key::Scratch(start..self.scratch.bytes.len())
+    #[cold]
+    fn break_at(&mut self, key: &Key, rules: &Rules<'_>, reason: Reason) {
+        let name = match *key {
+            Key::Known(key) => rules.keys.stored(key).to_vec(),
+            Key::Scratch(at) => at.of(&self.scratch.bytes).to_vec(),
+        };
+        self.break_with(&name, reason);
     }
 
-    /// The key of a client's own field that is named like a server field.
-    fn renamed(&mut self, source: &[u8], key: &Key) -> Key {
-        let start = self.scratch.bytes.len();
-        self.scratch.bytes.extend_from_slice(CLIENT_PREFIX);
-        match key {
-            Key::Source(place) => self.scratch.bytes.extend_from_slice(&source[place.clone()]),
-            Key::Scratch(place) => self.scratch.bytes.extend_from_within(place.clone()),
-        }
-        Key::Scratch(start..self.scratch.bytes.len())
-    }
-
-    fn bytes<'b>(&'b self, source: &'b [u8], key: &Key) -> &'b [u8] {
-        match key {
-            Key::Source(place) => &source[place.clone()],
-            Key::Scratch(place) => &self.scratch.bytes[place.clone()],
-        }
-    }
-
-    /// Where the member under the key `name` stands in the list.
-    fn place(&self, source: &[u8], hash: u64, name: &[u8]) -> Option<usize> {
-        self.seen.find(hash, |place| {
-            let member = &self.list[place];
-            member.hash == hash && self.bytes(source, &member.key) == name
-        })
+    /// Where the member under the key `name`, which is not in the book, stands in the list.
+    fn other_place(&self, hash: u64, name: &[u8]) -> Option<usize> {
+        let same = |place: usize| matches!(self.list[place].key, Key::Scratch(at) if at.of(&self.scratch.bytes) == name);
+        self.others.iter().find(|(other, place)| *other == hash && same(*place)).map(|(_, place)| *place)
     }
 
     // What was read.
@@ -258,13 +316,25 @@ impl Members {
     }
 
     /// The key of `member` as it is stored, without its quotes.
-    pub(super) fn key_of<'b>(&'b self, source: &'b [u8], member: &Member) -> &'b [u8] {
-        self.bytes(source, &member.key)
+    pub(super) fn key_of<'b>(&'b self, keys: &'b KeyBook, member: &Member) -> &'b [u8] {
+        match member.key {
+            Key::Known(key) => keys.stored(key),
+            Key::Scratch(at) => at.of(&self.scratch.bytes),
+        }
     }
 
-    /// Whether there is a member under the same key as `member` of `other`, read from the same source.
-    pub(super) fn has_key_of(&self, source: &[u8], other: &Self, member: &Member) -> bool {
-        self.place(source, member.hash, other.bytes(source, &member.key)).is_some()
+    /// Whether there is a member under the same key as `member` of `other`, read with the same book.
+    pub(super) fn has_key_of(&self, keys: &KeyBook, other: &Self, member: &Member) -> bool {
+        match member.key {
+            Key::Known(key) => {
+                let place = keys.get(key).identity.place();
+                self.seen.get(place) == Some(&self.reading)
+            }
+            Key::Scratch(at) => {
+                let name = at.of(&other.scratch.bytes);
+                self.other_place(key_hash(name), name).is_some()
+            }
+        }
     }
 
     /// Whether the declared field at `slot` is among the members.
@@ -293,33 +363,38 @@ impl Members {
         self.span.clone()
     }
 
-    pub(super) fn mendings(&self) -> &crate::batch::Mendings {
+    pub(super) fn mendings(&self) -> &Mendings {
         &self.scratch.mendings
     }
 
     /// No fewer bytes than any way of writing the members takes.
     pub(super) fn written_at_most(&self) -> usize {
-        // Each member may need a comma and quotes beside what came; what replaces something stands in the scratch.
-        self.span.len() + self.scratch.bytes.len() + 8 * self.list.len()
+        // Each member may need a comma, quotes and a longer name beside what came; what replaces something stands in the
+        // scratch.
+        self.span.len() + self.scratch.bytes.len() + 16 * self.list.len()
     }
 
     /// Appends the members that `wanted` picks, each behind a comma.
-    pub(super) fn append(&self, source: &[u8], out: &mut Vec<u8>, wanted: impl Fn(&Member) -> bool) {
+    pub(super) fn append(
+        &self,
+        (source, keys): (&[u8], &KeyBook),
+        out: &mut Vec<u8>,
+        wanted: impl Fn(&Member) -> bool,
+    ) {
         // A run of neighbours that are stored as they came is copied as one, with what stands between them.
-        let mut run: Option<Range<usize>> = None;
+        let mut run: Option<Span> = None;
         let breaks = self.traits.has(Traits::LINE_BREAK);
         for member in &self.list {
-            let as_it_came = !breaks && member.fate == Ok(Fate::Keep) && matches!(member.key, Key::Source(_));
-            if as_it_came && wanted(member) {
+            if member.as_it_came && !breaks && wanted(member) {
                 if member.after_gap {
                     append_run(source, run.take(), out);
                 }
-                run = Some(run.map_or(member.start, |run| run.start)..member.value.end);
+                run = Some(Span { start: run.unwrap_or(member.whole).start, end: member.whole.end });
                 continue;
             }
             append_run(source, run.take(), out);
             if wanted(member) {
-                self.append_member(source, member, out);
+                self.append_member((source, keys), member, out);
             }
         }
         append_run(source, run, out);
@@ -332,29 +407,37 @@ impl Members {
 
     /// Appends the object's inside as it came, behind a comma.
     pub(super) fn append_whole(&self, source: &[u8], out: &mut Vec<u8>) {
-        let inside = self.list.first().zip(self.list.last()).map(|(first, last)| first.start..last.value.end);
+        let ends = self.list.first().zip(self.list.last());
+        let inside = ends.map(|(first, last)| Span { start: first.whole.start, end: last.whole.end });
         append_run(source, inside, out);
     }
 
-    fn append_member(&self, source: &[u8], member: &Member, out: &mut Vec<u8>) {
+    fn append_member(&self, (source, keys): (&[u8], &KeyBook), member: &Member, out: &mut Vec<u8>) {
         let value: &[u8] = match &member.fate {
-            Ok(Fate::Keep) => &source[member.value.start..member.value.end],
-            Ok(Fate::Replace(place)) => &self.scratch.bytes[place.clone()],
+            Ok(Fate::Keep) => Span { start: member.value_start, end: member.whole.end }.of(source),
+            Ok(Fate::Replace(place)) => place.of(&self.scratch.bytes),
             Ok(Fate::Null) => b"null",
             Ok(Fate::Drop) | Err(_) => return,
         };
         out.extend_from_slice(b",\"");
-        out.extend_from_slice(self.bytes(source, &member.key));
+        out.extend_from_slice(self.key_of(keys, member));
         out.extend_from_slice(b"\":");
         out.extend_from_slice(value);
     }
 }
 
-fn append_run(source: &[u8], run: Option<Range<usize>>, out: &mut Vec<u8>) {
+fn append_run(source: &[u8], run: Option<Span>, out: &mut Vec<u8>) {
     if let Some(run) = run {
         out.push(b',');
-        out.extend_from_slice(&source[run]);
+        out.extend_from_slice(run.of(source));
     }
+}
+
+/// The text of the string whose opening quote stands at `at`, which the scanner has passed.
+fn spelled_at(source: &[u8], at: usize) -> &[u8] {
+    let mut scanner = Scanner::new(source);
+    scanner.seek(at);
+    scanner.string().map_or(&[], |string| &source[string.start + 1..string.end - 1])
 }
 
 /// A field's name as it is told: never longer than a column's name may be.
@@ -364,55 +447,10 @@ pub(super) fn field_name(key: &[u8]) -> Box<str> {
     text[..end.unwrap_or(0)].into()
 }
 
-fn is_server_field(name: &[u8]) -> bool {
-    matches!(name, b"event_id" | b"event_time" | b"received_at" | b"batch_id" | b"client_time")
-}
-
 fn is_client_id(source: &[u8], value: &Value) -> bool {
     let raw = value.start + 1..value.end.saturating_sub(1);
     value.kind == Kind::String
         && !value.traits.has(Traits::UNSTORABLE)
         && !raw.is_empty()
         && (raw.len() <= MAX_CLIENT_ID_BYTES || text::decoded_len(&source[raw]) <= MAX_CLIENT_ID_BYTES)
-}
-
-/// Which keys were seen: an open-addressed table of places in the list, emptied by counting generations.
-#[derive(Debug, Default)]
-struct KeyTable {
-    slots: Vec<(u32, u32)>,
-    generation: u32,
-}
-
-impl KeyTable {
-    fn clear(&mut self, most: usize) {
-        let size = (2 * most.max(8)).next_power_of_two();
-        if self.slots.len() != size || self.generation == u32::MAX {
-            self.slots = vec![(0, 0); size];
-            self.generation = 0;
-        }
-        self.generation += 1;
-    }
-
-    fn find(&self, hash: u64, is_it: impl Fn(usize) -> bool) -> Option<usize> {
-        let mask = self.slots.len() - 1;
-        let mut slot = hash as usize & mask;
-        // The table is at most half full, so an empty slot ends every search.
-        while self.slots[slot].0 == self.generation {
-            let place = self.slots[slot].1 as usize;
-            if is_it(place) {
-                return Some(place);
-            }
-            slot = (slot + 1) & mask;
-        }
-        None
-    }
-
-    fn insert(&mut self, hash: u64, place: usize) {
-        let mask = self.slots.len() - 1;
-        let mut slot = hash as usize & mask;
-        while self.slots[slot].0 == self.generation {
-            slot = (slot + 1) & mask;
-        }
-        self.slots[slot] = (self.generation, place as u32);
-    }
 }

@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use super::{
     Batch, BatchError, Limits, Output, SentAt, Validated,
-    json::{Kind, Malformed, Scanner, Value},
+    json::{Kind, Malformed, Scanner, Value, is_plain},
     line::Pen,
-    members::{Members, Role, field_name},
+    keys::KeyBook,
+    members::{Members, Role, Rules, field_name},
     text,
 };
 use crate::batch::{BatchId, EventId, Mending, Mendings, Millis, Reason, Rejection};
@@ -20,6 +21,7 @@ pub(super) struct Pass<'p, 'o> {
     batch: &'p Batch<'p>,
     event: &'p mut Members,
     context: &'p mut Members,
+    keys: &'p mut KeyBook,
     pen: &'p mut Pen,
     output: &'p mut Output<'o>,
     /// How long the buffers were before.
@@ -55,14 +57,13 @@ impl<'p, 'o> Pass<'p, 'o> {
     pub(super) fn new(
         limits: &'p Limits,
         batch: &'p Batch<'p>,
-        event: &'p mut Members,
-        context: &'p mut Members,
+        (event, context, keys): (&'p mut Members, &'p mut Members, &'p mut KeyBook),
         pen: &'p mut Pen,
         output: &'p mut Output<'o>,
     ) -> Self {
-        context.clear(&batch.stream.schema, limits);
+        context.clear(&batch.stream.schema);
         let before = (output.accepted.len(), output.rejected.len());
-        Self { limits, batch, event, context, pen, output, before, tally: Tally::default() }
+        Self { limits, batch, event, context, keys, pen, output, before, tally: Tally::default() }
     }
 
     /// Reads an envelope, or an array of events.
@@ -71,7 +72,7 @@ impl<'p, 'o> Pass<'p, 'o> {
         if let Err(error) = std::str::from_utf8(body) {
             return Err(BatchError::InvalidUtf8 { offset: error.valid_up_to() });
         }
-        let mut scanner = Scanner::new(body);
+        let mut scanner = Scanner::with_plain(body, is_plain(body, None));
         scanner.space();
         let mut envelope = Envelope::default();
         match scanner.peek() {
@@ -97,6 +98,7 @@ impl<'p, 'o> Pass<'p, 'o> {
         self.prepare(&Envelope::default())?;
         let body = self.batch.body;
         let utf8 = std::str::from_utf8(body).is_ok();
+        let plain = is_plain(body, Some(b'\n'));
         let mut start = 0;
         while start < body.len() {
             let end = body[start..].iter().position(|byte| *byte == b'\n').map_or(body.len(), |len| start + len);
@@ -104,7 +106,7 @@ impl<'p, 'o> Pass<'p, 'o> {
             if !blank {
                 self.count_event()?;
                 if utf8 || std::str::from_utf8(&body[start..end]).is_ok() {
-                    self.line(start, end)?;
+                    self.line(start, end, plain)?;
                 } else {
                     self.reject_text(start..end, Reason::InvalidUtf8)?;
                 }
@@ -114,15 +116,16 @@ impl<'p, 'o> Pass<'p, 'o> {
         self.finish(None)
     }
 
-    fn line(&mut self, start: usize, end: usize) -> Result<(), BatchError> {
+    fn line(&mut self, start: usize, end: usize, plain: bool) -> Result<(), BatchError> {
         let source = &self.batch.body[..end];
-        let mut scanner = Scanner::new(source);
+        let mut scanner = Scanner::with_plain(source, plain);
         scanner.seek(start);
         scanner.space();
         let start = scanner.pos();
         let object = scanner.peek() == Some(b'{');
         let read = if object {
-            self.event.read(Role::Event, &mut scanner, source, &self.batch.stream.schema, self.limits)
+            let mut rules = Rules { schema: &self.batch.stream.schema, limits: self.limits, keys: self.keys };
+            self.event.read(Role::Event, &mut scanner, source, &mut rules)
         } else {
             scanner.value().map(|_| ())
         };
@@ -229,8 +232,8 @@ impl<'p, 'o> Pass<'p, 'o> {
         if let Some(context) = &envelope.context {
             let mut scanner = Scanner::new(self.batch.body);
             scanner.seek(context.start);
-            let schema = &self.batch.stream.schema;
-            self.context.read(Role::Context, &mut scanner, self.batch.body, schema, self.limits)?;
+            let mut rules = Rules { schema: &self.batch.stream.schema, limits: self.limits, keys: self.keys };
+            self.context.read(Role::Context, &mut scanner, self.batch.body, &mut rules)?;
             let sound_but_for_values =
                 |reason: &Reason| !matches!(reason, Reason::DuplicateKey | Reason::KeyTooLong | Reason::TooManyFields);
             if self.context.broken().is_some_and(|(_, reason)| !sound_but_for_values(reason)) {
@@ -261,8 +264,8 @@ impl<'p, 'o> Pass<'p, 'o> {
         while !closed {
             self.count_event()?;
             if scanner.peek() == Some(b'{') {
-                let schema = &self.batch.stream.schema;
-                self.event.read(Role::Event, scanner, self.batch.body, schema, self.limits)?;
+                let mut rules = Rules { schema: &self.batch.stream.schema, limits: self.limits, keys: self.keys };
+                self.event.read(Role::Event, scanner, self.batch.body, &mut rules)?;
                 self.judge()?;
             } else {
                 let value = scanner.value()?;
@@ -306,8 +309,10 @@ impl<'p, 'o> Pass<'p, 'o> {
         };
         let time = self.pen.event_time(claimed);
         let need = self.pen.accepted_at_most(self.event, self.context);
-        reserve(self.output.accepted, need, &mut *self.output.room)?;
-        self.pen.accepted(source, (self.event, self.context), schema.unknown(), (id, time), self.output.accepted);
+        let left = self.output_left();
+        reserve(self.output.accepted, need, left, &mut *self.output.room)?;
+        let (own, context) = (&*self.event, &*self.context);
+        self.pen.accepted((source, self.keys), (own, context), schema.unknown(), (id, time), self.output.accepted);
         self.tally.accepted += 1;
         self.tally.mendings.merge(self.event.mendings());
         if time.clamped {
@@ -323,12 +328,12 @@ impl<'p, 'o> Pass<'p, 'o> {
         if let Some(broken) = self.event.broken() {
             return Some(broken.clone());
         }
-        let (source, schema) = (self.batch.body, &self.batch.stream.schema);
+        let schema = &self.batch.stream.schema;
         if self.context.broken().is_some() {
             let used = self.context.list().iter().find_map(|member| {
-                let reason = member.fate.as_ref().err()?;
-                let overruled = self.event.has_key_of(source, self.context, member);
-                (!overruled).then(|| (Some(field_name(self.context.key_of(source, member))), *reason))
+                let reason = member.fate.err()?;
+                let overruled = self.event.has_key_of(self.keys, self.context, member);
+                (!overruled).then(|| (Some(field_name(self.context.key_of(self.keys, member))), reason))
             });
             if used.is_some() {
                 return used;
@@ -349,7 +354,7 @@ impl<'p, 'o> Pass<'p, 'o> {
     /// Rejects what was not read as an object. Where a stream has private fields, nobody can tell where they lie in it.
     fn reject_text(&mut self, place: Range<usize>, reason: Reason) -> Result<(), BatchError> {
         let source = self.batch.body;
-        self.event.clear(&self.batch.stream.schema, self.limits);
+        self.event.clear(&self.batch.stream.schema);
         let text = String::from_utf8_lossy(&source[place.clone()]);
         let withheld = self.batch.stream.schema.has_private();
         // The identity of a text that is withheld must not betray it either: it is that of an empty event.
@@ -369,17 +374,26 @@ impl<'p, 'o> Pass<'p, 'o> {
         let context = self.context.span();
         let context = (!context.is_empty()).then(|| without(self.batch.body, context, self.context.private()));
         let need = self.pen.rejected_at_most(original.map_or(0, str::len), context.as_ref().map_or(0, String::len));
-        reserve(self.output.rejected, need, &mut *self.output.room)?;
+        let left = self.output_left();
+        reserve(self.output.rejected, need, left, &mut *self.output.room)?;
         let texts = (bytes, original, context.as_deref());
         self.pen.rejected(self.batch.stream.name.as_str(), id, &rejection, texts, self.output.rejected);
         self.tally.rejected.push(rejection);
         self.check_output()
     }
 
+    fn written(&self) -> usize {
+        self.output.accepted.len() - self.before.0 + self.output.rejected.len() - self.before.1
+    }
+
+    /// How much may still be written.
+    fn output_left(&self) -> usize {
+        self.limits.output_bytes.saturating_sub(self.written())
+    }
+
     fn check_output(&self) -> Result<(), BatchError> {
         let limit = self.limits.output_bytes;
-        let written = self.output.accepted.len() - self.before.0 + self.output.rejected.len() - self.before.1;
-        if written > limit { Err(BatchError::OutputTooLarge { limit }) } else { Ok(()) }
+        if self.written() > limit { Err(BatchError::OutputTooLarge { limit }) } else { Ok(()) }
     }
 
     fn finish(&mut self, batch_id: Option<BatchId>) -> Result<Validated, BatchError> {
@@ -403,12 +417,12 @@ fn wrong(offset: usize, what: &'static str) -> BatchError {
     BatchError::Envelope { offset, what }
 }
 
-/// Makes `need` bytes of capacity in `buffer`, by steps that grow with it.
-fn reserve(buffer: &mut Vec<u8>, need: usize, room: &mut dyn super::Room) -> Result<(), BatchError> {
+/// Makes `need` bytes of capacity in `buffer`, by steps that grow with it up to the `left` bytes that it may still get.
+fn reserve(buffer: &mut Vec<u8>, need: usize, left: usize, room: &mut dyn super::Room) -> Result<(), BatchError> {
     if buffer.capacity() - buffer.len() >= need {
         return Ok(());
     }
-    let step = need.max(buffer.capacity().min(GROWTH_STEP)).max(buffer.capacity() / 4);
+    let step = need.max(buffer.capacity().min(GROWTH_STEP).max(buffer.capacity() / 4).min(left));
     let more = buffer.len() + step - buffer.capacity();
     if !room.grant(more) {
         return Err(BatchError::NoRoom);

@@ -49,10 +49,9 @@ fn escaped(text: &[u8]) -> Unit {
             let next = text.get(6..12).filter(|next| next.starts_with(b"\\u")).and_then(|next| hex4(&next[2..]));
             let pair = next.and_then(|low| char::decode_utf16([unit, low]).next()?.ok());
             match (char::from_u32(u32::from(unit)), pair) {
-                (Some('\0'), _) => Unit { character: char::REPLACEMENT_CHARACTER, spelled: 6 },
+                (Some('\0'), _) | (None, None) => Unit { character: char::REPLACEMENT_CHARACTER, spelled: 6 },
                 (Some(character), _) => Unit { character, spelled: 6 },
                 (None, Some(character)) => Unit { character, spelled: 12 },
-                (None, None) => Unit { character: char::REPLACEMENT_CHARACTER, spelled: 6 },
             }
         }
         Some(byte) => simple(char::from(*byte)),
@@ -81,6 +80,9 @@ pub(super) fn prefix_within(raw: &[u8], max_bytes: usize) -> usize {
 
 /// The string whose text between the quotes is `raw`.
 pub(super) fn decode(raw: &[u8]) -> String {
+    if !raw.contains(&b'\\') {
+        return String::from_utf8_lossy(raw).into_owned();
+    }
     Units(raw).map(|unit| unit.character).collect()
 }
 

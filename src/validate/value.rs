@@ -13,13 +13,34 @@ use crate::{
     schema::{Field, FieldType, OnError, PrivacyKey, Private},
 };
 
+/// A place in a text, in half the memory of a range of `usize`. Bodies and what replaces parts of them are far below
+/// 4 GiB: the limits of the configuration see to that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) start: u32,
+    pub(super) end: u32,
+}
+
+impl Span {
+    #[inline]
+    pub(super) fn new(start: usize, end: usize) -> Self {
+        Self { start: start as u32, end: end as u32 }
+    }
+
+    /// What stands there in `text`.
+    #[inline]
+    pub(super) fn of(self, text: &[u8]) -> &[u8] {
+        &text[self.start as usize..self.end as usize]
+    }
+}
+
 /// What is stored of a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     /// The value as it came.
     Keep,
     /// What stands at this place of the scratch buffer instead.
-    Replace(Range<usize>),
+    Replace(Span),
     /// Null.
     Null,
     /// Nothing, not even the key.
@@ -52,10 +73,11 @@ impl Scratch {
     pub(super) fn replace(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Fate {
         let start = self.bytes.len();
         write(&mut self.bytes);
-        Fate::Replace(start..self.bytes.len())
+        Fate::Replace(Span::new(start, self.bytes.len()))
     }
 
     /// A value of which no type is declared: kept as it came, unless something in it cannot be stored so.
+    #[inline]
     pub(super) fn undeclared(&mut self, source: &[u8], value: &Value) -> Result<Fate, Reason> {
         if value.traits.has(Traits::HUGE) {
             return Err(Reason::NumberOutOfRange);
@@ -63,6 +85,7 @@ impl Scratch {
         Ok(self.mended(source, value))
     }
 
+    #[inline]
     fn mended(&mut self, source: &[u8], value: &Value) -> Fate {
         if !value.traits.has(Traits::UNSTORABLE | Traits::LINE_BREAK) {
             return Fate::Keep;
@@ -155,12 +178,12 @@ impl Scratch {
     }
 
     fn int(&mut self, spelled: &[u8], traits: Traits) -> Result<Checked, Reason> {
+        const EXACT: f64 = 9_007_199_254_740_992.0;
         let number = ascii(spelled);
         if !traits.has(Traits::FRACTION) {
             return number.parse::<i64>().map(|_| Fate::Keep.into()).map_err(|_| Reason::OutOfRange);
         }
         // Some languages write whole numbers as 1.0 or 1e3; they are taken as far as a double is exact.
-        const EXACT: f64 = 9_007_199_254_740_992.0;
         let number: f64 = number.parse().map_err(|_| Reason::WrongType)?;
         if number.fract() != 0.0 {
             Err(Reason::WrongType)
@@ -189,12 +212,11 @@ impl Scratch {
     }
 
     fn uuid(&mut self, raw: &[u8]) -> Result<Checked, Reason> {
-        const HYPHENS: [usize; 4] = [8, 13, 18, 23];
-        let sound = raw.len() == 36
-            && raw
-                .iter()
-                .enumerate()
-                .all(|(place, byte)| if HYPHENS.contains(&place) { *byte == b'-' } else { byte.is_ascii_hexdigit() });
+        let Ok(uuid) = <&[u8; 36]>::try_from(raw) else { return Err(Reason::WrongType) };
+        let mut sound = true;
+        for (place, byte) in uuid.iter().enumerate() {
+            sound &= if matches!(place, 8 | 13 | 18 | 23) { *byte == b'-' } else { byte.is_ascii_hexdigit() };
+        }
         if !sound {
             Err(Reason::WrongType)
         } else if raw.iter().any(u8::is_ascii_uppercase) {
@@ -225,8 +247,8 @@ impl Scratch {
     fn hashed(&mut self, key: &PrivacyKey, source: &[u8], value: &Value, checked: &Checked) -> Fate {
         let canonical = match &checked.fate {
             Fate::Keep => &source[value.start..value.end],
-            Fate::Replace(place) => &self.bytes[place.clone()],
-            Fate::Null | Fate::Drop => return checked.fate.clone(),
+            Fate::Replace(place) => place.of(&self.bytes),
+            Fate::Null | Fate::Drop => return checked.fate,
         };
         let hash = if canonical.first() == Some(&b'"') {
             key.hash(text::decode(inner(canonical)).as_bytes())
@@ -316,7 +338,7 @@ mod tests {
         let checked = scratch.declared(field, Some(&key), json.as_bytes(), &value)?;
         Ok(match checked.fate {
             Fate::Keep => json.to_owned(),
-            Fate::Replace(place) => String::from_utf8(scratch.bytes[place].to_vec()).unwrap(),
+            Fate::Replace(place) => String::from_utf8(place.of(&scratch.bytes).to_vec()).unwrap(),
             Fate::Null => "NULL".into(),
             Fate::Drop => "DROPPED".into(),
         })
