@@ -10,7 +10,7 @@
 //! within ids, where a match by chance costs more bits than the literals it replaces. One table remembers where each
 //! hash of eight bytes stood last; before it is asked, the distance of the last match is tried again, since what
 //! follows a changed value usually continues in the same line. Where nothing matches, the search strides
-//! [`STRIDE`](lz::STRIDE) bytes at a time: a match that it enters in the middle is extended backwards to its
+//! a few bytes at a time: a match that it enters in the middle is extended backwards to its
 //! beginning.
 //!
 //! # What was tried
