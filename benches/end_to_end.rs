@@ -9,6 +9,16 @@
 //!
 //! Rounds of the servers alternate, so that a noisy minute meets both; the table shows medians and the spread.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "a benchmark prints its table, reads what its own servers say, and stops at what it did not expect"
+)]
+
 #[path = "support/events.rs"]
 mod events;
 #[path = "support/load.rs"]
@@ -30,7 +40,8 @@ struct Options {
     json: Option<std::path::PathBuf>,
 }
 
-const USAGE: &str = "options: --connections N (256)  --events A,B,… a batch (1,10,100)  --seconds S a round (5)  --rounds N (3)
+const USAGE: &str =
+    "options: --connections N (256)  --events A,B,… a batch (1,10,100)  --seconds S a round (5)  --rounds N (3)
          --json FILE for the figures";
 
 fn main() -> ExitCode {
@@ -38,13 +49,11 @@ fn main() -> ExitCode {
     if arguments.first().is_some_and(|argument| argument == servers::BARE) {
         return servers::bare();
     }
-    match options(&arguments) {
-        Some(options) => run(&options),
-        None => {
-            eprintln!("{USAGE}");
-            ExitCode::from(64)
-        }
+    if let Some(options) = options(&arguments) {
+        return run(&options);
     }
+    eprintln!("{USAGE}");
+    ExitCode::from(64)
 }
 
 fn options(arguments: &[String]) -> Option<Options> {
@@ -54,7 +63,9 @@ fn options(arguments: &[String]) -> Option<Options> {
         let value = arguments.next()?;
         match name.as_str() {
             "--connections" => options.connections = value.parse().ok()?,
-            "--events" => options.batches = value.split(',').map(|number| number.parse().ok()).collect::<Option<_>>()?,
+            "--events" => {
+                options.batches = value.split(',').map(|number| number.parse().ok()).collect::<Option<_>>()?;
+            }
             "--seconds" => options.seconds = value.parse().ok()?,
             "--rounds" => options.rounds = value.parse().ok()?,
             "--json" => options.json = Some(value.into()),
@@ -143,7 +154,8 @@ fn print_pair(pair: &[Series; 2]) {
     );
     for series in pair {
         let rate = series.median(|round| round.requests as f64 / round.time.as_secs_f64());
-        let spread = series.spread(|round| round.cpu.as_secs_f64() * 1e6 / (round.requests * series.events as u64) as f64);
+        let spread =
+            series.spread(|round| round.cpu.as_secs_f64() * 1e6 / (round.requests * series.events as u64) as f64);
         println!(
             "  {:<8} {:>11.0} {:>11.0} {:>12.2} ± {:>5.2} {:>9.2} {:>9.2} {:>9.1} {:>8}",
             series.kind.name(),

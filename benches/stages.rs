@@ -3,6 +3,13 @@
 //! `cargo bench --bench stages`: nanoseconds an event and MB/s of the stage's input, the best of several runs, so that
 //! a busy machine disturbs it least.
 
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::disallowed_macros,
+    reason = "a benchmark prints its table and stops at what it did not expect"
+)]
+
 #[path = "support/events.rs"]
 mod events;
 
@@ -109,8 +116,7 @@ fn validate(name: &str, schema: Schema, bodies: &[Vec<u8>], events: usize) {
                 received_at,
                 nonce: 1,
             };
-            let mut output =
-                Output { accepted: accepted.lines(), rejected: rejected.lines(), room: &mut Unlimited };
+            let mut output = Output { accepted: accepted.lines(), rejected: rejected.lines(), room: &mut Unlimited };
             let validated = validator.validate(&batch, &mut output).expect("the batch is taken");
             assert!(validated.rejected.is_empty());
             black_box(accepted.finish(validated.accepted, received_at, received_at, received_at));
@@ -120,11 +126,8 @@ fn validate(name: &str, schema: Schema, bodies: &[Vec<u8>], events: usize) {
 
 /// Lines as they are stored, some 16 MB.
 fn stored_lines() -> Vec<u8> {
-    let stream = Stream {
-        name: StreamName::new("heard").expect("a name"),
-        ack: Ack::Spooled,
-        schema: Schema::free_form(),
-    };
+    let stream =
+        Stream { name: StreamName::new("heard").expect("a name"), ack: Ack::Spooled, schema: Schema::free_form() };
     let limits = Limits {
         events: 10_000,
         event_bytes: 65_536,

@@ -4,7 +4,7 @@
 const EVENT_BYTES: usize = 467;
 
 /// The body of batch `number`, with `events` events; the same number gives the same body.
-pub fn body(number: usize, events: usize) -> Vec<u8> {
+pub(crate) fn body(number: usize, events: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(number as u64);
     let events: Vec<String> = (0..events).map(|_| event(&mut random)).collect();
     format!("{{\"batch_id\":\"{:032x}\",\"events\":[{}]}}", random.u128(..), events.join(",")).into_bytes()
@@ -18,7 +18,8 @@ fn event(random: &mut fastrand::Rng) -> String {
     const NOTE: &str = "ambient level normal; no interference detected; microphone shared with one other application";
     let mut pick = |choices: &[&'static str]| choices[random.usize(..choices.len())];
     let (model, channel, program) = (pick(&MODELS), pick(&CHANNELS), pick(&PROGRAMS));
-    let (carrier, network, foreground) = (pick(&["SKT", "KT", "LGU+"]), pick(&["wifi", "lte"]), pick(&["true", "false"]));
+    let (carrier, network, foreground) =
+        (pick(&["SKT", "KT", "LGU+"]), pick(&["wifi", "lte"]), pick(&["true", "false"]));
     let mut text = format!(
         "{{\"device_id\":\"{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}\",\"session\":\"{:016x}\",\
          \"app\":\"com.example.reader\",\"app_version\":\"{}.{}.{}\",\"sdk\":\"heard-android/2.11.0\",\"os\":\"android\",\

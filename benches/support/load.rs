@@ -23,29 +23,29 @@ use crate::{
 const BODIES: usize = 200;
 
 /// What is sent.
-pub struct Load {
-    pub address: SocketAddr,
-    pub connections: usize,
-    pub events: usize,
-    pub warm_up: Duration,
-    pub time: Duration,
+pub(crate) struct Load {
+    pub(crate) address: SocketAddr,
+    pub(crate) connections: usize,
+    pub(crate) events: usize,
+    pub(crate) warm_up: Duration,
+    pub(crate) time: Duration,
 }
 
 /// What came of it, after the warm-up.
 #[derive(Default, Clone)]
-pub struct Measured {
-    pub requests: u64,
-    pub refused: u64,
-    pub time: Duration,
-    pub cpu: Duration,
-    pub peak_bytes: u64,
+pub(crate) struct Measured {
+    pub(crate) requests: u64,
+    pub(crate) refused: u64,
+    pub(crate) time: Duration,
+    pub(crate) cpu: Duration,
+    pub(crate) peak_bytes: u64,
     /// Latencies in milliseconds, sorted.
     latencies: Vec<f32>,
-    pub metrics: HashMap<String, f64>,
+    pub(crate) metrics: HashMap<String, f64>,
 }
 
 impl Measured {
-    pub fn percentile(&self, share: f64) -> f64 {
+    pub(crate) fn percentile(&self, share: f64) -> f64 {
         let place = ((self.latencies.len() as f64 * share) as usize).min(self.latencies.len().saturating_sub(1));
         self.latencies.get(place).copied().unwrap_or(0.0).into()
     }
@@ -53,7 +53,7 @@ impl Measured {
 
 impl Load {
     /// Sends from `core` and measures `target` meanwhile.
-    pub fn run(&self, core: usize, target: &Target) -> Measured {
+    pub(crate) fn run(&self, core: usize, target: &Target) -> Measured {
         std::thread::scope(|scope| {
             let sender = scope.spawn(|| {
                 pin(core);
@@ -77,21 +77,17 @@ impl Load {
             connections.push(tokio::task::spawn_local(converse(stream, requests, number, (begin, end), counts)));
         }
         tokio::time::sleep_until(begin.into()).await;
-        let (cpu, began) = (target.cpu(), Instant::now());
+        let (used_before, warm) = (target.cpu(), Instant::now());
         tokio::time::sleep_until(end.into()).await;
-        let (cpu, time) = (target.cpu() - cpu, began.elapsed());
-        let metrics = {
-            // Asked on a thread of its own: the load must not stand still meanwhile, nor be counted.
-            let peak_bytes = target.peak_bytes();
-            counts.borrow_mut().peak_bytes = peak_bytes;
-            target.metrics()
-        };
+        let (cpu, time) = (target.cpu().saturating_sub(used_before), warm.elapsed());
+        counts.borrow_mut().peak_bytes = target.peak_bytes();
+        let metrics = target.metrics();
         for connection in connections {
             connection.await.expect("a connection ends");
         }
         let mut measured = counts.borrow().clone();
         measured.latencies.sort_by(f32::total_cmp);
-        Measured { cpu, time, metrics, ..measured }
+        Measured { time, cpu, metrics, ..measured }
     }
 }
 

@@ -11,11 +11,11 @@ use std::{
 use axum::{Router, body::Bytes, routing::post};
 
 /// The argument under which this program is the bare server.
-pub const BARE: &str = "--bare-server";
+pub(crate) const BARE: &str = "--bare-server";
 
 /// What is measured.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// An axum handler that reads the body and answers.
     Bare,
     /// logweir with everything on.
@@ -23,7 +23,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare",
             Self::Logweir => "logweir",
@@ -32,23 +32,23 @@ impl Kind {
 }
 
 /// The core of the servers, and that of the load.
-pub fn cores() -> (usize, usize) {
+pub(crate) fn cores() -> (usize, usize) {
     let set = rustix::thread::sched_getaffinity(None).expect("the cores can be asked for");
     let mine: Vec<usize> = (0..rustix::thread::CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect();
     (mine[0], mine[mine.len() - 1])
 }
 
 /// Lets the calling thread, and what it starts, run on `core` only.
-pub fn pin(core: usize) {
+pub(crate) fn pin(core: usize) {
     let mut set = rustix::thread::CpuSet::new();
     set.set(core);
     rustix::thread::sched_setaffinity(None, &set).expect("a core of one's own can be chosen");
 }
 
 /// A server that runs.
-pub struct Target {
-    pub kind: Kind,
-    pub address: SocketAddr,
+pub(crate) struct Target {
+    pub(crate) kind: Kind,
+    pub(crate) address: SocketAddr,
     admin: Option<SocketAddr>,
     child: Child,
     _dir: Option<tempfile::TempDir>,
@@ -56,7 +56,7 @@ pub struct Target {
 
 impl Target {
     /// Starts a server on `core`.
-    pub fn start(kind: Kind, core: usize) -> Self {
+    pub(crate) fn start(kind: Kind, core: usize) -> Self {
         // A child inherits the core of the thread that starts it.
         std::thread::scope(|scope| {
             scope
@@ -108,7 +108,7 @@ impl Target {
     }
 
     /// CPU time that the server's process has used.
-    pub fn cpu(&self) -> Duration {
+    pub(crate) fn cpu(&self) -> Duration {
         let path = format!("/proc/{}/schedstat", self.child.id());
         // Per thread in nanoseconds, finer than the ticks of /proc/PID/stat.
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("its threads can be listed");
@@ -122,25 +122,27 @@ impl Target {
     }
 
     /// The most memory that it has had.
-    pub fn peak_bytes(&self) -> u64 {
+    pub(crate) fn peak_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("its status");
         let line = status.lines().find(|line| line.starts_with("VmHWM")).expect("its peak memory");
         line.split_ascii_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
     }
 
     /// What it tells of itself, without labels.
-    pub fn metrics(&self) -> HashMap<String, f64> {
+    pub(crate) fn metrics(&self) -> HashMap<String, f64> {
         let Some(admin) = self.admin else { return HashMap::new() };
         let mut stream = TcpStream::connect(admin).expect("the admin port answers");
         stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("it can be asked");
         let mut text = String::new();
         stream.read_to_string(&mut text).expect("it answers");
         let lines = text.lines().filter(|line| line.starts_with("logweir_") && !line.contains('{'));
-        lines.filter_map(|line| line.split_once(' ').and_then(|(name, value)| Some((name.into(), value.parse().ok()?)))).collect()
+        lines
+            .filter_map(|line| line.split_once(' ').and_then(|(name, value)| Some((name.into(), value.parse().ok()?))))
+            .collect()
     }
 
     /// Ends the server.
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         if self.kind == Kind::Logweir {
             let pid = rustix::process::Pid::from_raw(self.child.id() as i32).expect("a process id");
             rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it can be told to end");
@@ -158,7 +160,7 @@ impl Target {
 }
 
 /// Serves bare axum until it is killed.
-pub fn bare() -> ExitCode {
+pub(crate) fn bare() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");

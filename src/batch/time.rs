@@ -55,7 +55,8 @@ impl Millis {
     /// some 90 ns for each; this takes some 15.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let (fixed, rest) = text.as_bytes().split_first_chunk::<19>()?;
-        let separators = [fixed[4], fixed[7], fixed[13], fixed[16]] == *b"--::" && matches!(fixed[10], b'T' | b't' | b' ');
+        let separators =
+            [fixed[4], fixed[7], fixed[13], fixed[16]] == *b"--::" && matches!(fixed[10], b'T' | b't' | b' ');
         let two = |at: usize| two_digits(fixed[at], fixed[at + 1]);
         let year = two(0)? * 100 + two(2)?;
         let (month, day, hour, minute, second) = (two(5)?, two(8)?, two(11)?, two(14)?, two(17)?);
@@ -123,7 +124,8 @@ fn two_digits(tens: u8, ones: u8) -> Option<i64> {
 fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     let Some((b'.', digits)) = text.split_first() else { return Some((0, text)) };
     let len = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let millis = (0..3).fold(0, |millis, place| millis * 10 + if place < len { i64::from(digits[place] - b'0') } else { 0 });
+    let millis =
+        (0..3).fold(0, |millis, place| millis * 10 + if place < len { i64::from(digits[place] - b'0') } else { 0 });
     (len > 0).then(|| (millis, &digits[len..]))
 }
 

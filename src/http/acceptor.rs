@@ -4,6 +4,7 @@
 //! chance would decide once and for hours that one worker has most of them; counting spreads them evenly.
 
 use std::{
+    collections::VecDeque,
     io::{self, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, atomic::Ordering},
@@ -22,6 +23,11 @@ use crate::{admission::Cause, metrics};
 /// How long to wait after accepting failed, because descriptors or memory have run out.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(20);
 
+/// How long a refused connection is kept, so that its client can read the answer.
+const PARTING: Duration = Duration::from_secs(1);
+/// How many such connections there may be.
+const MAX_PARTING: usize = 256;
+
 /// The one listening socket and the workers behind it.
 #[derive(Debug)]
 pub struct Acceptor {
@@ -33,6 +39,26 @@ pub struct Acceptor {
     pub service: Arc<Service>,
     /// How many connections there may be.
     pub most: usize,
+}
+
+/// What the acceptor remembers from one connection to the next.
+#[derive(Default)]
+struct Memory {
+    /// Whose turn it is between equals.
+    turn: usize,
+    /// The connections that were refused last. Closing one at once, with its request unread, would reset it, and on many
+    /// systems a reset takes the answer with it.
+    parting: VecDeque<(Instant, TcpStream)>,
+}
+
+impl Memory {
+    /// Closes the connections that were kept for long enough, and the oldest if there are too many.
+    fn let_go(&mut self) {
+        let late = |(since, _): &(Instant, TcpStream)| since.elapsed() >= PARTING;
+        while self.parting.len() > MAX_PARTING || self.parting.front().is_some_and(late) {
+            self.parting.pop_front();
+        }
+    }
 }
 
 /// An acceptor that runs.
@@ -70,7 +96,7 @@ impl Acceptor {
         let errors = self.service.metrics.counter(&metrics::ACCEPT_ERRORS, &[]);
         // Shown as 0 before the first, so that the first is seen as an increase.
         let _ = self.service.metrics.counter(&metrics::CONNECTIONS_REFUSED, &[]);
-        let mut turn = 0;
+        let mut memory = Memory::default();
         loop {
             let connected = tokio::select! {
                 connected = listener.accept() => connected,
@@ -79,7 +105,7 @@ impl Acceptor {
             match connected.and_then(|(stream, _)| stream.into_std()) {
                 Ok(stream) => {
                     accepted.increment(1);
-                    self.hand_over(stream, &mut turn);
+                    self.hand_over(stream, &mut memory);
                 }
                 // The client was gone before it was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -93,22 +119,23 @@ impl Acceptor {
         // What was connected before the socket closes would be reset: it is handed over, and told to go when answered.
         while let Ok((stream, _)) = self.listener.accept() {
             if stream.set_nonblocking(true).is_ok() {
-                self.hand_over(stream, &mut turn);
+                self.hand_over(stream, &mut memory);
             }
         }
         self.workers
     }
 
     /// Gives `stream` to the worker with the fewest connections; between equals, in turn.
-    fn hand_over(&self, stream: TcpStream, turn: &mut usize) {
+    fn hand_over(&self, stream: TcpStream, memory: &mut Memory) {
+        memory.let_go();
         let counts = || self.workers.iter().map(|worker| worker.open.load(Ordering::Relaxed));
         if counts().sum::<usize>() >= self.most {
-            return self.refuse(stream);
+            return self.refuse(stream, memory);
         }
-        *turn += 1;
+        memory.turn += 1;
         let workers = self.workers.len();
         let fewest = (0..workers)
-            .map(|place| (place + *turn) % workers)
+            .map(|place| (place + memory.turn) % workers)
             .min_by_key(|place| self.workers[*place].open.load(Ordering::Relaxed));
         let Some(worker) = fewest.map(|place| &self.workers[place]) else { return };
         worker.open.fetch_add(1, Ordering::Relaxed);
@@ -116,13 +143,13 @@ impl Acceptor {
             Ok(()) => {}
             Err(TrySendError::Full(stream) | TrySendError::Closed(stream)) => {
                 worker.open.fetch_sub(1, Ordering::Relaxed);
-                self.refuse(stream);
+                self.refuse(stream, memory);
             }
         }
     }
 
     /// Answers 429 without reading the request, and closes the connection.
-    fn refuse(&self, mut stream: TcpStream) {
+    fn refuse(&self, mut stream: TcpStream, memory: &mut Memory) {
         self.service.metrics.counter(&metrics::CONNECTIONS_REFUSED, &[]).increment(1);
         let refused = self.service.gate.refuse(Cause::Connections, fastrand::f64());
         let body = Problem::Refused(refused).body();
@@ -135,6 +162,7 @@ impl Acceptor {
         // The socket does not block, and its buffer is empty.
         let _ = stream.write_all(&[head.as_bytes(), &body].concat());
         let _ = stream.shutdown(std::net::Shutdown::Write);
+        memory.parting.push_back((Instant::now(), stream));
     }
 }
 

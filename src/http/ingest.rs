@@ -225,7 +225,6 @@ impl Room for Reserved<'_> {
 }
 
 /// Decodes and validates: the body becomes frames, and the reservation becomes theirs.
-#[expect(clippy::needless_pass_by_value, reason = "the body goes here, not when its batch is durable")]
 fn encode(
     worker: &WorkerState,
     head: &Head,
@@ -238,7 +237,10 @@ fn encode(
         raw.bytes()
     } else {
         let caps = (limits.decoded, limits.ratio);
+        let encoded_len = raw.bytes().len();
         decoded = worker.decoders.borrow_mut().decode(head.encoding, raw.bytes(), caps, &mut reservation)?;
+        drop(raw);
+        reservation.shrink_to(reservation.bytes() - encoded_len);
         &decoded
     };
     let received_at = worker.service.clock.now();

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     pin::Pin,
     rc::Rc,
     sync::{
@@ -95,10 +95,18 @@ pub struct Full(pub Submission);
 pub struct Submitter {
     producer: RefCell<Producer<Submission>>,
     waiting: RefCell<Waiting>,
-    stored: RefCell<Vec<(SegmentId, Waker)>>,
+    stored: RefCell<StoredWaiters>,
     shared: Arc<Shared>,
     signal: Arc<Signal>,
     published: Arc<Published>,
+}
+
+/// Who waits for which segment to be stored.
+#[derive(Debug, Default)]
+struct StoredWaiters {
+    /// By a number of their own, under which whoever gives up is forgotten.
+    wakers: HashMap<u64, (SegmentId, Waker)>,
+    next: u64,
 }
 
 /// Who waits for which ticket.
@@ -152,11 +160,12 @@ impl Submitter {
     /// Waits until every required sink has stored `segment`. It does not wait beyond the spool's life by itself: who
     /// waits sets a limit.
     pub async fn stored(&self, segment: SegmentId) {
+        let waiter = StoredWaiter::new(self);
         std::future::poll_fn(|context| {
             if self.published.stored_before() > segment {
                 return Poll::Ready(());
             }
-            self.stored.borrow_mut().push((segment, context.waker().clone()));
+            self.stored.borrow_mut().wakers.insert(waiter.number, (segment, context.waker().clone()));
             Poll::Pending
         })
         .await;
@@ -189,7 +198,7 @@ impl Submitter {
         }
         drop(waiting);
         let stored_before = self.published.stored_before();
-        self.stored.borrow_mut().retain(|(segment, waker)| {
+        self.stored.borrow_mut().wakers.retain(|_, (segment, waker)| {
             let waits = *segment >= stored_before;
             if !waits {
                 ready.push(waker.clone());
@@ -197,6 +206,26 @@ impl Submitter {
             waits
         });
         ready.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Somebody who waits for a segment to be stored; forgotten when it is dropped.
+struct StoredWaiter<'s> {
+    submitter: &'s Submitter,
+    number: u64,
+}
+
+impl<'s> StoredWaiter<'s> {
+    fn new(submitter: &'s Submitter) -> Self {
+        let mut stored = submitter.stored.borrow_mut();
+        stored.next += 1;
+        Self { submitter, number: stored.next }
+    }
+}
+
+impl Drop for StoredWaiter<'_> {
+    fn drop(&mut self) {
+        self.submitter.stored.borrow_mut().wakers.remove(&self.number);
     }
 }
 

@@ -1,6 +1,12 @@
 //! The queue's invariants, with a writer on another thread.
 
-use std::{collections::VecDeque, future::Future, pin::pin, rc::Rc, task::Poll};
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll, Wake, Waker},
+};
 
 use super::*;
 use crate::{
@@ -130,6 +136,26 @@ fn who_waits_for_stored_segments_is_told() {
         waiter.await.unwrap();
         submitter.stored(SegmentId(3)).await;
     });
+}
+
+/// While a sink is away nobody is woken: whoever gave up must not be remembered until it is back.
+#[test]
+fn who_gave_up_waiting_for_a_sink_is_forgotten() {
+    struct Waiter;
+    impl Wake for Waiter {
+        fn wake(self: Arc<Self>) {}
+    }
+    let (submitter, _intake) = bound();
+    let waiter = Arc::new(Waiter);
+    let waker = Waker::from(Arc::clone(&waiter));
+    for _ in 0..3 {
+        let mut stored = pin!(submitter.stored(SegmentId(1)));
+        for _ in 0..3 {
+            assert!(stored.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+    }
+    drop(waker);
+    assert_eq!(Arc::strong_count(&waiter), 1);
 }
 
 #[test]

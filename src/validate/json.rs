@@ -398,9 +398,12 @@ pub(super) fn hex4(digits: &[u8]) -> Option<u16> {
 
 /// Whether the text has no backslash and no control character but those of `but`, so that every quote in it begins or
 /// ends a string. The compiler looks at many bytes at a time.
+#[expect(clippy::needless_bitwise_bool, reason = "a branch for each byte would keep the compiler from taking many")]
 pub(super) fn is_plain(bytes: &[u8], but: Option<u8>) -> bool {
     let but = but.unwrap_or(b' ');
-    bytes.chunks(64).all(|some| !some.iter().fold(false, |odd, byte| odd | (*byte < b' ' && *byte != but) | (*byte == b'\\')))
+    bytes
+        .chunks(64)
+        .all(|some| !some.iter().fold(false, |odd, byte| odd | (*byte < b' ' && *byte != but) | (*byte == b'\\')))
 }
 
 /// A word of ones in each byte, and of the highest bits of each.
@@ -412,7 +415,7 @@ const HIGH: u64 = ONES * 0x80;
 fn before_quote(bytes: &[u8]) -> usize {
     let (words, rest) = bytes.as_chunks::<8>();
     for (place, word) in words.iter().enumerate() {
-        let quote = u64::from_le_bytes(*word) ^ (ONES * b'"' as u64);
+        let quote = u64::from_le_bytes(*word) ^ (ONES * u64::from(b'"'));
         let found = quote.wrapping_sub(ONES) & !quote & HIGH;
         if found != 0 {
             return place * 8 + (found.trailing_zeros() / 8) as usize;

@@ -188,7 +188,9 @@ impl KeyBook {
         let key = KeyId(self.known.len() as u16);
         let mut keep = |parts: &[&[u8]]| {
             let from = self.text.len() as u32;
-            parts.iter().for_each(|part| self.text.extend_from_slice(part));
+            for part in parts {
+                self.text.extend_from_slice(part);
+            }
             (from, self.text.len() as u32)
         };
         let spelled = keep(&[b"\"", raw, b"\":"]);

@@ -31,7 +31,13 @@ pub(super) struct Pen {
 
 impl Default for Pen {
     fn default() -> Self {
-        Self { common: Vec::new(), hash: BatchHash::random(0), received_at: Millis::MIN, received_text: [0; RFC3339_BYTES], skew: 0 }
+        Self {
+            common: Vec::new(),
+            hash: BatchHash::random(0),
+            received_at: Millis::MIN,
+            received_text: [0; RFC3339_BYTES],
+            skew: 0,
+        }
     }
 }
 

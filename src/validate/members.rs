@@ -305,7 +305,8 @@ impl Members {
 
     /// Where the member under the key `name`, which is not in the book, stands in the list.
     fn other_place(&self, hash: u64, name: &[u8]) -> Option<usize> {
-        let same = |place: usize| matches!(self.list[place].key, Key::Scratch(at) if at.of(&self.scratch.bytes) == name);
+        let same =
+            |place: usize| matches!(self.list[place].key, Key::Scratch(at) if at.of(&self.scratch.bytes) == name);
         self.others.iter().find(|(other, place)| *other == hash && same(*place)).map(|(_, place)| *place)
     }
 

@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::{
     Batch, BatchError, Limits, Output, SentAt, Validated,
     json::{Kind, Malformed, Scanner, Value, is_plain},
-    line::Pen,
     keys::KeyBook,
+    line::Pen,
     members::{Members, Role, Rules, field_name},
     text,
 };

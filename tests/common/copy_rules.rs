@@ -1,4 +1,4 @@
-//! What Redshift's COPY, Athena's JSON SerDe, Spark and DuckDB all take: a strict reader of stored lines.
+//! What Redshift's COPY, Athena's JSON `SerDe`, Spark and `DuckDB` all take: a strict reader of stored lines.
 //!
 //! Written from the vendors' rules, not from the code that writes the lines, so that the two can disagree.
 
@@ -13,11 +13,11 @@ const MAX_OBJECT_BYTES: usize = 4 * 1024 * 1024;
 const MAX_NESTING: usize = 1_000;
 
 /// A line's members, in their order.
-pub struct Line(pub Vec<(String, Value)>);
+pub(crate) struct Line(pub(crate) Vec<(String, Value)>);
 
 impl Line {
     /// The value under `key`.
-    pub fn get(&self, key: &str) -> Option<&Value> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 }
@@ -43,7 +43,7 @@ impl<'de> Deserialize<'de> for Line {
 }
 
 /// Reads one stored line, without its line feed, and says which rule it breaks.
-pub fn read_line(line: &[u8]) -> Result<Line, String> {
+pub(crate) fn read_line(line: &[u8]) -> Result<Line, String> {
     let text = std::str::from_utf8(line).map_err(|error| format!("not UTF-8: {error}"))?;
     if text.contains(['\n', '\r']) {
         return Err("a line break within the line".into());
@@ -73,11 +73,10 @@ pub fn read_line(line: &[u8]) -> Result<Line, String> {
         match parsed.get(key) {
             None if required => return Err(format!("no {key}")),
             None => {}
-            Some(Value::String(text)) if key == "event_id" => {
-                if text.is_empty() || text.len() > 128 {
-                    return Err(format!("event_id {text:?}"));
-                }
+            Some(Value::String(text)) if key == "event_id" && (text.is_empty() || text.len() > 128) => {
+                return Err(format!("event_id {text:?}"));
             }
+            Some(Value::String(_)) if key == "event_id" => {}
             Some(Value::String(text)) if is_canonical_instant(text) => {}
             Some(other) => return Err(format!("{key} is {other}")),
         }
@@ -100,7 +99,7 @@ fn value_rules(value: &Value, depth: usize) -> Result<(), String> {
 }
 
 /// `2026-11-22T09:00:00.123Z`: what TIMEFORMAT 'auto' reads without losing the zone.
-pub fn is_canonical_instant(text: &str) -> bool {
+pub(crate) fn is_canonical_instant(text: &str) -> bool {
     let shape = "dddd-dd-ddTdd:dd:dd.dddZ";
     text.len() == shape.len()
         && text

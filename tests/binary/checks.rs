@@ -1,0 +1,143 @@
+//! `logweir check`: a sound configuration is printed as it is in effect, a broken one is told with everything that is
+//! wrong with it.
+
+use std::path::Path;
+
+use crate::process::{Ended, Place};
+
+/// The exit code for a configuration that is wrong, of sysexits.h.
+pub(crate) const EXIT_CONFIG: i32 = 78;
+
+/// A broken configuration, and what is told of it: line, setting, what is wrong, and a part of the remedy.
+type Broken = (&'static str, usize, &'static str, &'static str, &'static str);
+
+const SINK: &str = "[[sinks]]\nname = 'files'\ndir = 'objects'\n";
+
+/// What stands behind [`SINK`], so that lines count from 4.
+const BROKEN: [Broken; 7] = [
+    ("[spool]\ndisk_quotta = '1GiB'\n", 5, "spool.disk_quotta", "is no setting", "did you mean `disk_quota`?"),
+    (
+        "[spool]\nsegment_size = '2GiB'\ndisk_quota = '1GiB'\n",
+        5,
+        "spool.segment_size",
+        "is 2 GiB, more than spool.disk_quota (1 GiB)",
+        "",
+    ),
+    (
+        "[server]\nlisten = '0.0.0.0:8080'\n",
+        5,
+        "server.listen",
+        "is 0.0.0.0:8080, which others can reach, and there is no key",
+        "add a [[keys]] section, or listen on 127.0.0.1",
+    ),
+    (
+        "[[sinks]]\nname = 'lake'\nrequired = false\nkind = 's3'\nbucket = 'b'\n[streams.heard]\nack = 'stored'\n",
+        10,
+        "streams.heard.ack",
+        "is \"stored\", and no sink is required",
+        "set required = true on a sink, or ack = \"spooled\"",
+    ),
+    ("[server]\nidle_timeout = '30s'\n", 5, "server.idle_timeout", "is 30s, not more than the 1m", ""),
+    ("[queue]\nbytes = '20MiB'\n", 5, "queue.bytes", "is 20 MiB, less than the largest batch (25 MiB", "raise it"),
+    ("[log]\nlevel = 'inof'\n", 5, "log.level", "is \"inof\", which it cannot be", "did you mean `info`?"),
+];
+
+/// A place where no variable covers what the file says of the ports.
+fn check(place: &Place, file: &str) -> Ended {
+    let mut command = place.command(&["check", "--config", file]);
+    for setting in ["SERVER__LISTEN", "ADMIN__LISTEN", "LOG__FORMAT"] {
+        command.env_remove(format!("LOGWEIR__{setting}"));
+    }
+    crate::process::Process::start(command).wait(crate::process::END)
+}
+
+#[test]
+fn the_documented_configuration_is_sound_and_what_is_printed_of_it_can_be_loaded_again() {
+    let place = Place::new();
+    let documented = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/logweir.toml");
+    let first = check(&place, documented.to_str().unwrap());
+    assert_eq!((first.code, first.stderr.as_str()), (Some(0), ""));
+    for told in ["is sound", "objects a day", "the disk quota of 10 GiB lasts", "the memory ceiling is"] {
+        assert!(first.stdout.contains(told), "nothing of {told}:\n{}", first.stdout);
+    }
+    place.write("again.toml", &first.stdout);
+    let again = check(&place, "again.toml");
+    assert_eq!((again.code, again.stderr.as_str()), (Some(0), ""));
+    let behind_the_name = |printed: &str| printed.split_once('\n').unwrap().1.to_owned();
+    assert_eq!(behind_the_name(&again.stdout), behind_the_name(&first.stdout));
+}
+
+#[test]
+fn what_is_printed_shows_the_environment_too() {
+    let place = Place::new();
+    let mut command = place.command(&["check"]);
+    command.env("LOGWEIR__SPOOL__DISK_QUOTA", "20GiB");
+    let ended = crate::process::Process::start(command).wait(crate::process::END);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("disk_quota = \"20GiB\""), "{}", ended.stdout);
+}
+
+#[test]
+fn a_broken_configuration_is_told_by_line_setting_and_remedy_whether_it_is_checked_or_served() {
+    for (text, line, setting, what, remedy) in BROKEN {
+        let place = Place::new();
+        let sink =
+            if setting == "streams.heard.ack" { SINK.replace("dir", "required = false\ndir") } else { SINK.into() };
+        let line = line + sink.lines().count() - SINK.lines().count();
+        place.write("f.toml", &format!("{sink}{text}"));
+        let checked = check(&place, "f.toml");
+        assert_eq!((checked.code, checked.stdout.as_str()), (Some(EXIT_CONFIG), ""), "{setting}: {}", checked.stderr);
+        let told = format!("f.toml:{line}: {setting} {what}");
+        assert!(checked.stderr.contains(&told), "not told:\n{told}\n{}", checked.stderr);
+        let after = checked.stderr.split_once(&told).unwrap().1;
+        let told_remedy = after.split_once("\n  remedy: ").map(|(_, remedy)| remedy.lines().next().unwrap());
+        assert!(told_remedy.is_some_and(|told| !told.is_empty() && told.contains(remedy)), "{setting}: {after}");
+        assert_eq!(checked.stderr.matches("remedy: ").count(), 1, "one problem, one remedy: {}", checked.stderr);
+    }
+}
+
+#[test]
+fn a_server_does_not_start_with_a_broken_configuration() {
+    let place = Place::new();
+    place.write("f.toml", &format!("{SINK}[spool]\ndisk_quotta = '1GiB'\n"));
+    for arguments in [&["--config", "f.toml"][..], &["serve", "--config", "f.toml"]] {
+        let ended = place.run(arguments);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(EXIT_CONFIG), ""), "{}", ended.stderr);
+        assert!(ended.stderr.contains("f.toml:5: spool.disk_quotta is no setting"), "{}", ended.stderr);
+    }
+    assert!(!place.path("data").exists() && !place.path("objects").exists());
+    let ended = place.run(&["--config", "missing.toml"]);
+    assert_eq!(ended.code, Some(EXIT_CONFIG), "{}", ended.stderr);
+    assert!(ended.stderr.contains("missing.toml: cannot be read: No such file"), "{}", ended.stderr);
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_in_one_run() {
+    let place = Place::new();
+    let text = "\
+        [server]\nlisten = '0.0.0.0:8080'\nidle_timeout = '30s'\n\
+        [queue]\nbytes = '20MiB'\n\
+        [spool]\ndisk_quotta = '1GiB'\nsegment_size = '9GiB'\n\
+        [log]\nlevel = 'inof'\n\
+        [streams.heard]\nack = 'stored'\n";
+    place.write("f.toml", &format!("{}{text}", SINK.replace("dir", "required = false\ndir")));
+    let mut command = place.command(&["check", "--config", "f.toml"]);
+    command.env_remove("LOGWEIR__SERVER__LISTEN").env("LOGWEIR__DRAIN__LINGER", "soon");
+    let ended = crate::process::Process::start(command).wait(crate::process::END);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(EXIT_CONFIG), ""), "{}", ended.stderr);
+    let told: Vec<&str> = ended.stderr.lines().step_by(2).collect();
+    let expected = [
+        "f.toml:6: server.listen",
+        "f.toml:7: server.idle_timeout",
+        "f.toml:9: queue.bytes",
+        "f.toml:11: spool.disk_quotta",
+        "f.toml:12: spool.segment_size",
+        "f.toml:14: log.level",
+        "f.toml:16: streams.heard.ack",
+        "environment variable LOGWEIR__DRAIN__LINGER: drain.linger",
+    ];
+    assert_eq!(told.len(), expected.len(), "{}", ended.stderr);
+    for (told, expected) in told.iter().zip(expected) {
+        assert!(told.trim_start_matches("logweir: ").starts_with(expected), "{told}\n{expected}");
+    }
+}

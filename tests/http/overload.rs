@@ -1,0 +1,160 @@
+//! More than an instance can take: refused with a time to come back, and taken again as soon as there is room.
+
+use std::{fs, time::Duration};
+
+use crate::{
+    client::{Answer, Client, End, until},
+    encodings::gzip,
+    request::Request,
+    server::TestServer,
+};
+
+/// The smallest budget for these limits: five bodies of the largest size fill it.
+const SMALL_BUDGET: &str = r#"
+limits = { encoded_body = "64KiB", decoded_body = "128KiB", output = "128KiB", event = "16KiB", context = "1KiB" }
+queue = { bytes = "320KiB" }
+"#;
+
+/// The budget, and what five bodies announce.
+const BUDGET_BYTES: u64 = 5 * 64 * 1024;
+
+/// A refusal for `cause` that says when to come back.
+fn assert_refused(answer: &Answer, cause: &str) {
+    assert_eq!((answer.status, answer.problem().as_str()), (429, "refused"), "{answer:?}");
+    let told = answer.json();
+    assert_eq!(told["cause"], cause);
+    let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    let millis = told["retry_after_ms"].as_u64().unwrap();
+    assert!(seconds >= 1 && millis.div_ceil(1_000) == seconds, "{told} and {seconds} s");
+}
+
+fn refusals(server: &TestServer, cause: &str) -> u64 {
+    server.metrics().get(&format!("logweir_refusals_total{{cause=\"{cause}\"}}"))
+}
+
+/// Clients that have announced bodies which fill the budget, and do not send them.
+fn hold_the_budget(server: &TestServer) -> Vec<Client> {
+    let announced = Request::post("heard", "").header("content-length", "65536");
+    let mut holders: Vec<_> = (0..5).map(|_| server.connect()).collect();
+    for holder in &mut holders {
+        holder.send(announced.head());
+    }
+    server.until("all are announced", |metrics| metrics.get("logweir_offered_bytes_total") == BUDGET_BYTES);
+    holders
+}
+
+#[test]
+fn bodies_that_hold_the_memory_let_nobody_else_in_until_they_are_gone() {
+    let server = TestServer::start(SMALL_BUDGET);
+    let mut client = server.connect();
+    let small = Request::post("heard", "[{}]");
+    let holders = hold_the_budget(&server);
+    assert_refused(&client.ask(&small), "memory");
+    // A body of unknown length needs a first step of memory.
+    assert_refused(&client.ask(&small.clone().chunked(2)), "memory");
+    assert_eq!(refusals(&server, "memory"), 2);
+    assert_eq!(client.ask(&Request::new("GET", "/readyz")).status, 200, "a loaded instance is ready");
+    server.until("the gauge follows", |metrics| metrics.get("logweir_queue_bytes") == BUDGET_BYTES);
+
+    drop(holders);
+    until("the memory is free again", || Some(client.ask(&small)).filter(|answer| answer.status == 200));
+    let metrics = server
+        .until("no byte is held", |metrics| metrics.outcome("gone") == 5 && metrics.get("logweir_queue_bytes") == 0);
+    assert_eq!(metrics.get("logweir_connections_accepted_total"), 6, "refusals kept the connection");
+    assert_eq!(server.stop().len(), 1);
+}
+
+#[test]
+fn a_body_that_inflates_beyond_the_budget_is_refused_while_it_does() {
+    let server = TestServer::start_with("", |config| config.queue.bytes = logweir::config::Size::kib(256));
+    let mut client = server.connect();
+    let event = |n: usize| format!("{{\"n\":{n},\"id\":\"{:x}\"}}", n * 2_654_435_761 % 4_294_967_296);
+    let batch = |count: usize| format!("[{}]", (0..count).map(event).collect::<Vec<_>>().join(","));
+    let packed = |count: usize, encoding: &str| {
+        let body =
+            if encoding == "zstd" { zstd::encode_all(batch(count).as_bytes(), 3).unwrap() } else { gzip(batch(count)) };
+        Request::post("heard", body).header("content-encoding", encoding)
+    };
+    for encoding in ["gzip", "zstd"] {
+        assert_eq!(client.ask(&packed(1_000, encoding)).status, 200, "what fits is taken");
+        assert_refused(&client.ask(&packed(9_000, encoding)), "memory");
+        assert_eq!(client.ask(&packed(1_000, encoding)).status, 200, "and is taken again");
+    }
+    assert_eq!(refusals(&server, "memory"), 2);
+    assert_eq!(server.stop().len(), 4_000);
+}
+
+#[test]
+fn a_full_disk_quota_refuses_and_drains_once_the_sink_is_back() {
+    let settings = r#"
+        limits = { output = "512KiB", decoded_body = "1MiB" }
+        spool = { disk_quota = "8MiB", segment_size = "1MiB" }
+        pacing = { retry_after_cap = "10s" }"#;
+    let server = TestServer::start(settings);
+    // A file stands where the sink's directory must be.
+    fs::write(server.objects(), "in the way").unwrap();
+    let mut client = server.connect();
+    let batch = Request::post("heard", format!(r#"[{{"a":"{}"}}]"#, "x".repeat(60_000)));
+    let answers: Vec<_> = (0..200).map(|_| client.ask(&batch)).collect();
+    let taken = answers.iter().take_while(|answer| answer.status == 200).count();
+    let refused = answers.get(taken).expect("the quota is reached");
+    assert_refused(refused, "disk");
+    let seconds: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((5..=10).contains(&seconds), "nobody knows how long: the last half of the cap");
+    assert!(taken > 50, "{taken} batches of 60 KB were taken into 8 MiB");
+    assert_refused(&client.ask(&batch), "disk");
+    assert_eq!(client.ask(&Request::new("GET", "/readyz")).status, 200, "a full instance is ready");
+    let used = server.until("the gauge follows", |metrics| metrics.get("logweir_spool_bytes") > 6_000_000);
+    assert!(used.get("logweir_spool_bytes") <= used.get("logweir_spool_quota_bytes"));
+
+    fs::remove_file(server.objects()).unwrap();
+    until("it drains and takes again", || Some(client.ask(&batch)).filter(|answer| answer.status == 200));
+    let stored = server.stop();
+    assert_eq!(stored.len(), taken + 1, "nothing that was taken is lost");
+}
+
+/// The smallest quota that the configuration allows must be enough to go on for ever while the sink works.
+#[test]
+fn the_smallest_quota_does_not_fill_while_everything_is_stored() {
+    let settings = r#"
+        limits = { output = "512KiB", decoded_body = "1MiB" }
+        spool = { disk_quota = "4MiB", segment_size = "1MiB" }"#;
+    let server = TestServer::start(settings);
+    let mut client = server.connect();
+    let batch = Request::post("heard", format!(r#"[{{"a":"{}"}}]"#, "x".repeat(60_000)));
+    for n in 0..100 {
+        // A refusal is allowed while a segment waits for the sink, but not for ever.
+        until(&format!("batch {n} is taken"), || Some(client.ask(&batch)).filter(|answer| answer.status == 200));
+    }
+    assert_eq!(server.stop().len(), 100);
+}
+
+#[test]
+fn one_connection_too_many_is_answered_and_closed() {
+    let server = TestServer::start("server.max_connections = 3");
+    let mut clients: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        assert_eq!(client.ask(&Request::post("heard", "[{}]")).status, 200);
+    }
+    for _ in 0..2 {
+        // It does not even have to ask.
+        let mut refused = server.connect();
+        let answer = refused.receive();
+        assert_refused(&answer, "connections");
+        assert_eq!(answer.header("connection"), Some("close"));
+        assert_eq!(refused.end(), End::Closed);
+    }
+    // One that asks at once reads the answer, too: a reset could take it away.
+    let mut refused = server.connect();
+    let _ = refused.try_send(Request::post("heard", vec![b'x'; 10_000]).bytes());
+    assert_refused(&refused.receive(), "connections");
+    assert_eq!(refused.end(), End::Closed);
+    assert!(!refused.is_reset_within(Duration::from_millis(100)));
+    assert_eq!(server.metrics().get("logweir_connections_refused_total"), 3);
+    for client in &mut clients {
+        assert_eq!(client.ask(&Request::post("heard", "[{}]")).status, 200);
+    }
+
+    drop(clients.pop());
+    until("there is a place again", || Some(server.ask(&Request::post("heard", "[{}]"))).filter(|a| a.status == 200));
+}
