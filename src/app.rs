@@ -105,7 +105,7 @@ pub enum StartError {
 /// What was done when a server stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped {
-    /// Sealed segments that some sink still needs; they stay in the spool.
+    /// Segments that some sink still needs; they stay in the spool.
     pub segments_left: usize,
     /// Their length in bytes.
     pub bytes_left: u64,
@@ -203,7 +203,8 @@ impl Server {
         self.admin.join();
         // Compressing cannot be interrupted; what it makes is not wanted any more.
         self.runtime.shutdown_background();
-        let (segments_left, bytes_left) = segments.sealed();
+        segments.tidy();
+        let (segments_left, bytes_left) = segments.kept();
         Stopped { segments_left, bytes_left }
     }
 }

@@ -15,11 +15,11 @@
 //!   0000000042.open      the segment that is being written
 //!   0000000041.sealed    segments that some sink still needs
 //!   spare-7              files to be segments again
-//!   quarantine-…         places that could not be read
+//!   quarantine/          what could not be read: places, torn tails, whole segments
 //!
-//! segment   block 0: magic, version, segment, instance
+//! segment   block 0: magic, version, segment, instance, life
 //!           groups, each beginning at a block:
-//!             header (64 bytes): magic, version, codec, segment, sequence, lengths, checksums
+//!             header (64 bytes): magic, version, codec, segment, life, sequence, lengths, checksums
 //!             frames, as the workers made them: stream, received hour, book, checksum, lines
 //!             zeros up to the next block
 //!           footer and tail, once sealed
@@ -30,9 +30,13 @@
 //! - **No block that holds an acknowledged byte is ever written again.** A block has [`BLOCK_BYTES`], groups begin at
 //!   blocks, so a torn write can only damage what was not acknowledged.
 //! - **A receipt is settled after the sync**, and after the directory knows the file's name.
-//! - **A group of a recycled file's former life is never taken for a new one**: its header names the segment, and
-//!   binds its frames by a checksum of their checksums.
-//! - **After a failed write or sync a segment takes no more groups**: it is sealed behind its last verified byte.
+//! - **A group of a recycled file's former life is never taken for a new one**: its header names the segment and the
+//!   life, and binds its frames by a checksum of their checksums.
+//! - **After a failed write or sync a segment takes no more groups**: it is sealed behind its last verified byte, the
+//!   waiters are told, and a new segment is begun in another file. Only if that fails too the disk counts as failed; it
+//!   is tried again, and works again when a segment can be begun.
+//! - **Nothing that a file holds stops a start or a sink.** What was synced and went bad is told apart from what a crash
+//!   tore: of the first every sound frame is kept and the rest quarantined, the second is cut.
 //! - **What a segment becomes is frozen when it is sealed**: keys, lines, counts, checksums and destinations stand in
 //!   its footer.
 //! - **A cursor moves, durably, after the sink has it; a segment goes after the last cursor has moved.**
@@ -40,15 +44,18 @@
 //! # Limits
 //!
 //! `spool.disk_quota` for the directory, `spool.segment_size` a segment, [`MAX_GROUP_BYTES`] a group (one submission
-//! always fits), [`MAX_SPARES`] spare files, [`MAX_QUARANTINE_BYTES`] of quarantine.
+//! always fits), [`MAX_SPARES`] spare files, [`MAX_QUARANTINE_BYTES`] of damaged places and [`MAX_TAIL_BYTES`] of torn
+//! tails. Whole segments that cannot be read are moved, and count against the quota until somebody removes them.
 
 mod cursor;
 mod disk;
 mod footer;
 mod group;
 mod open;
+mod patient;
 mod quarantine;
 mod reader;
+mod recovery;
 mod scan;
 mod segment;
 mod shelf;
@@ -59,10 +66,11 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use cursor::Position;
 pub use disk::{Disk, DiskFile, OpenError, RealDisk};
-pub use footer::{Content, Destination, Footer};
-pub use open::{Spool, StartError};
+pub use footer::{Content, Destination, Footer, Former};
+pub use open::{Spool, StartError, TakenUp};
 pub use reader::{Lines, ReadError, SealedSegment};
 pub use shelf::{Consumer, Shelf};
+pub use writer::Step;
 
 /// The unit in which groups are aligned and cursors are written, in bytes: what a disk writes whole, or what the page
 /// cache does.
@@ -71,7 +79,9 @@ pub const BLOCK_BYTES: usize = 4_096;
 pub const MAX_GROUP_BYTES: usize = 8 * 1024 * 1024;
 /// How many files without content are kept to be segments again.
 pub const MAX_SPARES: usize = 2;
-/// How much of what could not be read is kept, in bytes.
+/// How much of torn tails is kept, in bytes.
+pub const MAX_TAIL_BYTES: u64 = 64 * 1024 * 1024;
+/// How much of damaged places is kept, in bytes.
 pub const MAX_QUARANTINE_BYTES: u64 = 256 * 1024 * 1024;
 
 /// What the spool is told.

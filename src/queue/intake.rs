@@ -107,6 +107,10 @@ impl Intake {
 impl Drop for Intake {
     /// However the writer ends, nobody waits for it any longer.
     fn drop(&mut self) {
+        // Without a writer nothing can be made durable, whatever the disk would do.
+        if thread::panicking() {
+            self.published.set_disk_failed(true);
+        }
         self.signal.closed.store(true, Ordering::Release);
         for ((consumer, shared), taken) in self.lanes.iter_mut().zip(&self.taken) {
             let mut count = *taken;

@@ -90,15 +90,25 @@ impl Driver {
     /// Stores segments until none will come any more. Dropping it between two polls loses nothing: what was stored is
     /// found stored.
     pub async fn run(mut self) {
-        while let Some(segment) = self.consumer.next().await {
-            self.counts.lag_bytes.set(self.consumer.lag_bytes() as f64);
-            self.run_once(segment).await;
-            self.counts.lag_bytes.set(self.consumer.lag_bytes() as f64);
-        }
+        while self.run_once().await {}
     }
 
-    /// Stores one segment and moves the cursor, for as long as it takes.
-    async fn run_once(&mut self, segment: SegmentId) {
+    /// Waits for the next segment, stores it and moves the cursor, for as long as it takes; `false` if none will come.
+    pub async fn run_once(&mut self) -> bool {
+        let Some(segment) = self.consumer.next().await else { return false };
+        self.counts.lag_bytes.set(self.lag_bytes() as f64);
+        self.store(segment).await;
+        self.counts.lag_bytes.set(self.lag_bytes() as f64);
+        true
+    }
+
+    /// How many bytes of sealed segments the sink has not passed.
+    pub fn lag_bytes(&self) -> u64 {
+        self.consumer.lag_bytes()
+    }
+
+    /// Stores `segment` and moves the cursor.
+    async fn store(&mut self, segment: SegmentId) {
         let mut backoff = self.settings.backoff;
         let mut repair = false;
         loop {

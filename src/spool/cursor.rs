@@ -19,6 +19,7 @@ use crc32fast::hash as crc32;
 use super::{
     BLOCK_BYTES,
     disk::{Disk, DiskFile},
+    patient::read_again,
 };
 use crate::batch::{Millis, SegmentId};
 
@@ -42,6 +43,8 @@ pub(super) struct Cursor {
     file: Box<dyn DiskFile>,
     step: u64,
     position: Option<Position>,
+    /// Whether one of its records is damaged: it may have come further than it says.
+    damaged: bool,
 }
 
 /// The name of the cursor file of the sink called `sink`.
@@ -56,19 +59,31 @@ impl Cursor {
         let file = match disk.open(&name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let file = disk.create(&name)?;
+                // Its blocks are taken now: on a full disk a cursor must move, or nothing is ever let go.
+                file.write_at(&[&[0; 2 * BLOCK_BYTES]], 0)?;
+                file.sync()?;
                 disk.sync_dir()?;
                 file
             }
             opened => opened?,
         };
-        let mut records = Vec::with_capacity(2);
+        let mut newest: Option<(u64, Position)> = None;
+        let mut damaged = false;
         for place in 0..2 {
             let mut record = [0; RECORD_BYTES];
-            let read = file.read_at(&mut record, place * BLOCK_BYTES as u64)?;
-            records.extend(decode(&record[..read]));
+            // A place that cannot be read is as good as a damaged one: whoever lost a step does it again.
+            let read = read_again(&*file, &mut record, place * BLOCK_BYTES as u64);
+            let found = read.as_ref().ok().and_then(|read| decode(&record[..*read]));
+            damaged |= found.is_none() && (read.is_err() || record.iter().any(|byte| *byte != 0));
+            newest = newest.into_iter().chain(found).max_by_key(|(step, _)| *step);
         }
-        let newest = records.into_iter().max_by_key(|(step, _)| *step);
-        Ok(Self { file, step: newest.map_or(0, |(step, _)| step), position: newest.map(|(_, position)| position) })
+        let (step, position) = newest.unzip();
+        Ok(Self { file, step: step.unwrap_or(0), position, damaged })
+    }
+
+    /// Whether the sink may have come further than [`Self::position`].
+    pub(super) fn damaged(&self) -> bool {
+        self.damaged
     }
 
     /// Where the sink stands; `None` if it never stood anywhere.
@@ -126,9 +141,10 @@ mod tests {
             cursor.advance(at(segment)).unwrap();
             assert_eq!(Cursor::open(&disk, "s3").unwrap().position(), Some(at(segment)));
         }
+        assert!(!Cursor::open(&disk, "s3").unwrap().damaged());
         disk.open("cursor-s3").unwrap().write_at(&[b"torn"], 16).unwrap();
         let mut cursor = Cursor::open(&disk, "s3").unwrap();
-        assert_eq!(cursor.position(), Some(at(3)));
+        assert_eq!((cursor.position(), cursor.damaged()), (Some(at(3)), true));
         cursor.advance(at(9)).unwrap();
         assert_eq!(Cursor::open(&disk, "s3").unwrap().position(), Some(at(9)));
         assert_eq!(Cursor::open(&disk, "other").unwrap().position(), None);

@@ -1,7 +1,7 @@
 //! The spool's file calls, all of them: the real disk here, a simulated one in the tests.
 //!
-//! Names are flat and belong to one directory. Nothing is durable before [`DiskFile::sync`] for a file's bytes and
-//! [`Disk::sync_dir`] for names; both return only once the device has said so.
+//! Names belong to one directory, and those that begin with `quarantine/` to one below it. Nothing is durable before
+//! [`DiskFile::sync`] for a file's bytes and [`Disk::sync_dir`] for names; both return only once the device has said so.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -42,11 +42,17 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     /// The operating system's.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Makes all creations, renames and removals so far durable.
+    /// Makes all creations, renames and removals so far durable, but for those in the quarantine.
     ///
     /// # Errors
     /// The operating system's.
     fn sync_dir(&self) -> io::Result<()>;
+
+    /// Makes all creations, renames and removals so far in the quarantine durable.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn sync_quarantine(&self) -> io::Result<()>;
 
     /// Bytes that can still be written to the file system.
     ///
@@ -90,11 +96,15 @@ pub trait DiskFile: Send + Sync + std::fmt::Debug {
     fn len(&self) -> io::Result<u64>;
 }
 
+/// What the names of files begin with that stand in the directory for what cannot be read.
+pub(super) const QUARANTINE: &str = "quarantine/";
+
 /// A directory of the real file system, locked for this process.
 #[derive(Debug)]
 pub struct RealDisk {
     root: PathBuf,
     dir: File,
+    quarantine: File,
     _lock: File,
 }
 
@@ -120,34 +130,58 @@ impl RealDisk {
     /// # Errors
     /// [`OpenError::Locked`] if another process has it, else the operating system's error.
     pub fn open(root: &Path) -> Result<Self, OpenError> {
-        let failed = |source| OpenError::Io { path: root.to_owned(), source };
-        fs::create_dir_all(root).map_err(failed)?;
-        let dir = File::open(root).map_err(failed)?;
-        // The directory's own name must survive too.
-        if let Some(parent) = root.canonicalize().map_err(failed)?.parent() {
-            File::open(parent).and_then(|parent| parent.sync_data()).map_err(failed)?;
-        }
-        let lock =
-            OpenOptions::new().create(true).truncate(false).write(true).open(root.join("lock")).map_err(failed)?;
+        Self::open_at(root).map_err(|source| OpenError::Io { path: root.to_owned(), source })?
+    }
+
+    fn open_at(root: &Path) -> io::Result<Result<Self, OpenError>> {
+        make_dir(root)?;
+        // Somebody may have made it without a sync.
+        File::open(root.canonicalize()?.parent().unwrap_or(root))?.sync_data()?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(root.join("lock"))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { root: root.to_owned(), dir, _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(OpenError::Locked(root.to_owned())),
-            Err(TryLockError::Error(error)) => Err(failed(error)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(Err(OpenError::Locked(root.to_owned()))),
+            Err(TryLockError::Error(error)) => return Err(error),
         }
+        let quarantine = root.join(QUARANTINE);
+        make_dir(&quarantine)?;
+        File::open(root)?.sync_data()?;
+        let (dir, quarantine) = (File::open(root)?, File::open(quarantine)?);
+        Ok(Ok(Self { root: root.to_owned(), dir, quarantine, _lock: lock }))
+    }
+
+    /// Adds the files of the directory `at` to `files`, under names that begin with `prefix`.
+    fn list_into(&self, at: &str, files: &mut Vec<(String, u64)>) -> io::Result<()> {
+        for entry in fs::read_dir(self.root.join(at))? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            // Names that are not UTF-8 are nobody's here.
+            if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
+                files.push((format!("{at}{name}"), metadata.len()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes `dir` and what is missing above it. The names of all of them are durable then.
+fn make_dir(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_dir(parent)?;
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => File::open(parent)?.sync_data(),
     }
 }
 
 impl Disk for RealDisk {
     fn list(&self) -> io::Result<Vec<(String, u64)>> {
         let mut files = Vec::new();
-        for entry in fs::read_dir(&self.root)? {
-            let entry = entry?;
-            let metadata = entry.metadata()?;
-            // Names that are not UTF-8 are nobody's here.
-            if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
-                files.push((name, metadata.len()));
-            }
-        }
+        self.list_into("", &mut files)?;
+        self.list_into(QUARANTINE, &mut files)?;
         Ok(files)
     }
 
@@ -170,6 +204,10 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         self.dir.sync_data()
+    }
+
+    fn sync_quarantine(&self) -> io::Result<()> {
+        self.quarantine.sync_data()
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
@@ -260,6 +298,10 @@ mod tests {
         let mut names: Vec<_> = disk.list().unwrap().into_iter().map(|(name, _)| name).collect();
         names.sort();
         assert_eq!(names, ["b", "lock"]);
+        disk.rename("b", "quarantine/b").unwrap();
+        assert!(disk.list().unwrap().contains(&("quarantine/b".to_owned(), 3_002)));
+        disk.rename("quarantine/b", "b").unwrap();
+        disk.sync_quarantine().unwrap();
         assert!(disk.free_bytes().unwrap() > 0);
         disk.remove("b").unwrap();
         disk.sync_dir().unwrap();

@@ -5,19 +5,28 @@
 //!          8  8  segment                      0  8  magic "LWTAIL\0\0"
 //!         16  4  length of the text           8  8  where the footer begins
 //!         20  4  CRC-32 of the text          16  8  segment
+//!         24  8  life of the file            24  4  life of the file, its lower half
 //!         60  4  CRC-32 of the bytes before  28  4  CRC-32 of the bytes before
 //!         64  …  the text: JSON
 //! ```
 //!
 //! The footer begins at a block, the tail ends the file at one. Counts are of what is durable, so that the books
 //! need no memory; what an object becomes does not depend on when, how often or by whom it is uploaded.
+//!
+//! A segment that was found damaged gets a second footer behind the first, which stays as it is: the last whole one
+//! counts, so that a write that is torn leaves the one before.
 
 use std::{collections::BTreeMap, io};
 
 use crc32fast::{Hasher, hash as crc32};
 use serde::{Deserialize, Serialize};
 
-use super::{BLOCK_BYTES, disk::DiskFile};
+use super::{
+    BLOCK_BYTES,
+    disk::DiskFile,
+    patient::read_again,
+    segment::{FirstBlock, Life},
+};
 use crate::batch::{Book, FrameHeader, Hour, InstanceId, Millis, SegmentId, StreamName};
 
 const MAGIC: [u8; 8] = *b"LWFOOTR\0";
@@ -26,6 +35,9 @@ const HEADER_BYTES: usize = 64;
 const TAIL_BYTES: usize = 32;
 /// The version of the text.
 const VERSION: u32 = 1;
+/// How far before the end of a file its footer's tail is searched, in bytes: behind it there is at most a footer that
+/// was torn.
+const SEARCH_BYTES: u64 = 1024 * 1024;
 /// The longest text that is read: 64 streams in two books and a few hours come to some 100 KB.
 const MAX_TEXT_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -36,11 +48,13 @@ pub struct Footer {
     instance: String,
     /// Which segment this is.
     pub segment: SegmentId,
+    /// The file's life that this ends.
+    pub(super) life: u64,
     /// How many groups it holds.
     pub groups: u64,
     /// Where the last group ends.
     pub data_end: u64,
-    /// Places that hold no valid group, as `[from, to)`: they were quarantined.
+    /// Places that cannot be read, as `[from, to)`: whole groups, whole frames, or the rest of a group behind a frame.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gaps: Vec<(u64, u64)>,
     /// What it holds, by stream, book and hour.
@@ -65,6 +79,20 @@ pub struct Content {
     last_received: i64,
     first_event: i64,
     last_event: i64,
+    /// What was counted before places of the segment went bad, the latest last; none if nothing was lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    former: Vec<Former>,
+}
+
+/// What a content was before places of its segment went bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Former {
+    /// How many lines.
+    pub events: u64,
+    /// Their length in bytes.
+    pub bytes: u64,
+    /// CRC-32 of these bytes.
+    pub crc32: u32,
 }
 
 /// Where a sink puts its objects, and in which form. A segment's objects keep the destination that was configured when
@@ -104,24 +132,26 @@ impl Footer {
         self.contents.iter().filter_map(Content::first_received).min()
     }
 
-    /// Ends the segment's file with this footer, durably; the file is as long as that afterwards.
-    pub(super) fn write(&self, file: &dyn DiskFile) -> io::Result<u64> {
-        let bytes = self.encode()?;
-        let len = self.data_end + bytes.len() as u64;
-        file.write_at(&[&bytes], self.data_end)?;
+    /// Ends the segment's file with this footer, durably: from `at`, a block's beginning, on. The file is as long as is
+    /// returned afterwards.
+    pub(super) fn write(&self, file: &dyn DiskFile, at: u64) -> io::Result<u64> {
+        let bytes = self.encode(at)?;
+        let len = at + bytes.len() as u64;
+        file.write_at(&[&bytes], at)?;
         file.set_len(len)?;
         file.sync()?;
         Ok(len)
     }
 
-    /// The blocks that end the file, beginning at [`Self::data_end`].
-    fn encode(&self) -> io::Result<Vec<u8>> {
+    /// The blocks that end the file, beginning at `at`.
+    fn encode(&self, at: u64) -> io::Result<Vec<u8>> {
         let text = serde_json::to_vec(self)?;
         let mut bytes = vec![0; HEADER_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..16].copy_from_slice(&self.segment.0.to_le_bytes());
         bytes[16..20].copy_from_slice(&(text.len() as u32).to_le_bytes());
         bytes[20..24].copy_from_slice(&crc32(&text).to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.life.to_le_bytes());
         let sum = crc32(&bytes[..60]);
         bytes[60..64].copy_from_slice(&sum.to_le_bytes());
         bytes.extend_from_slice(&text);
@@ -129,32 +159,54 @@ impl Footer {
         bytes.resize(end - TAIL_BYTES, 0);
         let tail = bytes.len();
         bytes.extend_from_slice(&TAIL_MAGIC);
-        bytes.extend_from_slice(&self.data_end.to_le_bytes());
+        bytes.extend_from_slice(&at.to_le_bytes());
         bytes.extend_from_slice(&self.segment.0.to_le_bytes());
-        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&(self.life as u32).to_le_bytes());
         let sum = crc32(&bytes[tail..]);
         bytes.extend_from_slice(&sum.to_le_bytes());
         Ok(bytes)
     }
 
-    /// Reads the footer of `segment` from its end; `None` if there is no valid one.
+    /// Reads the last whole footer of `segment`; `None` if there is none, or none of the file's present life.
     pub(super) fn read(file: &dyn DiskFile, segment: SegmentId) -> io::Result<Option<Self>> {
-        let len = file.len()?;
-        let Some(tail_at) = len.checked_sub(TAIL_BYTES as u64) else { return Ok(None) };
-        let mut tail = [0; TAIL_BYTES];
-        file.read_at(&mut tail, tail_at)?;
-        let word = |at: usize| tail[at..at + 8].try_into().map_or(0, u64::from_le_bytes);
-        let sound = tail[..8] == TAIL_MAGIC && word(16) == segment.0 && tail[28..] == crc32(&tail[..28]).to_le_bytes();
-        if !sound {
-            return Ok(None);
+        Ok(Self::find(file, segment)?.map(|(footer, _)| footer))
+    }
+
+    /// Writes the footer of `segment` once more, durably, and cuts the file behind it; `None` if there is none.
+    ///
+    /// That it can be read does not mean that it is durable, nor that a sync would make it so: after a sync that failed
+    /// the kernel goes on showing what it never wrote.
+    pub(super) fn confirm(file: &dyn DiskFile, segment: SegmentId) -> io::Result<Option<(Self, u64)>> {
+        let Some((footer, at)) = Self::find(file, segment)? else { return Ok(None) };
+        let len = footer.write(file, at)?;
+        Ok(Some((footer, len)))
+    }
+
+    fn find(file: &dyn DiskFile, segment: SegmentId) -> io::Result<Option<(Self, u64)>> {
+        let life = match FirstBlock::of(file, segment) {
+            Ok(FirstBlock::This(life, _)) => Some(life.0),
+            // A damaged first block costs nothing: the footer tells everything itself.
+            _ => None,
+        };
+        let end = file.len()? / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
+        let mut at = end;
+        while at > end.saturating_sub(SEARCH_BYTES) {
+            let tail_at = at - TAIL_BYTES as u64;
+            if let Some(begin) = read_tail(file, segment, tail_at)?
+                && let Some(footer) = Self::read_at(file, segment, begin, tail_at)?
+                && life.is_none_or(|life| life == footer.life)
+            {
+                return Ok(Some((footer, begin)));
+            }
+            at -= BLOCK_BYTES as u64;
         }
-        Self::read_at(file, segment, word(8), tail_at)
+        Ok(None)
     }
 
     /// Reads the footer of `segment` that begins at `at`, and ends before `end`.
     fn read_at(file: &dyn DiskFile, segment: SegmentId, at: u64, end: u64) -> io::Result<Option<Self>> {
         let mut header = [0; HEADER_BYTES];
-        file.read_at(&mut header, at)?;
+        read_again(file, &mut header, at)?;
         let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         let sound = header[..8] == MAGIC
             && header[8..16] == segment.0.to_le_bytes()
@@ -164,13 +216,39 @@ impl Footer {
             return Ok(None);
         }
         let mut text = vec![0; number(16) as usize];
-        let read = file.read_at(&mut text, at + HEADER_BYTES as u64)?;
+        let read = read_again(file, &mut text, at + HEADER_BYTES as u64)?;
         if read < text.len() || crc32(&text) != number(20) {
             return Ok(None);
         }
         let footer: Option<Self> = serde_json::from_slice(&text).ok();
-        Ok(footer.filter(|footer| footer.version == VERSION && footer.segment == segment && footer.data_end == at))
+        Ok(footer.filter(|footer| footer.version == VERSION && footer.segment == segment && footer.data_end <= at))
     }
+
+    /// Keeps what `before`, the footer that this one replaces, has counted and this one does not.
+    pub(super) fn remember(&mut self, before: &Self) {
+        for old in &before.contents {
+            let same = |new: &&mut Content| (&new.stream, &new.book, new.hour) == (&old.stream, &old.book, old.hour);
+            let counted = Former { events: old.events, bytes: old.bytes, crc32: old.crc32 };
+            if let Some(new) = self.contents.iter_mut().find(same) {
+                new.former.clone_from(&old.former);
+                if (new.events, new.bytes, new.crc32) != (old.events, old.bytes, old.crc32) {
+                    new.former.push(counted);
+                }
+            } else {
+                let former = old.former.iter().copied().chain([counted]).collect();
+                self.contents.push(Content { events: 0, bytes: 0, crc32: 0, former, ..old.clone() });
+            }
+        }
+    }
+}
+
+/// Where the footer begins whose tail stands at `at`, if one does.
+fn read_tail(file: &dyn DiskFile, segment: SegmentId, at: u64) -> io::Result<Option<u64>> {
+    let mut tail = [0; TAIL_BYTES];
+    read_again(file, &mut tail, at)?;
+    let word = |at: usize| tail[at..at + 8].try_into().map_or(0, u64::from_le_bytes);
+    let sound = tail[..8] == TAIL_MAGIC && word(16) == segment.0 && tail[28..] == crc32(&tail[..28]).to_le_bytes();
+    Ok(sound.then(|| word(8)))
 }
 
 impl Content {
@@ -207,6 +285,16 @@ impl Content {
     /// The latest event time.
     pub fn last_event(&self) -> Option<Millis> {
         Millis::new(self.last_event)
+    }
+
+    /// What was counted before places of the segment went bad, the latest last.
+    pub fn former(&self) -> &[Former] {
+        &self.former
+    }
+
+    /// How many lines went bad.
+    pub fn lost_events(&self) -> u64 {
+        self.former.first().map_or(0, |former| former.events.saturating_sub(self.events))
     }
 
     /// Whether the lines of a frame belong here.
@@ -258,7 +346,7 @@ impl Facts {
     pub(super) fn footer(
         &self,
         instance: InstanceId,
-        segment: SegmentId,
+        (segment, life): (SegmentId, Life),
         data_end: u64,
         destinations: &[Destination],
     ) -> Footer {
@@ -273,11 +361,13 @@ impl Facts {
             last_received: tally.received.1.get(),
             first_event: tally.event.0.get(),
             last_event: tally.event.1.get(),
+            former: Vec::new(),
         });
         Footer {
             version: VERSION,
             instance: instance.to_string(),
             segment,
+            life: life.0,
             groups: self.groups,
             data_end,
             gaps: self.gaps.clone(),

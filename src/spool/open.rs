@@ -1,37 +1,43 @@
 //! Opening a spool: what the last process left is taken up, and serving begins at once.
 //!
-//! Only open segments are read, however much is sealed. An open segment is sealed behind its last valid group: its
-//! number is never used again.
+//! Only open segments are read, however much is sealed. An open segment is sealed behind its last sound group: its
+//! number is never used again. Nothing that a file holds stops a start (P10): what cannot be read is quarantined, what
+//! cannot be written now is tried again by the writer.
 
 use std::{
+    collections::VecDeque,
     io,
+    path::PathBuf,
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use super::{
-    Destination, Disk, OpenError, RealDisk, Settings, SharedDisk,
+    Disk, OpenError, RealDisk, Settings, SharedDisk,
     cursor::Cursor,
-    disk::DiskFile,
     footer::Footer,
-    quarantine::{self, Quarantine},
-    scan::scan,
-    segment::Name,
+    patient::read_again,
+    quarantine::Quarantine,
+    recovery::Recovery,
+    segment::{FirstBlock, Name},
     shelf::Shelf,
     spares::Spares,
-    writer::Writer,
+    writer::{Step, Unsealed, Writer, WriterStart, is_full},
 };
 use crate::{
     batch::{Clock, InstanceId, Millis, SegmentId},
-    metrics::{self, Metrics},
+    metrics::Metrics,
     queue::{Intake, Signal},
 };
 
 /// How often the keeper looks whether a spare is missing.
 const KEEPER_INTERVAL: Duration = Duration::from_millis(500);
-/// The longest name of an instance file, in bytes.
+/// The length of an identity, in bytes; a line feed stands behind it.
 const INSTANCE_BYTES: usize = 26;
+const INSTANCE: &str = "instance";
+/// How many segments are asked at the most who wrote them.
+const MAX_ASKED: usize = 16;
 
 /// A spool that is open: its writer runs.
 #[derive(Debug)]
@@ -44,29 +50,42 @@ pub struct Spool {
     keeper: JoinHandle<()>,
 }
 
+/// A spool that was taken up and does not run yet.
+pub struct TakenUp {
+    instance: InstanceId,
+    clock: Arc<Clock>,
+    shelf: Arc<Shelf>,
+    signal: Arc<Signal>,
+    spares: Arc<Spares>,
+    writer: Writer,
+}
+
 /// The spool cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The directory cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The disk failed.
+    /// The directory cannot be read or written at all.
     #[error("cannot take up the spool at {path}: {source}")]
     Io {
         /// The directory.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// The operating system's error.
         source: io::Error,
     },
     /// The file `instance` holds no ULID.
     #[error("{0} does not hold an instance's identity; if the directory is no spool, choose another")]
-    Instance(std::path::PathBuf),
+    Instance(PathBuf),
 }
 
 /// What was found in the directory.
+#[derive(Default)]
 struct Found {
-    segments: Vec<(SegmentId, u64)>,
+    open: Vec<SegmentId>,
+    sealed: Vec<(SegmentId, u64)>,
     spares: Vec<(u64, u64)>,
+    cursors: Vec<String>,
     next: SegmentId,
     last_received: Option<Millis>,
 }
@@ -77,34 +96,10 @@ impl Spool {
     /// # Errors
     /// [`StartError`] if the directory is in use, is no spool, or cannot be read and written.
     pub fn open(settings: Settings, intake: Intake, metrics: &Arc<Metrics>) -> Result<Self, StartError> {
-        let disk: SharedDisk = Arc::new(RealDisk::open(&settings.dir)?);
         let dir = settings.dir.clone();
-        let failed = |source| StartError::Io { path: dir.clone(), source };
-        let now = Clock::default().now();
-        let instance = instance(&*disk, now)
-            .map_err(failed)?
-            .ok_or_else(|| StartError::Instance(settings.dir.join("instance")))?;
-        let quarantined = disk.list().map_err(failed)?;
-        let quarantined = quarantined.iter().filter(|(name, _)| name.starts_with(quarantine::PREFIX));
-        let quarantined = quarantined.map(|(_, len)| len).sum();
-        let quarantine = Quarantine::new(Arc::clone(&disk), Arc::clone(metrics), quarantined);
-        let found = take_up(&*disk, instance, &settings.destinations, metrics, &quarantine).map_err(failed)?;
-        let clock = Arc::new(Clock::starting_at(found.last_received));
-        let spares = Arc::new(Spares::new(Arc::clone(&disk), found.spares, settings.segment_size));
-        let shelf = Arc::new(Shelf::new(
-            Arc::clone(&disk),
-            instance,
-            quarantine,
-            Arc::clone(&spares),
-            (intake.published(), intake.stored_news()),
-            found.segments,
-        ));
-        let signal = intake.signal();
-        let keeper = spawn("spool-keeper", keeper(Arc::clone(&spares), Arc::clone(&signal))).map_err(failed)?;
-        let writer =
-            Writer::new(settings, disk, spares, Arc::clone(&shelf), intake, instance, found.next, Arc::clone(metrics));
-        let writer = spawn("spool-writer", || writer.run()).map_err(failed)?;
-        Ok(Self { instance, clock, shelf, signal, writer, keeper })
+        let disk: SharedDisk = Arc::new(RealDisk::open(&dir)?);
+        let taken_up = TakenUp::new(&disk, settings, intake, metrics)?;
+        taken_up.start().map_err(|source| StartError::Io { path: dir, source })
     }
 
     /// The instance's identity.
@@ -134,6 +129,79 @@ impl Spool {
     }
 }
 
+impl TakenUp {
+    /// Takes up what the last process left on `disk`, and writes what comes through `intake` once it is started.
+    ///
+    /// # Errors
+    /// [`StartError`] if the directory is no spool, or cannot be read and written.
+    pub fn new(
+        disk: &Arc<dyn Disk>,
+        settings: Settings,
+        intake: Intake,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, StartError> {
+        let failed = |source| StartError::Io { path: settings.dir.clone(), source };
+        let mut found = find(&**disk).map_err(failed)?;
+        let instance =
+            identity(disk, &found).map_err(failed)?.ok_or_else(|| StartError::Instance(settings.dir.join(INSTANCE)))?;
+        let quarantine = Arc::new(Quarantine::open(Arc::clone(disk), Arc::clone(metrics)).map_err(failed)?);
+        let spares = std::mem::take(&mut found.spares);
+        let spares = Arc::new(Spares::new(Arc::clone(disk), spares, settings.segment_size));
+        let recovery =
+            Arc::new(Recovery { disk: Arc::clone(disk), instance, quarantine, metrics: Arc::clone(metrics) });
+        let unsealed = found.recover(&recovery, &spares, &settings);
+        disk.sync_dir().map_err(failed)?;
+        let clock = Arc::new(Clock::starting_at(found.last_received));
+        let told = (intake.published(), intake.stored_news());
+        let sealed = std::mem::take(&mut found.sealed);
+        let shelf = Arc::new(Shelf::new(Arc::clone(&recovery), Arc::clone(&spares), told, sealed));
+        let signal = intake.signal();
+        let start = WriterStart { spares: Arc::clone(&spares), recovery, next: found.next, unsealed };
+        let writer = Writer::new(settings, intake, Arc::clone(&shelf), start);
+        Ok(Self { instance, clock, shelf, signal, spares, writer })
+    }
+
+    /// The sealed segments.
+    pub fn shelf(&self) -> Arc<Shelf> {
+        Arc::clone(&self.shelf)
+    }
+
+    /// What the writer's thread does again and again, by hand: one group, or what is due.
+    pub fn step(&mut self) -> Step {
+        self.writer.step()
+    }
+
+    /// Asks for the end: once everything is settled and sealed, a step says so.
+    pub fn request_stop(&self) {
+        self.signal.request_stop();
+    }
+
+    /// What the keeper's thread does, by hand: makes a spare file if there is none.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn prepare_spare(&self) -> io::Result<bool> {
+        self.spares.prepare()
+    }
+
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// The operating system's, if there is no thread to be had.
+    pub fn start(self) -> io::Result<Spool> {
+        let Self { instance, clock, shelf, signal, spares, writer } = self;
+        let keeper = spawn("spool-keeper", keeper(spares, Arc::clone(&signal)))?;
+        let writer = spawn("spool-writer", || writer.run())?;
+        Ok(Spool { instance, clock, shelf, signal, writer, keeper })
+    }
+}
+
+impl std::fmt::Debug for TakenUp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TakenUp").field("instance", &self.instance).finish_non_exhaustive()
+    }
+}
+
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name(name.into()).spawn(work)
 }
@@ -150,112 +218,143 @@ fn keeper(spares: Arc<Spares>, signal: Arc<Signal>) -> impl FnOnce() {
     }
 }
 
-/// The identity that the directory has, or a new one; `None` if the file holds something else.
-fn instance(disk: &dyn Disk, now: Millis) -> io::Result<Option<InstanceId>> {
-    match disk.open("instance") {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let instance = InstanceId::generate(now)?;
-            // Written under another name first, so that a crash never leaves half an identity.
-            let _ = disk.remove("instance.new");
-            let file = disk.create("instance.new")?;
-            file.write_at(&[instance.to_string().as_bytes(), b"\n"], 0)?;
-            file.sync()?;
-            disk.rename("instance.new", "instance")?;
-            disk.sync_dir()?;
-            Ok(Some(instance))
+/// What is in the directory.
+fn find(disk: &dyn Disk) -> io::Result<Found> {
+    let mut found = Found { next: SegmentId(1), ..Found::default() };
+    for (name, len) in disk.list()? {
+        if let Some(sink) = name.strip_prefix("cursor-") {
+            found.cursors.push(sink.to_owned());
         }
-        opened => {
-            let mut text = [0; INSTANCE_BYTES];
-            let read = opened?.read_at(&mut text, 0)?;
-            Ok(std::str::from_utf8(&text[..read]).ok().and_then(InstanceId::parse))
-        }
-    }
-}
-
-fn take_up(
-    disk: &dyn Disk,
-    instance: InstanceId,
-    destinations: &[Destination],
-    metrics: &Metrics,
-    quarantine: &Quarantine,
-) -> io::Result<Found> {
-    let files = disk.list()?;
-    let mut found = Found { segments: Vec::new(), spares: Vec::new(), next: SegmentId(1), last_received: None };
-    for (name, len) in &files {
-        if let Some(sink) = name.strip_prefix("cursor-")
-            && let Some(position) = Cursor::open(disk, sink)?.position()
-        {
-            found.next = found.next.max(position.segment);
-            found.last_received = found.last_received.max(Some(position.received));
-        }
-        match Name::parse(name) {
-            Some(Name::Spare(number)) => found.spares.push((number, *len)),
-            Some(Name::Sealed(segment)) => {
-                found.next = found.next.max(segment.next());
-                found.segments.push((segment, *len));
-            }
-            Some(Name::Open(segment)) => {
-                found.next = found.next.max(segment.next());
-                let recovery = Recovery { disk, instance, destinations, metrics, quarantine };
-                if let Some((len, received)) = recovery.seal(segment)? {
-                    found.segments.push((segment, len));
-                    found.last_received = found.last_received.max(received);
-                }
-            }
+        match Name::parse(&name) {
+            Some(Name::Spare(number)) => found.spares.push((number, len)),
+            Some(Name::Sealed(segment)) => found.sealed.push((segment, len)),
+            Some(Name::Open(segment)) => found.open.push(segment),
             None => {}
         }
     }
-    if let Some((segment, _)) = found.segments.iter().max() {
-        let file = disk.open(&Name::Sealed(*segment).to_string())?;
-        let footer = Footer::read(&*file, *segment)?;
-        found.last_received = found.last_received.max(footer.and_then(|footer| footer.last_received()));
+    found.open.sort_unstable();
+    found.sealed.sort_unstable();
+    for sink in &found.cursors {
+        let Ok(cursor) = Cursor::open(disk, sink) else { continue };
+        let Some(position) = cursor.position() else { continue };
+        // Whoever may have come further may have passed the number that would be next.
+        let next = if cursor.damaged() { position.segment.next() } else { position.segment };
+        found.next = found.next.max(next);
+        found.last_received = found.last_received.max(Some(position.received));
     }
-    disk.sync_dir()?;
+    let newest = found.open.last().copied().max(found.sealed.last().map(|(segment, _)| *segment));
+    found.next = found.next.max(newest.map_or(SegmentId(1), SegmentId::next));
     Ok(found)
 }
 
-/// Sealing what a process left open.
-struct Recovery<'a> {
-    disk: &'a dyn Disk,
-    instance: InstanceId,
-    destinations: &'a [Destination],
-    metrics: &'a Metrics,
-    quarantine: &'a Quarantine,
+impl Found {
+    /// Seals the open segments. What cannot be sealed now, and everything behind it, is returned: no sink may pass it.
+    fn recover(&mut self, recovery: &Recovery, spares: &Spares, settings: &Settings) -> VecDeque<Unsealed> {
+        let mut unsealed = VecDeque::new();
+        for segment in std::mem::take(&mut self.open) {
+            if !unsealed.is_empty() {
+                unsealed.push_back(Unsealed::Left(segment));
+                continue;
+            }
+            let mut sealed = recovery.seal(segment, &settings.destinations);
+            if sealed.as_ref().is_err_and(is_full) {
+                spares.set_scarce(true);
+                sealed = recovery.seal(segment, &settings.destinations);
+            }
+            match sealed {
+                Ok(Some(sealed)) => {
+                    self.sealed.push((segment, sealed.len));
+                    self.last_received = self.last_received.max(sealed.last_received);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(%segment, %error, "an open segment could not be sealed; it is tried again");
+                    unsealed.push_back(Unsealed::Left(segment));
+                }
+            }
+        }
+        spares.set_scarce(false);
+        if let Some(first) = unsealed.front().map(Unsealed::id) {
+            let behind = self.sealed.extract_if(.., |(segment, _)| *segment > first);
+            unsealed.extend(behind.map(|(segment, bytes)| Unsealed::Sealed(segment, bytes)));
+            unsealed.make_contiguous().sort_by_key(Unsealed::id);
+        }
+        if let Some((newest, _)) = self.sealed.iter().max() {
+            let file = recovery.disk.open(&Name::Sealed(*newest).to_string());
+            let footer = file.and_then(|file| Footer::read(&*file, *newest)).ok().flatten();
+            self.last_received = self.last_received.max(footer.and_then(|footer| footer.last_received()));
+        }
+        unsealed
+    }
 }
 
-impl Recovery<'_> {
-    /// Seals the open `segment`: its length and last received time, or `None` if nothing was in it.
-    fn seal(&self, segment: SegmentId) -> io::Result<Option<(u64, Option<Millis>)>> {
-        let (open, sealed) = (Name::Open(segment).to_string(), Name::Sealed(segment).to_string());
-        let file = self.disk.open(&open)?;
-        let footer = match Footer::read(&*file, segment)? {
-            // It was sealed, and only its name was lost. What it becomes may have been uploaded already.
-            Some(footer) => Some(footer),
-            None => self.scan(&*file, segment)?,
-        };
-        let Some(footer) = footer else {
-            self.disk.remove(&open)?;
+/// The identity that the directory has, or a new one; `None` if its file holds something else and no spool was there.
+fn identity(disk: &SharedDisk, found: &Found) -> io::Result<Option<InstanceId>> {
+    let told = match read_instance(&**disk) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        read => Some(read),
+    };
+    let written = written_by(&**disk, found);
+    match (told, written) {
+        (Some(Ok(Told::Identity(told))), written) if written.is_none_or(|written| written == told) => {
+            return Ok(Some(told));
+        }
+        // The segments have checksums, the file has none.
+        (Some(_), Some(written)) => {
+            tracing::error!(%written, "the file of the instance's identity is damaged; the segments tell it");
+        }
+        (Some(Err(error)), None) => return Err(error),
+        // Nothing here was made by a spool: somebody has named the wrong directory.
+        (Some(Ok(Told::SomethingElse)), None) if found.spares.is_empty() && found.cursors.is_empty() => {
             return Ok(None);
-        };
-        self.disk.rename(&open, &sealed)?;
-        Ok(Some((file.len()?, footer.last_received())))
+        }
+        (Some(Ok(_)), None) => {
+            tracing::error!(
+                "the file of the instance's identity is damaged, and there is no segment: a new one is made"
+            );
+        }
+        (None, _) => {}
     }
+    let instance = written.map_or_else(|| InstanceId::generate(Clock::default().now()), Ok)?;
+    // Written under another name first, so that a crash never leaves half an identity.
+    let _ = disk.remove("instance.new");
+    let file = disk.create("instance.new")?;
+    file.write_at(&[instance.to_string().as_bytes(), b"\n"], 0)?;
+    file.sync()?;
+    disk.rename("instance.new", INSTANCE)?;
+    disk.sync_dir()?;
+    Ok(Some(instance))
+}
 
-    fn scan(&self, file: &dyn DiskFile, segment: SegmentId) -> io::Result<Option<Footer>> {
-        let scan = scan(file, segment)?;
-        if scan.torn {
-            self.metrics.counter(&metrics::TORN_TAILS, &[]).increment(1);
-            tracing::info!(%segment, offset = scan.data_end, "cut a torn tail that was never acknowledged");
+/// What the file `instance` tells.
+enum Told {
+    Identity(InstanceId),
+    /// It is as long as one, and damaged.
+    Damage,
+    SomethingElse,
+}
+
+fn read_instance(disk: &dyn Disk) -> io::Result<Told> {
+    let mut text = [0; INSTANCE_BYTES + 2];
+    let read = read_again(&*disk.open(INSTANCE)?, &mut text, 0)?;
+    let identity = text[..read].first_chunk::<INSTANCE_BYTES>().and_then(|text| std::str::from_utf8(text).ok());
+    Ok(match identity.and_then(InstanceId::parse) {
+        Some(instance) => Told::Identity(instance),
+        None if read == INSTANCE_BYTES + 1 => Told::Damage,
+        None => Told::SomethingElse,
+    })
+}
+
+/// Who wrote the segments, as the newest of them tells that can be read.
+fn written_by(disk: &dyn Disk, found: &Found) -> Option<InstanceId> {
+    let sealed = found.sealed.iter().map(|(segment, _)| Name::Sealed(*segment));
+    let names = found.open.iter().map(|segment| Name::Open(*segment)).rev().chain(sealed.rev());
+    names.take(MAX_ASKED).find_map(|name| {
+        let (Name::Open(segment) | Name::Sealed(segment)) = name else { return None };
+        let file = disk.open(&name.to_string()).ok()?;
+        match FirstBlock::of(&*file, segment).ok()? {
+            FirstBlock::This(_, instance) => Some(instance),
+            FirstBlock::OtherVersion(_) | FirstBlock::None => None,
         }
-        for (from, to) in &scan.facts.gaps {
-            self.quarantine.keep(file, segment, *from, *to)?;
-        }
-        if scan.facts.groups == 0 {
-            return Ok(None);
-        }
-        let footer = scan.facts.footer(self.instance, segment, scan.data_end, self.destinations);
-        footer.write(file)?;
-        tracing::info!(%segment, groups = footer.groups, bytes = scan.data_end, "took up an open segment");
-        Ok(Some(footer))
-    }
+    })
 }

@@ -1,6 +1,6 @@
 //! Reading a sealed segment's lines, as its footer tells them.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 use crc32fast::Hasher;
 
@@ -9,6 +9,7 @@ use super::{
     disk::DiskFile,
     footer::{Content, Footer},
     group::GroupHeader,
+    patient::read_again,
 };
 use crate::batch::FrameHeader;
 
@@ -26,10 +27,7 @@ pub struct SealedSegment {
 /// A sealed segment that cannot be read as its footer says.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The disk failed.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// The place at this offset is damaged.
+    /// The place at this offset is damaged, or cannot be read, however often it is tried.
     #[error("the segment is damaged at byte {0}")]
     Damaged(u64),
 }
@@ -66,7 +64,7 @@ impl Lines {
     /// A frame's checksum is known to be right only once its last piece was given.
     ///
     /// # Errors
-    /// [`ReadError`] if the disk fails or something is damaged.
+    /// [`ReadError`] if something is damaged.
     pub fn next_piece(&mut self) -> Result<Option<&[u8]>, ReadError> {
         loop {
             if let Some((told, sum, left)) = self.frame.take() {
@@ -100,6 +98,12 @@ impl Lines {
 
     fn next_frame(&mut self) -> Result<(), ReadError> {
         let at = self.position;
+        if let Some(behind) = self.gap_at(at) {
+            self.position = behind;
+            // A gap within a group is one frame, or everything up to the group's end.
+            self.frames_left = if behind < self.group_end { self.frames_left - 1 } else { 0 };
+            return Ok(());
+        }
         let bytes = self.window.at_least(&*self.segment.file, at, FrameHeader::MAX_BYTES)?;
         let header = FrameHeader::decode(bytes).map_err(|_| ReadError::Damaged(at))?;
         self.frames_left -= 1;
@@ -113,11 +117,11 @@ impl Lines {
     }
 
     fn next_group(&mut self) -> Result<bool, ReadError> {
-        let footer = &self.segment.footer;
         let mut at = self.group_end;
-        if let Some((_, behind)) = footer.gaps.iter().find(|(from, _)| *from == at) {
-            at = *behind;
+        while let Some(behind) = self.gap_at(at) {
+            at = behind;
         }
+        let footer = &self.segment.footer;
         if at >= footer.data_end {
             return Ok(false);
         }
@@ -128,6 +132,12 @@ impl Lines {
         self.position = at + GroupHeader::BYTES as u64;
         self.group_end = at + header.padded_len();
         Ok(true)
+    }
+
+    /// Where the gap ends that begins at `at`, if one does.
+    fn gap_at(&self, at: u64) -> Option<u64> {
+        let gaps = &self.segment.footer.gaps;
+        gaps.binary_search_by_key(&at, |(from, _)| *from).ok().map(|place| gaps[place].1)
     }
 }
 
@@ -140,7 +150,7 @@ struct Window {
 
 impl Window {
     /// `len` bytes at `at`, or as many as the file has; `len` is small.
-    fn at_least(&mut self, file: &dyn DiskFile, at: u64, len: usize) -> io::Result<&[u8]> {
+    fn at_least(&mut self, file: &dyn DiskFile, at: u64, len: usize) -> Result<&[u8], ReadError> {
         if self.from(at).len() < len {
             self.fill(file, at)?;
         }
@@ -149,7 +159,7 @@ impl Window {
     }
 
     /// Some of the `most` bytes at `at`.
-    fn some(&mut self, file: &dyn DiskFile, at: u64, most: usize) -> io::Result<&[u8]> {
+    fn some(&mut self, file: &dyn DiskFile, at: u64, most: usize) -> Result<&[u8], ReadError> {
         if self.from(at).is_empty() {
             self.fill(file, at)?;
         }
@@ -162,9 +172,12 @@ impl Window {
         skip.and_then(|skip| self.bytes.get(skip..)).unwrap_or_default()
     }
 
-    fn fill(&mut self, file: &dyn DiskFile, at: u64) -> io::Result<()> {
+    fn fill(&mut self, file: &dyn DiskFile, at: u64) -> Result<(), ReadError> {
         self.bytes.resize(WINDOW_BYTES, 0);
-        let read = file.read_at(&mut self.bytes, at)?;
+        let read = read_again(file, &mut self.bytes, at).map_err(|error| {
+            tracing::warn!(offset = at, %error, "a place of a segment cannot be read");
+            ReadError::Damaged(at)
+        })?;
         self.bytes.truncate(read);
         self.start = at;
         Ok(())

@@ -1,85 +1,220 @@
 //! Reading a segment from its groups, without trusting a footer: after a crash, or where a place has gone bad.
 //!
-//! Groups follow each other block by block, numbered from 0. Where none begins that should, the next valid one of the
-//! same segment is searched for, block by block: if there is one, the place between is a *gap*, to be quarantined;
-//! if there is none, everything from there on is a *torn tail* that was never acknowledged, and is cut. A group's
-//! header cannot be mistaken for the text of an event: it contains NUL, which no stored line does.
-
-use std::io;
+//! Groups follow each other block by block, numbered from 0. Where none begins that should, the next header of the same
+//! segment and life is searched for, block by block. A group whose header is whole and whose frames are not is
+//! *doubtful*. What becomes of it depends on whether it was ever synced, and it was if a sound group follows, or if the
+//! footer of a sealed segment counted it:
+//!
+//! - synced: its sound frames are kept one by one, since they were acknowledged; what lies between is a *gap*;
+//! - not known to be synced: it is a *torn tail*, which a crash leaves of a group that was never acknowledged. Its
+//!   frames cannot be trusted one by one: a recycled file may show whole ones of its former life among them.
+//!
+//! A group's header cannot be mistaken for the text of an event: it contains NUL, which no stored line does.
 
 use super::{
     BLOCK_BYTES,
     disk::DiskFile,
     footer::Facts,
-    group::{FrameSum, GroupHeader},
-    segment,
+    group::{FrameSum, GroupHeader, HeaderRead},
+    patient::Patient,
+    segment::{FirstBlock, Life},
 };
-use crate::batch::{FrameHeader, SegmentId};
+use crate::batch::{FrameHeader, InstanceId, SegmentId};
 
 /// The largest group that is read, in bytes: larger than any that is written.
-pub(super) const MAX_GROUP_BYTES: u64 = 64 * 1024 * 1024;
+pub(super) const MAX_GROUP_BYTES: u64 = 72 * 1024 * 1024;
 /// How much is read at a time when searching, in bytes.
 const SEARCH_BYTES: usize = 1024 * 1024;
 
 /// What a segment's groups tell.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Scan {
-    /// What the valid groups hold; the gaps are among them.
+    /// What the sound frames hold; the gaps are among them.
     pub(super) facts: Facts,
-    /// Where the last valid group ends.
+    /// Where the last of what must be kept ends.
     pub(super) data_end: u64,
-    /// Whether something that was begun follows the last valid group.
-    pub(super) torn: bool,
+    /// Whole blocks that hold what cannot be read, as `[from, to)`.
+    pub(super) damaged: Vec<(u64, u64)>,
+    /// A group that was begun behind `data_end`, as `[from, to)`.
+    pub(super) torn: Option<(u64, u64)>,
+    /// The life that the groups belong to; `None` if there are none and the first block tells nothing.
+    pub(super) life: Option<Life>,
+    /// Who wrote the segment, if its first block tells.
+    pub(super) instance: Option<InstanceId>,
+    /// Whether there is something of another version, which then nobody reads here.
+    pub(super) other_version: bool,
 }
 
-/// Reads every group of `segment` in `file`.
-pub(super) fn scan(file: &dyn DiskFile, segment: SegmentId) -> io::Result<Scan> {
+/// Reads every group of `segment` in `file`. What lies before `synced_to` was synced.
+pub(super) fn scan(file: &dyn DiskFile, segment: SegmentId, synced_to: u64) -> std::io::Result<Scan> {
     let len = file.len()?;
-    let mut scan = Scan { facts: Facts::default(), data_end: BLOCK_BYTES as u64, torn: false };
+    let mut scan = Scan { data_end: BLOCK_BYTES as u64, ..Scan::default() };
+    let scanner = Scanner { file: Patient::new(file), segment, len };
     let mut first = vec![0; BLOCK_BYTES];
-    file.read_at(&mut first, 0)?;
-    // A damaged first block costs nothing: what follows says itself which segment it belongs to.
-    scan.torn = !segment::is_first_block(&first, segment) && first.iter().any(|byte| *byte != 0);
-    let mut buffer = Vec::new();
-    let mut next = 0;
-    loop {
-        let at = scan.data_end;
-        if let Some(header) = read_group(file, segment, at, len, &mut buffer)?.filter(|header| header.sequence == next)
-        {
-            add_frames(&header, &buffer, &mut scan.facts);
-            scan.data_end = at + header.padded_len();
-            next += 1;
-            continue;
+    let read = scanner.file.read_at(&mut first, 0);
+    match FirstBlock::read(&first[..read], segment) {
+        FirstBlock::This(life, instance) => (scan.life, scan.instance) = (Some(life), Some(instance)),
+        FirstBlock::OtherVersion(_) => return Ok(Scan { other_version: true, ..scan }),
+        // A damaged first block costs nothing: what follows says itself which segment it belongs to.
+        FirstBlock::None => {}
+    }
+    scanner.groups(&mut scan, synced_to);
+    if let Some(unreadable) = scanner.file.unreadable_end()
+        && unreadable > scan.data_end
+    {
+        // Nobody knows what stood there: it is kept from being written over.
+        scan.lose(scan.data_end, unreadable.min(len));
+        scan.torn = None;
+    }
+    Ok(scan)
+}
+
+impl Scan {
+    /// Nothing between `from` and `to` can be read, and something was there.
+    fn lose(&mut self, from: u64, to: u64) {
+        if from < to {
+            self.facts.gaps.push((from, to));
+            self.set_aside(from, to);
+            self.data_end = to;
         }
-        let Some((found, sequence)) = search(file, segment, at, len, next, &mut buffer)? else {
-            scan.torn |= begun(file, segment, at)?;
-            return Ok(scan);
-        };
-        scan.facts.gaps.push((at, found));
-        scan.data_end = found;
-        next = sequence;
+    }
+
+    /// The blocks between `from` and `to` hold something that cannot be read.
+    fn set_aside(&mut self, from: u64, to: u64) {
+        match self.damaged.last_mut() {
+            Some((_, end)) if *end == from => *end = to,
+            _ => self.damaged.push((from, to)),
+        }
     }
 }
 
-/// Reads the group at `at` and verifies it; its frames are then in `buffer`.
-pub(super) fn read_group(
-    file: &dyn DiskFile,
+struct Scanner<'f> {
+    file: Patient<'f>,
     segment: SegmentId,
-    at: u64,
     len: u64,
-    buffer: &mut Vec<u8>,
-) -> io::Result<Option<GroupHeader>> {
-    let mut header = [0; GroupHeader::BYTES];
-    let read = file.read_at(&mut header, at)?;
-    let Some(header) = GroupHeader::decode(&header[..read]).filter(|header| header.segment == segment) else {
-        return Ok(None);
-    };
-    if header.padded_len() > MAX_GROUP_BYTES.min(len - at) {
-        return Ok(None);
+}
+
+/// A group that was found.
+struct Group {
+    at: u64,
+    header: GroupHeader,
+    sound: bool,
+}
+
+impl Group {
+    fn end(&self) -> u64 {
+        self.at + self.header.padded_len()
     }
-    buffer.resize(header.payload_len as usize, 0);
-    let read = file.read_at(buffer, at + GroupHeader::BYTES as u64)?;
-    Ok((read == buffer.len() && frames_are_sound(&header, buffer)).then_some(header))
+}
+
+/// What stands at a block, or behind it.
+enum Found {
+    Group(Group),
+    OtherVersion,
+    Nothing,
+}
+
+impl Scanner<'_> {
+    fn groups(&self, scan: &mut Scan, synced_to: u64) {
+        let mut buffer = Vec::new();
+        let mut doubtful: Vec<Group> = Vec::new();
+        let (mut at, mut next) = (scan.data_end, 0);
+        loop {
+            let group = match self.find(at, next, scan.life, &mut buffer) {
+                Found::Group(group) => group,
+                Found::OtherVersion => {
+                    scan.other_version = true;
+                    return;
+                }
+                Found::Nothing => break,
+            };
+            scan.life = Some(group.header.life);
+            (at, next) = (group.end(), group.header.sequence + 1);
+            if group.sound || group.end() <= synced_to {
+                for before in doubtful.drain(..) {
+                    self.keep(scan, &before, &mut Vec::new());
+                }
+                self.keep(scan, &group, &mut buffer);
+            } else {
+                doubtful.push(group);
+            }
+        }
+        let lost_to = synced_to.min(self.len);
+        scan.lose(scan.data_end, lost_to);
+        let torn_from = doubtful.first().map(|group| group.at);
+        let torn_to = doubtful.last().map(Group::end);
+        scan.torn = torn_from.zip(torn_to);
+    }
+
+    /// Counts what is sound in `group`, which was synced; `buffer` holds its frames if all of it is.
+    fn keep(&self, scan: &mut Scan, group: &Group, buffer: &mut Vec<u8>) {
+        scan.lose(scan.data_end, group.at);
+        scan.facts.groups += 1;
+        if group.sound {
+            each_frame(&group.header, buffer, |frame, payload| scan.facts.add(frame, payload));
+        } else {
+            let frames = group.at + GroupHeader::BYTES as u64;
+            buffer.resize(group.header.payload_len as usize, 0);
+            let read = self.file.read_at(buffer, frames);
+            buffer.truncate(read);
+            let before = scan.facts.gaps.len();
+            salvage(&group.header, buffer, frames, scan);
+            if scan.facts.gaps.len() > before {
+                scan.set_aside(group.at, group.end());
+            }
+        }
+        scan.data_end = group.end();
+    }
+
+    /// The first group from `at` on whose number is `next` or higher; its frames are then in `buffer`, if it is sound.
+    fn find(&self, at: u64, next: u64, life: Option<Life>, buffer: &mut Vec<u8>) -> Found {
+        let found = self.look(at, next, life, buffer);
+        if !matches!(found, Found::Nothing) {
+            return found;
+        }
+        let mut window = vec![0; SEARCH_BYTES];
+        let mut from = at + BLOCK_BYTES as u64;
+        while from < self.len {
+            let read = self.file.read_at(&mut window, from);
+            for (place, block) in window[..read].chunks(BLOCK_BYTES).enumerate() {
+                if matches!(GroupHeader::read(block), HeaderRead::None) {
+                    continue;
+                }
+                let found = self.look(from + (place * BLOCK_BYTES) as u64, next, life, buffer);
+                if !matches!(found, Found::Nothing) {
+                    return found;
+                }
+            }
+            if read < window.len() {
+                break;
+            }
+            from += read as u64;
+        }
+        Found::Nothing
+    }
+
+    /// What stands at `at`, if it belongs here and its number is `next` or higher.
+    fn look(&self, at: u64, next: u64, life: Option<Life>, buffer: &mut Vec<u8>) -> Found {
+        let mut bytes = [0; GroupHeader::BYTES];
+        let read = self.file.read_at(&mut bytes, at);
+        let header = match GroupHeader::read(&bytes[..read]) {
+            HeaderRead::Header(header) => header,
+            // A recycled file's former life may have been another version's too, but of another segment.
+            HeaderRead::OtherVersion if GroupHeader::segment_of(&bytes) == self.segment => return Found::OtherVersion,
+            HeaderRead::OtherVersion | HeaderRead::None => return Found::Nothing,
+        };
+        let here = header.segment == self.segment
+            && life.is_none_or(|life| life == header.life)
+            && header.sequence >= next
+            && header.padded_len() <= MAX_GROUP_BYTES.min(self.len.saturating_sub(at));
+        if !here {
+            return Found::Nothing;
+        }
+        buffer.resize(header.payload_len as usize, 0);
+        let read = self.file.read_at(buffer, at + GroupHeader::BYTES as u64);
+        let sound = read == buffer.len() && frames_are_sound(&header, buffer);
+        Found::Group(Group { at, header, sound })
+    }
 }
 
 fn frames_are_sound(header: &GroupHeader, mut frames: &[u8]) -> bool {
@@ -101,50 +236,30 @@ fn split_frame(frames: &[u8]) -> Option<(FrameHeader, &[u8])> {
     Some((header, payload))
 }
 
-fn add_frames(header: &GroupHeader, mut frames: &[u8], facts: &mut Facts) {
-    facts.groups += 1;
+fn each_frame(header: &GroupHeader, mut frames: &[u8], mut take: impl FnMut(&FrameHeader, &[u8])) {
     for _ in 0..header.frames {
         let Some((frame, payload)) = split_frame(frames) else { return };
-        facts.add(&frame, payload);
+        take(&frame, payload);
         frames = &frames[frame.frame_len()..];
     }
 }
 
-/// The first valid group behind `at` whose number is `next` or higher.
-fn search(
-    file: &dyn DiskFile,
-    segment: SegmentId,
-    at: u64,
-    len: u64,
-    next: u64,
-    buffer: &mut Vec<u8>,
-) -> io::Result<Option<(u64, u64)>> {
-    let mut window = vec![0; SEARCH_BYTES];
-    let mut from = at;
-    while from < len {
-        let read = file.read_at(&mut window, from)?;
-        for (place, block) in window[..read].chunks(BLOCK_BYTES).enumerate() {
-            let here = from + (place * BLOCK_BYTES) as u64;
-            let promising =
-                GroupHeader::decode(block).is_some_and(|header| header.segment == segment && header.sequence >= next);
-            if promising
-                && here > at
-                && let Some(header) = read_group(file, segment, here, len, buffer)?
-            {
-                return Ok(Some((here, header.sequence)));
-            }
+/// Counts the sound frames of a synced group, of which `frames` begin at `at`. What is not sound becomes gaps.
+fn salvage(header: &GroupHeader, frames: &[u8], at: u64, scan: &mut Scan) {
+    let end = at - GroupHeader::BYTES as u64 + header.padded_len();
+    let mut place = 0;
+    for _ in 0..header.frames {
+        let here = at + place as u64;
+        let Some((frame, payload)) = split_frame(&frames[place..]) else {
+            // Where the next frame would begin is not known.
+            scan.facts.gaps.push((here, end));
+            return;
+        };
+        place += frame.frame_len();
+        if frame.verify(payload).is_ok() {
+            scan.facts.add(&frame, payload);
+        } else {
+            scan.facts.gaps.push((here, at + place as u64));
         }
-        if read < window.len() {
-            break;
-        }
-        from += read as u64;
     }
-    Ok(None)
-}
-
-/// Whether a group of `segment` was begun at `at`.
-fn begun(file: &dyn DiskFile, segment: SegmentId, at: u64) -> io::Result<bool> {
-    let mut header = [0; GroupHeader::BYTES];
-    let read = file.read_at(&mut header, at)?;
-    Ok(GroupHeader::decode(&header[..read]).is_some_and(|header| header.segment == segment))
 }

@@ -9,30 +9,34 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    DiskFile, SharedDisk,
+    DiskFile,
     cursor::{Cursor, Position},
     footer::{Destination, Footer},
-    quarantine::Quarantine,
     reader::SealedSegment,
-    scan::scan,
+    recovery::Recovery,
     segment::Name,
     spares::Spares,
 };
 use crate::{
-    batch::{InstanceId, Millis, SegmentId},
+    batch::{Millis, SegmentId},
+    metrics,
     queue::{Published, StoredNews},
 };
+
+/// How far a cursor may stand before the newest segment there is, in segments.
+const MAX_BROUGHT_BACK: u64 = 64;
 
 /// The sealed segments of a spool: the writer adds them, the sinks pass them, the last one's passing removes them.
 #[derive(Debug)]
 pub struct Shelf {
-    disk: SharedDisk,
-    instance: InstanceId,
-    quarantine: Quarantine,
+    recovery: Arc<Recovery>,
     spares: Arc<Spares>,
     published: Arc<Published>,
     news: StoredNews,
     state: Mutex<State>,
+    repairing: Mutex<()>,
+    /// The newest segment that there was at the start.
+    newest: Option<SegmentId>,
     /// A segment was sealed, or none will be any more.
     changed: Notify,
 }
@@ -40,6 +44,8 @@ pub struct Shelf {
 #[derive(Debug, Default)]
 struct State {
     sealed: BTreeMap<SegmentId, Sealed>,
+    /// Segments that hold something and are not sealed.
+    unsealed: usize,
     open_bytes: u64,
     /// The received time of the first event that is not in a sealed segment.
     open_since: Option<Millis>,
@@ -62,16 +68,17 @@ struct SinkState {
 
 impl Shelf {
     pub(super) fn new(
-        disk: SharedDisk,
-        instance: InstanceId,
-        quarantine: Quarantine,
+        recovery: Arc<Recovery>,
         spares: Arc<Spares>,
         (published, news): (Arc<Published>, StoredNews),
         sealed: impl IntoIterator<Item = (SegmentId, u64)>,
     ) -> Self {
-        let sealed = sealed.into_iter().map(|(segment, bytes)| (segment, Sealed { bytes, since: None })).collect();
+        let sealed = sealed.into_iter().map(|(segment, bytes)| (segment, Sealed { bytes, since: None }));
+        let sealed: BTreeMap<_, _> = sealed.collect();
+        let newest = sealed.last_key_value().map(|(segment, _)| *segment);
         let state = Mutex::new(State { sealed, ..State::default() });
-        let shelf = Self { disk, instance, quarantine, spares, published, news, state, changed: Notify::new() };
+        let (repairing, changed) = (Mutex::default(), Notify::new());
+        let shelf = Self { recovery, spares, published, news, state, repairing, newest, changed };
         shelf.publish_usage(&shelf.state());
         shelf
     }
@@ -82,14 +89,17 @@ impl Shelf {
 
     fn publish_usage(&self, state: &State) {
         let sealed: u64 = state.sealed.values().map(|sealed| sealed.bytes).sum();
-        self.published.set_spool_bytes(sealed + state.open_bytes + self.spares.bytes());
+        let aside = self.recovery.quarantine.bytes();
+        self.published.set_spool_bytes(sealed + state.open_bytes + self.spares.bytes() + aside);
     }
 
     // What the writer tells.
 
-    /// The files of the segments that are not sealed have `bytes`, and their first event was received at `since`.
-    pub(super) fn set_open(&self, bytes: u64, since: Option<Millis>) {
+    /// The files of the `unsealed` segments that hold something have `bytes`, and their first event was received at
+    /// `since`.
+    pub(super) fn set_open(&self, unsealed: usize, bytes: u64, since: Option<Millis>) {
         let mut state = self.state();
+        state.unsealed = unsealed;
         state.open_bytes = bytes;
         state.open_since = since;
         self.publish_usage(&state);
@@ -116,12 +126,28 @@ impl Shelf {
     /// # Errors
     /// The operating system's, if its cursor can be neither read nor made.
     pub fn consumer(self: &Arc<Self>, name: &str, required: bool) -> io::Result<Consumer> {
-        let cursor = Cursor::open(&*self.disk, name)?;
+        let cursor = Cursor::open(&*self.recovery.disk, name)?;
+        let next = self.begin_at(name, cursor.position());
         let mut state = self.state();
-        let next = cursor.position().map_or(SegmentId::default(), |position| position.segment);
         state.sinks.push(SinkState { required, next });
         let place = state.sinks.len() - 1;
         Ok(Consumer { shelf: Arc::clone(self), place, cursor })
+    }
+
+    /// Where the sink called `name` begins whose cursor stands at `position`.
+    fn begin_at(&self, name: &str, position: Option<Position>) -> SegmentId {
+        let Some(position) = position else { return SegmentId::default() };
+        match self.newest {
+            // What a sink has passed is removed, and a crash can bring a few of the last removed back. None is left of those
+            // that went long before, so what is there was not passed; if it was, it is found stored.
+            Some(newest) if position.segment.0 > newest.0.saturating_add(MAX_BROUGHT_BACK) => {
+                self.recovery.metrics.counter(&metrics::QUARANTINED, &["cursor"]).increment(1);
+                let (cursor, newest) = (position.segment, newest);
+                tracing::error!(sink = name, %cursor, %newest, "a cursor points nowhere; beginning at the oldest segment");
+                SegmentId::default()
+            }
+            _ => position.segment,
+        }
     }
 
     /// Publishes how far the required sinks are, and removes what all have passed. To be called when every sink of
@@ -148,10 +174,31 @@ impl Shelf {
         result
     }
 
+    /// Lets go what every sink has passed. What cannot be removed is tried again the next time.
+    pub fn tidy(&self) {
+        if let Err(error) = self.settle() {
+            tracing::warn!(%error, "a segment that every sink has could not be removed; trying again later");
+        }
+    }
+
+    /// Whether something is kept that every sink has passed.
+    pub(super) fn is_untidy(&self) -> bool {
+        let state = self.state();
+        let passed = state.sinks.iter().map(|sink| sink.next).min();
+        passed.is_some_and(|passed| state.sealed.first_key_value().is_some_and(|(oldest, _)| *oldest < passed))
+    }
+
     /// How many sealed segments are kept, and their length in bytes.
     pub fn sealed(&self) -> (usize, u64) {
         let state = self.state();
         (state.sealed.len(), state.sealed.values().map(|sealed| sealed.bytes).sum())
+    }
+
+    /// How many segments hold something that not every sink has, the open one included, and their length in bytes.
+    pub fn kept(&self) -> (usize, u64) {
+        let (sealed, bytes) = self.sealed();
+        let state = self.state();
+        (sealed + state.unsealed, bytes + if state.unsealed > 0 { state.open_bytes } else { 0 })
     }
 
     /// The received time of the oldest event that some required sink has not stored; `None` if they have all.
@@ -167,35 +214,16 @@ impl Shelf {
     }
 
     fn footer(&self, segment: SegmentId) -> io::Result<Option<(Box<dyn DiskFile>, Footer)>> {
-        let file = self.disk.open(&Name::Sealed(segment).to_string())?;
+        let file = self.recovery.disk.open(&Name::Sealed(segment).to_string())?;
         Ok(Footer::read(&*file, segment)?.map(|footer| (file, footer)))
     }
 
-    /// Makes a damaged segment readable again: what is valid in it gets a new footer, what is not is quarantined. `None`
-    /// if nothing is valid.
+    /// Makes a damaged segment readable again: what is sound in it gets a new footer, what is not is quarantined. `None`
+    /// if nothing is sound.
     fn repair(&self, segment: SegmentId, destinations: &[Destination]) -> io::Result<Option<SealedSegment>> {
-        // One at a time: two sinks may come upon the same place.
-        let _state = self.state();
-        let name = Name::Sealed(segment).to_string();
-        let file = self.disk.open(&name)?;
-        let former = Footer::read(&*file, segment)?;
-        let end = former.as_ref().map_or(file.len()?, |footer| footer.data_end);
-        let found = scan(&*file, segment)?;
-        let known = |gap: &&(u64, u64)| former.as_ref().is_none_or(|footer| !footer.gaps.contains(gap));
-        for (from, to) in found.facts.gaps.iter().filter(known) {
-            self.quarantine.keep(&*file, segment, *from, *to)?;
-        }
-        if found.data_end < end {
-            self.quarantine.keep(&*file, segment, found.data_end, end)?;
-        }
-        if found.facts.groups == 0 {
-            return Ok(None);
-        }
-        let destinations = former.as_ref().map_or(destinations, |footer| &footer.destinations);
-        let footer = found.facts.footer(self.instance, segment, found.data_end, destinations);
-        footer.write(&*file)?;
-        tracing::warn!(%segment, groups = footer.groups, "a damaged segment was repaired from its valid groups");
-        Ok(Some(SealedSegment { file, footer }))
+        // One at a time: two sinks may come upon the same place. The writer does not wait for it.
+        let _one = self.repairing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.recovery.repair(segment, destinations)
     }
 }
 
@@ -235,9 +263,10 @@ impl Consumer {
     /// # Errors
     /// The operating system's.
     pub fn open(&self, segment: SegmentId, destinations: &[Destination]) -> io::Result<Option<SealedSegment>> {
-        match self.shelf.footer(segment)? {
-            Some((file, footer)) => Ok(Some(SealedSegment { file, footer })),
-            None => self.shelf.repair(segment, destinations),
+        match self.shelf.footer(segment) {
+            Ok(Some((file, footer))) => Ok(Some(SealedSegment { file, footer })),
+            // No sound footer, no file, or it cannot be read: what can be is found out by reading all of it.
+            Ok(None) | Err(_) => self.shelf.repair(segment, destinations),
         }
     }
 
@@ -258,7 +287,9 @@ impl Consumer {
         let next = segment.next();
         self.cursor.advance(Position { segment: next, offset: 0, received })?;
         self.shelf.state().sinks[self.place].next = next;
-        self.shelf.settle()
+        // The sink has the segment whether or not its file can be let go.
+        self.shelf.tidy();
+        Ok(())
     }
 
     /// How many bytes of sealed segments the sink has not passed.

@@ -8,7 +8,7 @@ use std::{
     io,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -26,6 +26,8 @@ pub(super) struct Spares {
     pool: Mutex<Pool>,
     /// The length that a new spare gets, in bytes.
     wanted: AtomicU64,
+    /// Whether the disk is full: nothing is kept that can be removed.
+    scarce: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -38,7 +40,12 @@ impl Spares {
     /// The spares that the directory has: their numbers and lengths. None is made that is longer than `most`.
     pub(super) fn new(disk: SharedDisk, files: Vec<(u64, u64)>, most: u64) -> Self {
         let next = files.iter().map(|(number, _)| number + 1).max().unwrap_or(0);
-        Self { disk, pool: Mutex::new(Pool { files, next }), wanted: AtomicU64::new(STEP_BYTES.min(most)) }
+        Self {
+            disk,
+            pool: Mutex::new(Pool { files, next }),
+            wanted: AtomicU64::new(STEP_BYTES.min(most)),
+            scarce: AtomicBool::new(false),
+        }
     }
 
     fn pool(&self) -> std::sync::MutexGuard<'_, Pool> {
@@ -63,10 +70,18 @@ impl Spares {
         self.disk.create(name)
     }
 
-    /// Takes a file of `len` bytes that nobody needs: as a spare if there is room, else it is removed.
+    /// Takes a file of `len` bytes that nobody needs: as a spare if there is room, else it is removed. It is gone already
+    /// if an attempt that seemed to fail has done so.
     pub(super) fn give(&self, name: &str, len: u64) -> io::Result<()> {
+        match self.keep_or_remove(name, len) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            given => given,
+        }
+    }
+
+    fn keep_or_remove(&self, name: &str, len: u64) -> io::Result<()> {
         let mut pool = self.pool();
-        if pool.files.len() >= MAX_SPARES || len == 0 {
+        if pool.files.len() >= MAX_SPARES || len == 0 || self.scarce.load(Ordering::Relaxed) {
             drop(pool);
             return self.disk.remove(name);
         }
@@ -77,8 +92,15 @@ impl Spares {
         Ok(())
     }
 
+    /// Tells whether the disk is full. As long as it is, nothing is a spare.
+    pub(super) fn set_scarce(&self, scarce: bool) {
+        if self.scarce.swap(scarce, Ordering::Relaxed) != scarce && scarce {
+            self.remove_all();
+        }
+    }
+
     /// Removes all spares, because the disk is needed.
-    pub(super) fn remove_all(&self) {
+    fn remove_all(&self) {
         let files = std::mem::take(&mut self.pool().files);
         for (number, _) in files {
             let name = Name::Spare(number).to_string();
@@ -97,7 +119,7 @@ impl Spares {
     pub(super) fn prepare(&self) -> io::Result<bool> {
         let (number, len) = {
             let mut pool = self.pool();
-            if !pool.files.is_empty() {
+            if !pool.files.is_empty() || self.scarce.load(Ordering::Relaxed) {
                 return Ok(false);
             }
             pool.next += 1;

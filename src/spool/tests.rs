@@ -70,6 +70,9 @@ impl Rig {
         let copy = tempfile::tempdir().unwrap();
         for file in fs::read_dir(dir).unwrap() {
             let file = file.unwrap();
+            if file.file_type().unwrap().is_dir() {
+                continue;
+            }
             fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
         }
         copy
@@ -88,34 +91,38 @@ fn run<F: Future<Output = ()>>(test: F) {
     runtime.block_on(async { tokio::time::timeout(Duration::from_mins(1), test).await.expect("the test ends") });
 }
 
-/// What a consumer called `name` finds: each segment's lines by stream, book and hour.
+/// What a consumer called `name` finds: each segment's lines by stream, book and hour. Like a sink's driver, it repairs
+/// a segment that it finds damaged.
 fn drain(shelf: &Arc<Shelf>, name: &str) -> Vec<(SegmentId, Vec<(String, String)>)> {
     let mut consumer = shelf.consumer(name, true).unwrap();
     let mut found = Vec::new();
     while let Some(Some(id)) = now(consumer.next()) {
-        let segment = Arc::new(consumer.open(id, &[]).unwrap().expect("something valid"));
-        let mut contents = Vec::new();
-        for content in &segment.footer.contents {
-            let mut text = Vec::new();
-            let mut lines = Lines::new(Arc::clone(&segment), content.clone());
-            while let Some(piece) = lines.next_piece().unwrap() {
-                text.extend_from_slice(piece);
-            }
-            assert_eq!((text.len() as u64, crc32fast::hash(&text)), (content.bytes, content.crc32));
-            let text = String::from_utf8(text).unwrap();
-            assert_eq!(text.lines().count() as u64, content.events);
-            let name = format!(
-                "{}/{}/{}",
-                content.stream().unwrap(),
-                content.book().unwrap().as_str(),
-                content.hour().partition()
-            );
-            contents.push((name, text));
-        }
+        let segment = consumer.open(id, &[]).unwrap().expect("something valid");
+        let contents = read(segment)
+            .or_else(|_| read(consumer.repair(id, &[]).unwrap().expect("something valid")))
+            .expect("a repaired segment can be read");
         found.push((id, contents));
         consumer.pass(id, Millis::new(NOW).unwrap()).unwrap();
     }
     found
+}
+
+fn read(segment: SealedSegment) -> Result<Vec<(String, String)>, ReadError> {
+    let segment = Arc::new(segment);
+    let mut contents = Vec::new();
+    for content in &segment.footer.contents {
+        let mut text = Vec::new();
+        let mut lines = Lines::new(Arc::clone(&segment), content.clone());
+        while let Some(piece) = lines.next_piece()? {
+            text.extend_from_slice(piece);
+        }
+        assert_eq!((text.len() as u64, crc32fast::hash(&text)), (content.bytes, content.crc32));
+        let text = String::from_utf8(text).unwrap();
+        assert_eq!(text.lines().count() as u64, content.events);
+        let (stream, book) = (content.stream().unwrap(), content.book().unwrap().as_str());
+        contents.push((format!("{stream}/{book}/{}", content.hour().partition()), text));
+    }
+    Ok(contents)
 }
 
 /// What a future gives without waiting.
@@ -223,9 +230,8 @@ fn a_torn_tail_is_cut_wherever_it_tears() {
             again.spool.close();
             assert_eq!(lines_of(&drain(&shelf, "files")), "kept\n", "block {block}, cut {cut}");
             assert!(!again.metrics.render().contains("logweir_quarantined_total"));
-            for file in files(crashed.path()) {
-                fs::remove_file(crashed.path().join(file)).unwrap();
-            }
+            fs::remove_dir_all(crashed.path()).unwrap();
+            fs::create_dir(crashed.path()).unwrap();
             for file in ["instance", name] {
                 fs::copy(dir.path().join("instance"), crashed.path().join("instance")).unwrap();
                 if file == name {
@@ -258,7 +264,7 @@ fn a_damaged_place_is_quarantined_and_what_follows_is_kept() {
         let shelf = again.spool.shelf();
         again.spool.close();
         assert_eq!(lines_of(&drain(&shelf, "files")), "a\nd\n");
-        let kept = fs::read(crashed.path().join(format!("quarantine-0000000001-{}", groups[1]))).unwrap();
+        let kept = fs::read(crashed.path().join(format!("quarantine/0000000001-{}", groups[1]))).unwrap();
         assert_eq!(kept.len(), 8_192);
         assert!(kept.windows(2).any(|bytes| bytes == b"c\n"));
     });
@@ -450,6 +456,8 @@ fn a_sealed_segment_that_went_bad_is_repaired_from_its_valid_groups() {
         let repaired = consumer.repair(SegmentId(1), &[]).unwrap().unwrap();
         assert_eq!(repaired.footer.destination("files").unwrap().prefix, "p/");
         assert!(rig.metrics.render().contains("logweir_quarantined_bytes_total 4096"));
+        let content = &repaired.footer.contents[0];
+        assert_eq!((content.events, content.former()[0].events, content.lost_events()), (3, 4, 1), "the books tell it");
         drop(consumer);
         assert_eq!(lines_of(&drain(&shelf, "again")), "a\nc\nd\n");
 
@@ -460,6 +468,6 @@ fn a_sealed_segment_that_went_bad_is_repaired_from_its_valid_groups() {
         fs::write(&path, vec![7; 10_000]).unwrap();
         let consumer = shelf.consumer("last", true).unwrap();
         assert!(consumer.open(SegmentId(1), &[]).unwrap().is_none());
-        assert!(files(dir.path()).contains(&"quarantine-0000000001-4096".to_owned()));
+        assert!(files(&dir.path().join("quarantine")).contains(&"0000000001.sealed".to_owned()));
     });
 }

@@ -1,36 +1,50 @@
 //! The writer: the one thread that makes batches durable.
 
+mod counts;
+mod sealing;
+
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     io,
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
-use ::metrics::{Counter, Histogram};
-
+pub(super) use self::sealing::Unsealed;
+use self::{
+    counts::Counts,
+    sealing::{SealCause, Sealing},
+};
 use super::{
     BLOCK_BYTES, MAX_GROUP_BYTES, Settings, SharedDisk,
     disk::DiskFile,
     footer::Facts,
     group::{Codec, FrameSum, GroupHeader, padded_len},
-    segment::{self, Name},
+    recovery::Recovery,
+    scan,
+    segment::{self, Life, Name},
     shelf::Shelf,
     spares::Spares,
 };
 use crate::{
-    batch::{Book, Frame, FrameHeader, InstanceId, SegmentId, StreamName},
-    metrics::{self, Metrics},
+    batch::{Frame, InstanceId, SegmentId},
     queue::{Intake, Lost, Published, Signal, Submission},
 };
 
 /// How long the writer sleeps at the most when there is nothing to do.
 const IDLE: Duration = Duration::from_millis(500);
+/// How long after the disk failed it is tried again: the first time, and at the most, by doubling.
+const PROBE_AFTER: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// How often sealing is tried when the process ends.
+const LAST_ATTEMPTS: usize = 3;
 /// A segment is sealed when less than this is left in it, in bytes.
 const NEARLY_FULL_BYTES: u64 = 256 * 1024;
 /// Segments that could not be sealed are tried again; with more of them than this, nothing is taken any more.
 const MAX_UNSEALED: usize = 8;
+
+// One submission always fits a group that recovery reads.
+const _: () = assert!((MAX_GROUP_BYTES as u64) < scan::MAX_GROUP_BYTES);
 
 /// The writer of a spool.
 pub(super) struct Writer {
@@ -38,24 +52,38 @@ pub(super) struct Writer {
     disk: SharedDisk,
     spares: Arc<Spares>,
     shelf: Arc<Shelf>,
+    recovery: Arc<Recovery>,
     intake: Intake,
     signal: Arc<Signal>,
     published: Arc<Published>,
-    instance: InstanceId,
     /// The number of the next segment.
     next: SegmentId,
     open: Option<OpenSegment>,
-    /// Segments that take no more groups and are not sealed yet, the oldest first. Sinks take segments by number, so
-    /// none is put on the shelf before an older one.
-    unsealed: VecDeque<OpenSegment>,
+    /// Segments that take no more groups and are not on the shelf yet, the oldest first. Sinks take segments by number,
+    /// so none is put there before an older one.
+    unsealed: VecDeque<Unsealed>,
     group: Vec<Submission>,
     last_seal: Option<Instant>,
+    /// After the disk failed: when it is tried again, and how long after that.
+    probe: Option<(Instant, Duration)>,
     counts: Counts,
 }
 
+/// What the writer did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It settled a group that was taken at this time.
+    Settled(Instant),
+    /// It found nothing to do, and will within this time.
+    Idle(Duration),
+    /// It has settled and sealed everything, and nothing will come any more.
+    Ended,
+}
+
 /// A segment that takes groups.
-struct OpenSegment {
+pub(in crate::spool) struct OpenSegment {
     id: SegmentId,
+    life: Life,
     file: Box<dyn DiskFile>,
     file_len: u64,
     /// Where the last durable group ends; 0 before the first.
@@ -63,128 +91,81 @@ struct OpenSegment {
     facts: Facts,
     /// When it is sealed at the latest.
     seal_at: Instant,
+    sealing: Sealing,
 }
 
-/// Why a segment is sealed.
-#[derive(Debug, Clone, Copy)]
-enum SealCause {
-    Size,
-    Age,
-    Request,
-    Stop,
-    Failure,
-}
-
-impl SealCause {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Size => "size",
-            Self::Age => "age",
-            Self::Request => "request",
-            Self::Stop => "stop",
-            Self::Failure => "failure",
-        }
-    }
-}
-
-/// The writer's metrics.
-struct Counts {
-    metrics: Arc<Metrics>,
-    sync_seconds: Histogram,
-    group_bytes: Histogram,
-    group_batches: Histogram,
-    sync_errors: Counter,
-    /// Each stream's counters: accepted, rejected.
-    events: HashMap<StreamName, [Counter; 2]>,
-}
-
-impl Counts {
-    fn new(metrics: Arc<Metrics>) -> Self {
-        Self {
-            sync_seconds: metrics.histogram(&metrics::SYNC_SECONDS, &[]),
-            group_bytes: metrics.histogram(&metrics::GROUP_BYTES, &[]),
-            group_batches: metrics.histogram(&metrics::GROUP_BATCHES, &[]),
-            sync_errors: metrics.counter(&metrics::SYNC_ERRORS, &[]),
-            events: HashMap::new(),
-            metrics,
-        }
-    }
-
-    fn events(&mut self, frame: &FrameHeader) {
-        let counters = if let Some(counters) = self.events.get(&frame.stream) {
-            counters
-        } else {
-            let counter = |book: Book| self.metrics.counter(&metrics::EVENTS, &[frame.stream.as_str(), book.as_str()]);
-            let counters = [counter(Book::Accepted), counter(Book::Rejected)];
-            self.events.entry(frame.stream.clone()).or_insert(counters)
-        };
-        let [accepted, rejected] = counters;
-        match frame.book {
-            Book::Accepted => accepted.increment(u64::from(frame.events)),
-            Book::Rejected => rejected.increment(u64::from(frame.events)),
-        }
-    }
-
-    fn seal(&self, cause: SealCause) {
-        self.metrics.counter(&metrics::SEALS, &[cause.as_str()]).increment(1);
-    }
+/// What a writer starts with.
+pub(super) struct WriterStart {
+    pub(super) spares: Arc<Spares>,
+    pub(super) recovery: Arc<Recovery>,
+    /// The number of the next segment.
+    pub(super) next: SegmentId,
+    /// What could not be sealed at the start, the oldest first.
+    pub(super) unsealed: VecDeque<Unsealed>,
 }
 
 impl Writer {
-    #[expect(clippy::too_many_arguments, reason = "called once, where the spool is put together")]
-    pub(super) fn new(
-        settings: Settings,
-        disk: SharedDisk,
-        spares: Arc<Spares>,
-        shelf: Arc<Shelf>,
-        intake: Intake,
-        instance: InstanceId,
-        next: SegmentId,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub(super) fn new(settings: Settings, intake: Intake, shelf: Arc<Shelf>, found: WriterStart) -> Self {
+        let WriterStart { spares, recovery, next, unsealed } = found;
         Self {
             settings,
-            disk,
+            disk: Arc::clone(&recovery.disk),
             spares,
             shelf,
             signal: intake.signal(),
             published: intake.published(),
             intake,
-            instance,
             next,
             open: None,
-            unsealed: VecDeque::new(),
+            unsealed,
             group: Vec::new(),
             last_seal: None,
-            counts: Counts::new(metrics),
+            probe: None,
+            counts: Counts::new(Arc::clone(&recovery.metrics)),
+            recovery,
         }
     }
 
     /// Runs until the stop is asked for and everything is settled.
     pub(super) fn run(mut self) {
         self.intake.bind();
-        while self.run_once() {}
-        self.shelf.close();
+        loop {
+            match self.step() {
+                Step::Settled(began) => self.pace(began),
+                Step::Idle(due) => self.intake.sleep(due),
+                Step::Ended => return,
+            }
+        }
     }
 
-    /// Makes one group durable, or does what is due, or sleeps. `false` at the end.
-    fn run_once(&mut self) -> bool {
+    /// Makes one group durable, or does what is due.
+    pub(super) fn step(&mut self) -> Step {
         self.seal_if_due();
         let began = Instant::now();
         self.intake.take(MAX_GROUP_BYTES, &mut self.group);
         if !self.group.is_empty() {
             self.commit();
-            self.pace(began);
-            return true;
+            return Step::Settled(began);
         }
         if self.signal.stopping() && self.intake.is_empty() {
-            self.seal(SealCause::Stop);
-            return false;
+            self.end();
+            return Step::Ended;
         }
         self.finish_unsealed();
+        if self.shelf.is_untidy() {
+            self.shelf.tidy();
+        }
         self.look_for_room();
-        self.intake.sleep(self.until_due());
-        true
+        self.probe_if_due();
+        Step::Idle(self.until_due())
+    }
+
+    fn end(&mut self) {
+        self.seal(SealCause::Stop);
+        for _ in 0..LAST_ATTEMPTS {
+            self.finish_unsealed();
+        }
+        self.shelf.close();
     }
 
     /// Waits until the next sync may begin: a group gathers meanwhile, and one sync serves them all.
@@ -203,25 +184,63 @@ impl Writer {
         match outcome {
             Ok(segment) => {
                 self.published.set_disk_failed(false);
-                self.published.set_disk_full(false);
+                self.probe = None;
                 self.intake.settle(Ok(segment));
             }
-            Err(error) => {
-                let lost = if is_full(&error) { Lost::DiskFull } else { Lost::DiskFailed };
-                self.counts.sync_errors.increment(1);
-                tracing::error!(%error, batches = self.group.len(), "a group could not be made durable");
-                self.published.set_disk_full(lost == Lost::DiskFull);
-                self.published.set_disk_failed(lost == Lost::DiskFailed);
-                if lost == Lost::DiskFull {
-                    self.spares.remove_all();
-                }
-                self.intake.settle(Err(lost));
-                // Nobody knows what the segment holds behind its last verified byte: it takes no more groups.
-                self.seal(SealCause::Failure);
-            }
+            Err(error) => self.lose_group(&error),
         }
         // The reservations go with the group.
         self.group.clear();
+    }
+
+    /// The group could not be made durable: its waiters are told, and the next one goes to another file.
+    fn lose_group(&mut self, error: &io::Error) {
+        let lost = if is_full(error) { Lost::DiskFull } else { Lost::DiskFailed };
+        self.counts.sync_errors.increment(1);
+        tracing::error!(%error, batches = self.group.len(), "a group could not be made durable");
+        self.intake.settle(Err(lost));
+        // Nobody knows what the segment holds behind its last verified byte: it takes no more groups.
+        self.seal(SealCause::Failure);
+        match lost {
+            Lost::DiskFull => {
+                self.published.set_disk_full(true);
+                self.spares.set_scarce(true);
+            }
+            // One failure is no broken disk. What is, fails again at once.
+            _ => self.probe(PROBE_AFTER.0),
+        }
+    }
+
+    /// Tries whether a new segment can be begun: only if it cannot, the disk counts as failed. If it still does, the next
+    /// attempt is `wait` from now.
+    fn probe(&mut self, wait: Duration) {
+        self.probe = None;
+        let begun = match self.open.take() {
+            Some(open) => Ok(open),
+            None => self.begin_segment(),
+        };
+        match begun {
+            Ok(open) => {
+                if self.published.disk_failed() {
+                    tracing::info!("the spool's disk works again");
+                }
+                self.published.set_disk_failed(false);
+                self.open = Some(open);
+            }
+            Err(error) => {
+                tracing::error!(%error, again_in = ?wait, "the spool's disk failed: nothing can be made durable");
+                self.published.set_disk_failed(true);
+                self.probe = Some((Instant::now() + wait, (wait * 2).min(PROBE_AFTER.1)));
+            }
+        }
+    }
+
+    fn probe_if_due(&mut self) {
+        if let Some((at, wait)) = self.probe
+            && Instant::now() >= at
+        {
+            self.probe(wait);
+        }
     }
 
     fn write_group(&mut self) -> io::Result<SegmentId> {
@@ -237,7 +256,11 @@ impl Writer {
             None => self.open_segment()?,
         };
         let began = Instant::now();
-        let written = write_frames(&mut open, self.instance, &self.group, payload_len);
+        if open.data_end == 0 {
+            let jitter = 1.0 + self.settings.seal_jitter * (fraction(self.recovery.instance, open.id) - 0.5);
+            open.seal_at = began + self.settings.seal_after.mul_f64(jitter.max(0.0));
+        }
+        let written = write_frames(&mut open, self.recovery.instance, &self.group, payload_len);
         let busy = began.elapsed();
         let (segment, data_end) = (open.id, open.data_end);
         self.open = Some(open);
@@ -260,99 +283,46 @@ impl Writer {
             return Err(io::Error::other("too many segments could not be sealed"));
         }
         let id = self.next;
+        // A number that was tried is never tried again, whatever the disk made of it.
+        self.next = id.next();
+        let life = Life::begin()?;
         let name = Name::Open(id).to_string();
         let file = self.spares.take(&name)?;
-        self.next = id.next();
         // The name must survive before anything in the file is acknowledged.
-        self.disk.sync_dir()?;
-        let jitter = 1.0 + self.settings.seal_jitter * (fraction(self.instance, id) - 0.5);
-        let seal_at = Instant::now() + self.settings.seal_after.mul_f64(jitter.max(0.0));
+        if let Err(error) = self.disk.sync_dir() {
+            self.discard(&name);
+            return Err(error);
+        }
         let file_len = file.len()?;
-        Ok(OpenSegment { id, file, file_len, data_end: 0, facts: Facts::default(), seal_at })
+        let (facts, sealing) = (Facts::default(), Sealing::NotBegun);
+        Ok(OpenSegment { id, life, file, file_len, data_end: 0, facts, seal_at: Instant::now(), sealing })
     }
 
-    // Seals.
-
-    fn seal_if_due(&mut self) {
-        let has_groups = self.open.as_ref().is_some_and(|open| open.data_end > 0);
-        if !has_groups {
-            // Nothing is waiting to be stored, or what waits is sealed already.
-            self.signal.seal_done();
-            return;
-        }
-        let now = Instant::now();
-        if self.open.as_ref().is_some_and(|open| now >= open.seal_at) {
-            self.seal(SealCause::Age);
-        } else if self.signal.seal_requested() && self.early_seal_in(now).is_zero() {
-            self.seal(SealCause::Request);
-        }
-    }
-
-    /// How long until a request may cause a seal.
-    fn early_seal_in(&self, now: Instant) -> Duration {
-        let next = self.last_seal.map(|last| last + self.settings.early_seal_interval);
-        next.map_or(Duration::ZERO, |next| next.saturating_duration_since(now))
-    }
-
-    fn until_due(&self) -> Duration {
-        let now = Instant::now();
-        let Some(open) = self.open.as_ref().filter(|open| open.data_end > 0) else { return IDLE };
-        let mut due = open.seal_at.saturating_duration_since(now);
-        if self.signal.seal_requested() {
-            due = due.min(self.early_seal_in(now));
-        }
-        due.min(IDLE)
-    }
-
-    /// Closes the open segment for good, if it holds anything; else its file is given back.
-    fn seal(&mut self, cause: SealCause) {
-        let Some(open) = self.open.take() else { return };
-        if open.data_end == 0 {
-            self.publish_open();
-            if let Err(error) = self.spares.give(&Name::Open(open.id).to_string(), open.file_len) {
-                tracing::warn!(segment = %open.id, %error, "cannot remove an empty segment");
+    /// Opens a segment and writes its first block, durably.
+    fn begin_segment(&mut self) -> io::Result<OpenSegment> {
+        let open = self.open_segment()?;
+        let block = segment::first_block(self.recovery.instance, open.id, open.life);
+        match open.file.write_at(&[&block], 0).and_then(|()| open.file.sync()) {
+            Ok(()) => Ok(open),
+            Err(error) => {
+                self.discard(&Name::Open(open.id).to_string());
+                Err(error)
             }
-            return;
-        }
-        self.last_seal = Some(Instant::now());
-        self.signal.seal_done();
-        self.counts.seal(cause);
-        self.unsealed.push_back(open);
-        self.finish_unsealed();
-    }
-
-    /// Writes the footers that are still to be written.
-    fn finish_unsealed(&mut self) {
-        while let Some(oldest) = self.unsealed.front() {
-            if let Err(error) = self.finish(oldest) {
-                tracing::error!(segment = %oldest.id, %error, "a segment could not be sealed; it is kept and tried again");
-                return;
-            }
-            self.unsealed.pop_front();
-            self.publish_open();
         }
     }
 
-    fn publish_open(&self) {
-        let waiting = || self.unsealed.iter().chain(&self.open);
-        let since = waiting().filter_map(|open| open.facts.first_received()).min();
-        self.shelf.set_open(waiting().map(|open| open.file_len).sum(), since);
-    }
-
-    fn finish(&self, open: &OpenSegment) -> io::Result<()> {
-        let footer = open.facts.footer(self.instance, open.id, open.data_end, &self.settings.destinations);
-        let len = footer.write(&*open.file)?;
-        self.disk.rename(&Name::Open(open.id).to_string(), &Name::Sealed(open.id).to_string())?;
-        self.disk.sync_dir()?;
-        self.spares.expect(len, self.settings.segment_size);
-        self.shelf.add(open.id, len, open.facts.first_received());
-        Ok(())
+    /// Removes a file that nothing acknowledged is in. It is never a spare: the disk may be bad where it lies.
+    fn discard(&self, name: &str) {
+        if let Err(error) = self.disk.remove(name) {
+            tracing::warn!(file = name, %error, "a file could not be removed");
+        }
     }
 
     /// After a full disk: is there room again?
     fn look_for_room(&self) {
         if self.published.disk_full() && self.disk.free_bytes().is_ok_and(|free| free > 2 * MAX_GROUP_BYTES as u64) {
             self.published.set_disk_full(false);
+            self.spares.set_scarce(false);
         }
     }
 }
@@ -370,6 +340,7 @@ fn write_frames(
     let header = GroupHeader {
         codec: Codec::Plain,
         segment: open.id,
+        life: open.life,
         sequence: open.facts.groups,
         frames: frames().count() as u32,
         payload_len: u32::try_from(payload_len).map_err(io::Error::other)?,
@@ -378,7 +349,7 @@ fn write_frames(
     let encoded = header.encode();
     let padding = [0; BLOCK_BYTES];
     let padding = &padding[..(header.padded_len() as usize) - GroupHeader::BYTES - payload_len];
-    let first_block = segment::first_block(instance, open.id);
+    let first_block = segment::first_block(instance, open.id, open.life);
     let (at, start): (u64, &[u8]) = if open.data_end == 0 { (0, &first_block) } else { (open.data_end, &[]) };
     let mut parts: Vec<&[u8]> = Vec::with_capacity(3 + header.frames as usize);
     parts.push(start);
@@ -406,6 +377,7 @@ fn fraction(instance: InstanceId, segment: SegmentId) -> f64 {
     f64::from(crc32fast::hash(&bytes)) / f64::from(u32::MAX)
 }
 
-fn is_full(error: &io::Error) -> bool {
+/// Whether the disk has no room.
+pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

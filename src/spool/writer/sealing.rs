@@ -1,0 +1,166 @@
+//! Sealing: when a segment takes no more groups, and how it comes onto the shelf.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use super::{IDLE, OpenSegment, Writer};
+use crate::{
+    batch::SegmentId,
+    spool::{recovery::rename_sealed, segment::Name},
+};
+
+/// Why a segment is sealed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum SealCause {
+    Size,
+    Age,
+    Request,
+    Stop,
+    Failure,
+}
+
+impl SealCause {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Size => "size",
+            Self::Age => "age",
+            Self::Request => "request",
+            Self::Stop => "stop",
+            Self::Failure => "failure",
+        }
+    }
+}
+
+/// A segment that is to be sealed.
+pub(in crate::spool) enum Unsealed {
+    /// This process wrote it.
+    Written(Box<OpenSegment>),
+    /// An earlier process left it open, and it could not be sealed at the start.
+    Left(SegmentId),
+    /// An earlier process sealed it, `bytes` long, but not the one before it.
+    Sealed(SegmentId, u64),
+}
+
+/// How far sealing a segment has come: what is done is not done again when a later part fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Sealing {
+    NotBegun,
+    /// The footer is durable.
+    Ended,
+    /// It has its new name, which may not be durable.
+    Renamed,
+}
+
+impl Unsealed {
+    pub(in crate::spool) fn id(&self) -> SegmentId {
+        match self {
+            Self::Written(open) => open.id,
+            Self::Left(id) | Self::Sealed(id, _) => *id,
+        }
+    }
+
+    fn written(&self) -> Option<&OpenSegment> {
+        match self {
+            Self::Written(open) => Some(open),
+            Self::Left(_) | Self::Sealed(..) => None,
+        }
+    }
+}
+
+impl Writer {
+    pub(super) fn seal_if_due(&mut self) {
+        let has_groups = self.open.as_ref().is_some_and(|open| open.data_end > 0);
+        if !has_groups {
+            // Nothing is waiting to be stored, or what waits is sealed already.
+            self.signal.seal_done();
+            return;
+        }
+        let now = Instant::now();
+        if self.open.as_ref().is_some_and(|open| now >= open.seal_at) {
+            self.seal(SealCause::Age);
+        } else if self.signal.seal_requested() && self.early_seal_in(now).is_zero() {
+            self.seal(SealCause::Request);
+        }
+    }
+
+    /// How long until a request may cause a seal.
+    fn early_seal_in(&self, now: Instant) -> Duration {
+        let next = self.last_seal.map(|last| last + self.settings.early_seal_interval);
+        next.map_or(Duration::ZERO, |next| next.saturating_duration_since(now))
+    }
+
+    pub(super) fn until_due(&self) -> Duration {
+        let now = Instant::now();
+        let Some(open) = self.open.as_ref().filter(|open| open.data_end > 0) else { return IDLE };
+        let mut due = open.seal_at.saturating_duration_since(now);
+        if self.signal.seal_requested() {
+            due = due.min(self.early_seal_in(now));
+        }
+        due.min(IDLE)
+    }
+
+    /// Closes the open segment for good, if it holds anything; else its file is given back.
+    pub(super) fn seal(&mut self, cause: SealCause) {
+        let Some(open) = self.open.take() else { return };
+        if open.data_end == 0 {
+            self.discard(&Name::Open(open.id).to_string());
+            self.publish_open();
+            return;
+        }
+        self.last_seal = Some(Instant::now());
+        self.signal.seal_done();
+        self.counts.seal(cause);
+        self.unsealed.push_back(Unsealed::Written(Box::new(open)));
+        self.finish_unsealed();
+    }
+
+    /// Seals what is still to be sealed.
+    pub(super) fn finish_unsealed(&mut self) {
+        while let Some(mut oldest) = self.unsealed.pop_front() {
+            if let Err(error) = self.finish(&mut oldest) {
+                tracing::error!(segment = %oldest.id(), %error, "a segment could not be sealed; it is kept and tried again");
+                self.unsealed.push_front(oldest);
+                break;
+            }
+        }
+        self.publish_open();
+    }
+
+    pub(super) fn publish_open(&self) {
+        let written = self.unsealed.iter().filter_map(Unsealed::written);
+        let waiting = || written.clone().chain(self.open.as_ref().filter(|open| open.data_end > 0));
+        let since = waiting().filter_map(|open| open.facts.first_received()).min();
+        let empty = self.open.as_ref().filter(|open| open.data_end == 0).map_or(0, |open| open.file_len);
+        let left = self.unsealed.iter().filter(|unsealed| unsealed.written().is_none()).count();
+        self.shelf.set_open(waiting().count() + left, waiting().map(|open| open.file_len).sum::<u64>() + empty, since);
+    }
+
+    fn finish(&self, unsealed: &mut Unsealed) -> io::Result<()> {
+        match unsealed {
+            Unsealed::Written(open) => {
+                if open.sealing < Sealing::Ended {
+                    let (facts, id) = (&open.facts, (open.id, open.life));
+                    let footer = facts.footer(self.recovery.instance, id, open.data_end, &self.settings.destinations);
+                    open.file_len = footer.write(&*open.file, open.data_end)?;
+                    open.sealing = Sealing::Ended;
+                }
+                if open.sealing < Sealing::Renamed {
+                    rename_sealed(&*self.disk, open.id)?;
+                    open.sealing = Sealing::Renamed;
+                }
+                self.disk.sync_dir()?;
+                self.spares.expect(open.file_len, self.settings.segment_size);
+                self.shelf.add(open.id, open.file_len, open.facts.first_received());
+            }
+            Unsealed::Left(id) => {
+                if let Some(sealed) = self.recovery.seal(*id, &self.settings.destinations)? {
+                    self.shelf.add(*id, sealed.len, sealed.first_received);
+                }
+            }
+            Unsealed::Sealed(id, bytes) => self.shelf.add(*id, *bytes, None),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,99 @@
+//! Crashes: what is acknowledged survives any of them, and every sink has it once (P1, P2, P10).
+//!
+//! The real spool, queue and sink drivers run on a simulated machine, whose power goes at any operation of its disk or of
+//! its object stores, and whose disk fails as real ones do. A model walks along: it knows what was sent, what was
+//! acknowledged and what each store holds, and judges when everything has drained. Schedules are drawn by proptest and
+//! shrunk when they fail; those that failed once are kept in `tests/crash/regressions.txt` and run first.
+//!
+//! `LOGWEIR_TEST_SCHEDULES=100000 cargo test --release --test crash` runs more of them.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "crash/disk.rs"]
+mod disk;
+#[path = "crash/schedule.rs"]
+mod schedule;
+#[path = "crash/store.rs"]
+mod store;
+#[path = "crash/world.rs"]
+mod world;
+
+use disk::Sabotage;
+use proptest::{
+    prelude::*,
+    test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner},
+};
+use schedule::{Damage, Op, ops};
+use world::World;
+
+/// Schedules of each property in a usual run.
+const SCHEDULES: u32 = 1_000;
+/// How many schedules a fault that is put in on purpose may take to be found.
+const FOUND_WITHIN: u32 = 5_000;
+
+fn config(cases: u32) -> Config {
+    let persistence = FileFailurePersistence::Direct("tests/crash/regressions.txt");
+    Config { cases, failure_persistence: Some(Box::new(persistence)), max_shrink_iters: 2_000, ..Config::default() }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long a test takes is no setting of the server")]
+fn cases() -> u32 {
+    let told = std::env::var("LOGWEIR_TEST_SCHEDULES").ok();
+    told.map_or(SCHEDULES, |number| number.parse().expect("LOGWEIR_TEST_SCHEDULES is a number"))
+}
+
+/// Runs a schedule to its end, and judges it.
+fn walk(ops: &[Op], seed: u64, sabotage: Sabotage) -> Result<(), String> {
+    let mut world = World::new(seed, sabotage);
+    for op in ops {
+        world.apply(op)?;
+    }
+    world.judge()
+}
+
+fn holds(cases: u32, damage: Damage) {
+    let mut runner = TestRunner::new(config(cases));
+    let checked = runner
+        .run(&(ops(damage), any::<u64>()), |(ops, seed)| walk(&ops, seed, Sabotage::None).map_err(TestCaseError::fail));
+    if let Err(failure) = checked {
+        panic!("{failure}");
+    }
+}
+
+#[test]
+fn what_is_acknowledged_survives_crashes_and_is_stored_once() {
+    holds(cases(), Damage::None);
+}
+
+#[test]
+fn what_goes_bad_on_the_disk_costs_no_more_than_its_own_group() {
+    holds(cases(), Damage::Flips);
+}
+
+/// A check that cannot fail proves nothing: with this fault put in, some schedule must break a promise.
+fn is_found(sabotage: Sabotage) {
+    let mut runner = TestRunner::new(Config { failure_persistence: None, ..config(FOUND_WITHIN) });
+    let found = runner
+        .run(&(ops(Damage::None), any::<u64>()), |(ops, seed)| walk(&ops, seed, sabotage).map_err(TestCaseError::fail));
+    assert!(found.is_err(), "{sabotage:?} broke no promise in {FOUND_WITHIN} schedules");
+}
+
+#[test]
+fn a_sync_that_does_nothing_is_found() {
+    is_found(Sabotage::NoSync);
+}
+
+#[test]
+fn a_directory_sync_that_does_nothing_is_found() {
+    is_found(Sabotage::NoDirSync);
+}
+
+#[test]
+fn a_cursor_that_moves_before_the_upload_is_found() {
+    is_found(Sabotage::StoreAnswersTooEarly);
+}
+
+#[test]
+fn a_segment_that_goes_before_the_cursor_is_synced_is_found() {
+    is_found(Sabotage::CursorNotSynced);
+}

@@ -1,0 +1,86 @@
+//! What happens, in which order.
+
+use proptest::prelude::*;
+
+use crate::disk::Call;
+
+/// The most that happens in one schedule.
+const MAX_OPS: usize = 60;
+
+/// Something that happens.
+#[derive(Debug, Clone)]
+pub(crate) enum Op {
+    /// A batch is submitted.
+    Push { stream: u8, rejected: u8, accepted: u8, bytes: u32 },
+    /// The writer makes a step.
+    Step,
+    /// Somebody asks for a seal, and the writer makes steps.
+    Seal,
+    /// The sink of this number stores what is sealed.
+    Drive(u8),
+    /// The keeper makes a spare file.
+    Spare,
+    /// The power goes with the operation of this number from now.
+    Fuse(u32),
+    /// The power goes now.
+    Crash,
+    /// The process ends in good order and starts again.
+    Stop,
+    /// The operator gives the sinks another prefix, from the next start on.
+    Reconfigure,
+    /// A call of this kind will fail.
+    Fail(Call, u32),
+    /// The disk is full, or not any more.
+    Full(bool),
+    /// The power goes, and a bit of some file flips.
+    Flip { file: u16, bit: u64 },
+}
+
+/// What a schedule may do to what was synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Damage {
+    None,
+    Flips,
+}
+
+/// Schedules.
+pub(crate) fn ops(damage: Damage) -> impl Strategy<Value = Vec<Op>> {
+    let bytes = prop_oneof![8 => 1_u32..400, 2 => 1_000_u32..20_000, 1 => 100_000_u32..300_000];
+    let push = (0_u8..3, 0_u8..3, 0_u8..4, bytes).prop_map(|(stream, rejected, accepted, bytes)| Op::Push {
+        stream,
+        rejected,
+        accepted,
+        bytes,
+    });
+    let call = prop::sample::select(vec![
+        Call::Create,
+        Call::Open,
+        Call::Read,
+        Call::Write,
+        Call::Sync,
+        Call::SetLen,
+        Call::Rename,
+        Call::Remove,
+        Call::SyncDir,
+        Call::Put,
+    ]);
+    let usual = prop_oneof![
+        12 => push,
+        10 => Just(Op::Step),
+        5 => Just(Op::Seal),
+        6 => (0_u8..2).prop_map(Op::Drive),
+        2 => Just(Op::Spare),
+        5 => (1_u32..40).prop_map(Op::Fuse),
+        1 => Just(Op::Crash),
+        1 => Just(Op::Stop),
+        1 => Just(Op::Reconfigure),
+        4 => (call, 1_u32..6).prop_map(|(call, calls)| Op::Fail(call, calls)),
+        1 => any::<bool>().prop_map(Op::Full),
+    ];
+    let flip = (any::<u16>(), any::<u64>()).prop_map(|(file, bit)| Op::Flip { file, bit });
+    let op = match damage {
+        Damage::None => usual.boxed(),
+        Damage::Flips => prop_oneof![12 => usual, 1 => flip].boxed(),
+    };
+    prop::collection::vec(op, 1..MAX_OPS)
+}

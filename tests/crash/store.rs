@@ -1,0 +1,113 @@
+//! Object stores that survive the machine: what they hold is what a warehouse would load.
+
+use std::{
+    collections::BTreeMap,
+    io::Read,
+    sync::{Arc, Mutex},
+};
+
+use logweir::sink::{BoxFuture, ObjectBody, ObjectFacts, ObjectPlan, ObjectStore, Placed, PutError, PutFailure};
+
+use crate::disk::{Call, Machine, Sabotage};
+
+/// The largest object that is read, in bytes.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// A store.
+pub(crate) struct Store {
+    machine: Machine,
+    sabotage: Sabotage,
+    objects: Arc<Mutex<Objects>>,
+}
+
+/// What a store holds.
+#[derive(Default)]
+pub(crate) struct Objects {
+    /// By place and key: the facts and the lines.
+    pub(crate) stored: BTreeMap<String, (ObjectFacts, Vec<String>)>,
+    /// Keys under which something else was to be put.
+    pub(crate) occupied: Vec<String>,
+    /// Answered, and not there yet.
+    late: Vec<(String, ObjectFacts, Vec<String>)>,
+}
+
+impl Objects {
+    /// What was answered comes to be after all.
+    pub(crate) fn catch_up(&mut self) {
+        for (key, facts, lines) in self.late.drain(..) {
+            self.stored.insert(key, (facts, lines));
+        }
+    }
+
+    /// The power went: what was only answered never comes to be.
+    pub(crate) fn forget_late(&mut self) {
+        self.late.clear();
+    }
+}
+
+impl Store {
+    pub(crate) fn new(machine: &Machine, sabotage: Sabotage, objects: &Arc<Mutex<Objects>>) -> Self {
+        Self { machine: machine.clone(), sabotage, objects: Arc::clone(objects) }
+    }
+
+    async fn place(&self, plan: &ObjectPlan, mut body: ObjectBody) -> Result<Placed, PutError> {
+        let failed = |error| PutError::store(PutFailure::Server, error);
+        let mut packed = Vec::new();
+        while let Some(part) = body.next_part(1 << 20).await? {
+            packed.extend(part.bytes);
+        }
+        let mut text = String::new();
+        let mut unpacked = flate2::read::GzDecoder::new(&packed[..]).take(MAX_BYTES);
+        std::io::copy(&mut unpacked, &mut Text(&mut text)).unwrap();
+        let lines: Vec<String> = text.lines().map(Into::into).collect();
+        let facts = &plan.facts;
+        let found = (lines.len() as u64, text.len() as u64, crc32fast::hash(text.as_bytes()));
+        assert_eq!(found, (facts.events, facts.bytes, facts.crc32), "the facts of {}", plan.key);
+        // The first operation fails without an effect, the second after it.
+        self.machine.operate(Call::Put).map_err(failed)?;
+        let placed = self.keep(plan, lines);
+        self.machine.operate(Call::Put).map_err(failed)?;
+        Ok(placed)
+    }
+
+    fn keep(&self, plan: &ObjectPlan, lines: Vec<String>) -> Placed {
+        let key = format!("{}/{}", plan.place, plan.key);
+        let mut objects = self.objects.lock().unwrap();
+        objects.catch_up();
+        if let Some((facts, _)) = objects.stored.get(&key) {
+            let metadata = facts.metadata();
+            let told = |name: &str| metadata.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str());
+            if plan.facts.matches(told) {
+                return Placed::Existed;
+            }
+            objects.occupied.push(key);
+            return Placed::Occupied;
+        }
+        if self.sabotage == Sabotage::StoreAnswersTooEarly {
+            objects.late.push((key, plan.facts.clone(), lines));
+        } else {
+            objects.stored.insert(key, (plan.facts.clone(), lines));
+        }
+        Placed::Stored(1)
+    }
+}
+
+impl ObjectStore for Store {
+    fn put<'a>(&'a self, plan: &'a ObjectPlan, body: ObjectBody) -> BoxFuture<'a, Result<Placed, PutError>> {
+        Box::pin(self.place(plan, body))
+    }
+}
+
+/// Appends bytes to a text.
+struct Text<'t>(&'t mut String);
+
+impl std::io::Write for Text<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.push_str(std::str::from_utf8(bytes).map_err(std::io::Error::other)?);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

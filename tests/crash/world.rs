@@ -1,0 +1,386 @@
+//! The world of a schedule: a machine, the process on it, the stores behind it, and the model that knows what was said.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use logweir::{
+    admission::ByteBudget,
+    batch::{Book, Frame, FrameBuilder, Millis, StreamName},
+    metrics::Metrics,
+    queue::{self, Receipt, Submission, Submitter},
+    sink::{Backoff, Driver, Settings as SinkSettings},
+    spool::{BLOCK_BYTES, Destination, Settings, Shelf, StartError, Step, TakenUp},
+};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::{
+    disk::{Machine, Sabotage},
+    schedule::Op,
+    store::{Objects, Store},
+};
+
+/// When everything is received: a few hours around 2026-11-22T09:00Z.
+const RECEIVED: i64 = 1_795_338_000_123;
+const HOUR: i64 = 3_600_000;
+const SINKS: [&str; 2] = ["first", "second"];
+/// How many steps may pass until a writer that is mended has nothing to do.
+const MAX_STEPS: usize = 200;
+/// How many operations it may take to store a segment.
+const STUCK: u32 = 3_000;
+/// How often a start may fail, because faults hit it, before it must work.
+const MAX_STARTS: usize = 40;
+
+pub(crate) struct World {
+    runtime: Runtime,
+    machine: Machine,
+    sabotage: Sabotage,
+    stores: [Arc<Mutex<Objects>>; 2],
+    process: Option<Process>,
+    budget: Arc<ByteBudget>,
+    next_event: u32,
+    /// By which prefix objects go now.
+    prefix: u32,
+    sent: BTreeSet<u32>,
+    acknowledged: BTreeSet<u32>,
+    /// Events that damage may have cost.
+    excused: BTreeSet<u32>,
+    /// Whether something was damaged on purpose.
+    damaged: bool,
+    quarantined: bool,
+}
+
+/// A process that runs.
+struct Process {
+    spool: TakenUp,
+    segments: Arc<Shelf>,
+    submitter: Rc<Submitter>,
+    deliver: Pin<Box<dyn Future<Output = ()>>>,
+    drivers: Vec<Driver>,
+    waiting: Vec<(Vec<u32>, Receipt)>,
+    metrics: Arc<Metrics>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, sabotage: Sabotage) -> Self {
+        Self {
+            runtime: Builder::new_current_thread().enable_time().build().unwrap(),
+            machine: Machine::new(seed, sabotage),
+            sabotage,
+            stores: Default::default(),
+            process: None,
+            budget: ByteBudget::new(1 << 30),
+            next_event: 0,
+            prefix: 0,
+            sent: BTreeSet::new(),
+            acknowledged: BTreeSet::new(),
+            excused: BTreeSet::new(),
+            damaged: false,
+            quarantined: false,
+        }
+    }
+
+    pub(crate) fn apply(&mut self, op: &Op) -> Result<(), String> {
+        match *op {
+            Op::Fuse(operations) => self.machine.light_fuse(operations),
+            Op::Fail(call, calls) => self.machine.fail(call, calls),
+            Op::Full(full) => self.machine.set_full(full),
+            Op::Reconfigure => self.prefix += 1,
+            Op::Crash => self.crash(),
+            Op::Flip { file, bit } => {
+                self.crash();
+                self.flip(file, bit);
+            }
+            Op::Push { stream, rejected, accepted, bytes } => {
+                if self.run()? {
+                    self.push(stream, rejected, accepted, bytes);
+                }
+            }
+            Op::Step => self.steps(1)?,
+            Op::Seal => {
+                if self.run()? {
+                    self.process().submitter.request_seal();
+                    self.steps(3)?;
+                }
+            }
+            Op::Drive(sink) => {
+                if self.run()? {
+                    self.drive(usize::from(sink));
+                }
+            }
+            Op::Spare => {
+                if self.run()? {
+                    let _ = self.process().spool.prepare_spare();
+                }
+            }
+            Op::Stop => self.stop()?,
+        }
+        if !self.machine.is_on() {
+            self.crash();
+        }
+        Ok(())
+    }
+
+    fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("a process that runs")
+    }
+
+    /// Whether a process runs; one is started if none does. A start may meet faults, but no file may stop it.
+    fn run(&mut self) -> Result<bool, String> {
+        if self.process.is_some() {
+            return Ok(true);
+        }
+        let (mut lanes, intake) = queue::queues(1, 1_000);
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let opened = TakenUp::new(&self.machine.disk(), self.settings(), intake, &metrics);
+        let spool = match opened {
+            Ok(spool) => spool,
+            Err(StartError::Instance(_)) => return Err("a start was refused".into()),
+            Err(_) => return Ok(false),
+        };
+        let segments = spool.shelf();
+        let mut drivers = Vec::new();
+        for (place, name) in SINKS.into_iter().enumerate() {
+            let Ok(consumer) = segments.consumer(name, place == 0) else { return Ok(false) };
+            let store = Arc::new(Store::new(&self.machine, self.sabotage, &self.stores[place]));
+            let settings = SinkSettings {
+                destination: self.destination(name),
+                concurrency: 1,
+                attempt_timeout: Duration::from_hours(1),
+                backoff: Backoff::new(Duration::ZERO, Duration::ZERO),
+            };
+            drivers.push(Driver::new(settings, store, consumer, &metrics));
+        }
+        segments.tidy();
+        let submitter = lanes.pop().unwrap().bind();
+        let deliver = Box::pin(Rc::clone(&submitter).deliver());
+        let waiting = Vec::new();
+        self.process = Some(Process { spool, segments, submitter, deliver, drivers, waiting, metrics });
+        Ok(true)
+    }
+
+    fn destination(&self, sink: &str) -> Destination {
+        Destination {
+            sink: sink.into(),
+            place: sink.into(),
+            prefix: format!("p{}/", self.prefix),
+            codec: "gzip".into(),
+            level: 1,
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            dir: "simulated".into(),
+            disk_quota: 1 << 40,
+            segment_size: 512 << 10,
+            seal_after: Duration::from_hours(1),
+            seal_jitter: 0.0,
+            early_seal_interval: Duration::ZERO,
+            sync_interval: Duration::ZERO,
+            destinations: SINKS.iter().map(|sink| self.destination(sink)).collect(),
+        }
+    }
+
+    fn push(&mut self, stream: u8, rejected: u8, accepted: u8, bytes: u32) {
+        let hour = i64::from(self.next_event / 40) * HOUR;
+        let mut events = Vec::new();
+        let mut frame = |count: u8, book| {
+            let name = StreamName::new(["heard", "seen", "felt"][usize::from(stream)]).unwrap();
+            let mut builder = FrameBuilder::new(name, book, 0);
+            for _ in 0..count {
+                self.next_event += 1;
+                events.push(self.next_event);
+                let padding = "x".repeat(bytes as usize / usize::from(count));
+                let line = format!("<{}>{padding}\n", self.next_event);
+                builder.lines().extend_from_slice(line.as_bytes());
+            }
+            let at = Millis::new(RECEIVED + hour).unwrap();
+            builder.finish(u32::from(count), at, at, at)
+        };
+        let (accepted, rejected): (Option<Frame>, Option<Frame>) =
+            (frame(accepted, Book::Accepted), frame(rejected, Book::Rejected));
+        if events.is_empty() {
+            return;
+        }
+        let submission = Submission { accepted, rejected, reservation: self.budget.reserve(0).unwrap() };
+        self.sent.extend(&events);
+        let process = self.process();
+        if let Ok(receipt) = process.submitter.submit(submission) {
+            process.waiting.push((events, receipt));
+        }
+    }
+
+    /// Lets the writer make steps, and hears what it settles.
+    fn steps(&mut self, steps: usize) -> Result<(), String> {
+        if !self.run()? {
+            return Ok(());
+        }
+        for _ in 0..steps {
+            self.process().spool.step();
+            self.hear();
+        }
+        Ok(())
+    }
+
+    /// Notes what was acknowledged.
+    fn hear(&mut self) {
+        let Some(process) = &mut self.process else { return };
+        let mut context = Context::from_waker(Waker::noop());
+        let _ = process.deliver.as_mut().poll(&mut context);
+        let acknowledged = &mut self.acknowledged;
+        process.waiting.retain_mut(|(events, receipt)| match Pin::new(receipt).poll(&mut context) {
+            Poll::Ready(Ok(_)) => {
+                acknowledged.extend(events.iter());
+                false
+            }
+            Poll::Ready(Err(_)) => false,
+            Poll::Pending => true,
+        });
+    }
+
+    /// Lets a sink store what is sealed, until the power goes.
+    fn drive(&mut self, sink: usize) {
+        let (machine, runtime) = (self.machine.clone(), &self.runtime);
+        let process = self.process.as_mut().expect("a process that runs");
+        let driver = &mut process.drivers[sink];
+        let mut ends = true;
+        while ends && driver.lag_bytes() > 0 && machine.is_on() {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = driver.run_once() => {}
+                    () = machine.off_or_stuck(STUCK) => ends = false,
+                }
+            });
+        }
+    }
+
+    /// The process ends in good order.
+    fn stop(&mut self) -> Result<(), String> {
+        if !self.run()? {
+            return Ok(());
+        }
+        self.process().spool.request_stop();
+        for _ in 0..MAX_STEPS {
+            let step = self.process().spool.step();
+            self.hear();
+            if step == Step::Ended {
+                break;
+            }
+        }
+        for sink in 0..SINKS.len() {
+            self.drive(sink);
+        }
+        self.process().segments.tidy();
+        self.end_process();
+        Ok(())
+    }
+
+    fn end_process(&mut self) {
+        self.hear();
+        if let Some(process) = self.process.take() {
+            self.quarantined |= process.metrics.render().contains("logweir_quarantined_total{");
+        }
+    }
+
+    fn crash(&mut self) {
+        self.end_process();
+        self.machine.restart();
+        for store in &self.stores {
+            store.lock().unwrap().forget_late();
+        }
+    }
+
+    /// A bit flips in one of the files.
+    fn flip(&mut self, file: u16, bit: u64) {
+        let files: Vec<_> = self.machine.files().into_iter().filter(|(_, bytes)| !bytes.is_empty()).collect();
+        if files.is_empty() {
+            return;
+        }
+        let (name, bytes) = &files[usize::from(file) % files.len()];
+        let bit = bit % (bytes.len() as u64 * 8);
+        self.damaged = true;
+        self.machine.flip(name, bit);
+        self.excused.extend(events_in_group(bytes, (bit / 8) as usize));
+    }
+
+    /// Everything drains, and every promise is held to what the stores have.
+    pub(crate) fn judge(mut self) -> Result<(), String> {
+        self.machine.mend();
+        for starts in 0.. {
+            if self.run()? {
+                break;
+            }
+            self.machine.mend();
+            if starts > MAX_STARTS {
+                return Err("it does not start".into());
+            }
+        }
+        self.steps(8)?;
+        let segments = Arc::clone(&self.process().segments);
+        let waits = self.process().waiting.len();
+        if waits > 0 {
+            return Err(format!("{waits} batches wait for their receipts for ever"));
+        }
+        self.stop()?;
+        let (left, bytes) = segments.kept();
+        if left > 0 {
+            return Err(format!("{left} segments of {bytes} bytes were never stored"));
+        }
+        if self.quarantined && !self.damaged {
+            return Err("something was quarantined that nobody damaged".into());
+        }
+        for (store, name) in self.stores.iter().zip(SINKS) {
+            self.judge_store(&mut store.lock().unwrap()).map_err(|error| format!("{name}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    fn judge_store(&self, store: &mut Objects) -> Result<(), String> {
+        store.catch_up();
+        if let (Some(key), false) = (store.occupied.first(), self.damaged) {
+            return Err(format!("the key {key} was to hold two contents"));
+        }
+        let mut found: BTreeMap<u32, &str> = BTreeMap::new();
+        for (key, (_, lines)) in &store.stored {
+            for line in lines {
+                let event = event_of(line).ok_or_else(|| format!("{key} holds a line that nobody sent: {line:.40}"))?;
+                if !self.sent.contains(&event) {
+                    return Err(format!("{key} holds the event {event}, which nobody sent"));
+                }
+                if let Some(other) = found.insert(event, key) {
+                    return Err(format!("the event {event} is in {other} and in {key}"));
+                }
+            }
+        }
+        let lost: Vec<_> = self.acknowledged.iter().filter(|event| !found.contains_key(event)).collect();
+        match lost.iter().find(|event| !self.excused.contains(event)) {
+            Some(event) => Err(format!("the event {event} was acknowledged and is lost ({} are)", lost.len())),
+            None => Ok(()),
+        }
+    }
+}
+
+fn event_of(line: &str) -> Option<u32> {
+    line.strip_prefix('<')?.split_once('>')?.0.parse().ok()
+}
+
+/// The events of the group that the byte at `place` of a segment's file lies in.
+fn events_in_group(file: &[u8], place: usize) -> BTreeSet<u32> {
+    let mut starts = (0..file.len()).step_by(BLOCK_BYTES).rev().filter(|at| file[*at..].starts_with(b"LWGROUP"));
+    let Some(start) = starts.find(|at| *at <= place && *at + 64 <= file.len()) else { return BTreeSet::new() };
+    let mut len = [0; 4];
+    len.copy_from_slice(&file[start + 32..start + 36]);
+    let end = (start + 64 + u32::from_le_bytes(len) as usize).next_multiple_of(BLOCK_BYTES).min(file.len());
+    if place >= end {
+        return BTreeSet::new();
+    }
+    let text = String::from_utf8_lossy(&file[start..end]);
+    text.split('<').skip(1).filter_map(|piece| piece.split_once('>')?.0.parse().ok()).collect()
+}
