@@ -232,8 +232,9 @@ impl Validator {
         if self.books.len() >= MOST_BOOKS {
             self.books.clear();
         }
-        let keys = self.books.entry(batch.stream.schema.id()).or_insert_with(KeyBook::new);
-        keys.tidy();
+        let schema = &batch.stream.schema;
+        let keys = self.books.entry(schema.id()).or_insert_with(|| KeyBook::new(schema));
+        keys.tidy(schema);
         let read = (&mut self.event, &mut self.context, keys);
         let mut pass = Pass::new(&self.limits, batch, read, &mut self.pen, output);
         let validated = match batch.format {

@@ -234,9 +234,8 @@ impl<'p, 'o> Pass<'p, 'o> {
             scanner.seek(context.start);
             let mut rules = Rules { schema: &self.batch.stream.schema, limits: self.limits, keys: self.keys };
             self.context.read(Role::Context, &mut scanner, self.batch.body, &mut rules)?;
-            let sound_but_for_values =
-                |reason: &Reason| !matches!(reason, Reason::DuplicateKey | Reason::KeyTooLong | Reason::TooManyFields);
-            if self.context.broken().is_some_and(|(_, reason)| !sound_but_for_values(reason)) {
+            // What its values break is judged event by event: an event may overrule them.
+            if self.context.keys_broken() {
                 return Err(wrong(context.start, "`context` has too many, too long or repeated keys"));
             }
         }

@@ -68,9 +68,15 @@ fn lines() -> Trial {
 
 impl Trial {
     fn run(self, body: impl AsRef<[u8]>) -> Result<Stored, BatchError> {
+        let limits = self.limits;
+        self.run_after(&[], &mut Validator::new(limits), body.as_ref())
+    }
+
+    /// Runs after batches whose bodies are `before`, and which are of no further interest.
+    fn run_after(self, before: &[&str], validator: &mut Validator, body: &[u8]) -> Result<Stored, BatchError> {
         let stream = Stream { name: StreamName::new("heard").unwrap(), ack: Ack::Spooled, schema: self.schema };
         let batch = Batch {
-            body: body.as_ref(),
+            body,
             format: self.format,
             stream: &stream,
             key_name: self.key_name,
@@ -79,9 +85,14 @@ impl Trial {
             received_at: Millis::new(RECEIVED).unwrap(),
             nonce: self.nonce,
         };
+        for body in before {
+            let (mut accepted, mut rejected) = (Vec::new(), Vec::new());
+            let mut output = Output { accepted: &mut accepted, rejected: &mut rejected, room: &mut Unlimited };
+            let _ = validator.validate(&Batch { body: body.as_bytes(), ..batch }, &mut output);
+        }
         let (mut accepted, mut rejected) = (b"before".to_vec(), Vec::new());
         let mut output = Output { accepted: &mut accepted, rejected: &mut rejected, room: &mut Unlimited };
-        let result = Validator::new(self.limits).validate(&batch, &mut output);
+        let result = validator.validate(&batch, &mut output);
         if result.is_err() {
             assert_eq!((accepted.as_slice(), rejected.as_slice()), (&b"before"[..], &[][..]), "nothing is left behind");
         }
@@ -315,6 +326,62 @@ fn keys_too_many_or_too_long_reject_the_event() {
     assert_eq!((field.unwrap(), reason), ("é".repeat(63), Reason::KeyTooLong));
 }
 
+/// A batch of more keys than a book holds.
+fn filling() -> String {
+    let event = |n: usize| {
+        let members: Vec<_> = (0..20).map(|m| format!("\"filling_{}\":1", n * 20 + m)).collect();
+        format!("{{{}}}", members.join(","))
+    };
+    format!("[{}]", (0..60).map(event).collect::<Vec<_>>().join(","))
+}
+
+/// Which worker a batch meets, and what that one has seen before, must not show in what is stored: a retry elsewhere
+/// would have other identities.
+#[test]
+fn what_a_worker_has_seen_before_changes_nothing() {
+    let after = |before: &[&str], body: &str| {
+        free().run_after(before, &mut Validator::new(LIMITS), body.as_bytes()).unwrap().text
+    };
+    for event in [
+        r#"{"event_id":"mine","a":1}"#,
+        r#"{"Event_ID":"mine","a":1}"#,
+        r#"{"\u0065vent_id":7,"Received_At":1,"client_time":2,"A":3}"#,
+    ] {
+        let body = format!(r#"{{"batch_id":"b","context":{{"A":5,"Event_Id":6}},"events":[{event}]}}"#);
+        assert_eq!(after(&[&filling()], &body), after(&[], &body), "{event}");
+    }
+}
+
+#[test]
+fn keys_of_broken_objects_and_beyond_the_limit_are_not_learned() {
+    let key = |n: usize| format!("\"filling_{n}\":1");
+    let many = (0..1_500).map(key).collect::<Vec<_>>().join(",");
+    let broken = format!("[{{\"a\":1e999,{many}}},{{{many}}}]");
+    let mut validator = Validator::new(Limits { event_bytes: 100_000, output_bytes: 1_000_000, ..LIMITS });
+    let trial = free();
+    let id = trial.schema.id();
+    trial.run_after(&[&broken], &mut validator, b"[{}]").unwrap();
+    assert!(validator.books[&id].len() < 50, "{} keys are known", validator.books[&id].len());
+}
+
+#[test]
+fn a_key_is_recognised_however_long_it_is_spelled() {
+    let long = "\\u0061".repeat(43);
+    let plain = "a".repeat(43);
+    assert_eq!(
+        free().rejection(&format!(r#"{{"{long}":1,"{plain}":2}}"#)),
+        (Some(plain.clone().into()), Reason::DuplicateKey)
+    );
+    assert_eq!(
+        free().rejection(&format!(r#"{{"{plain}":1,"{long}":2}}"#)),
+        (Some(plain.clone().into()), Reason::DuplicateKey)
+    );
+    for (context, event) in [(&long, &plain), (&plain, &long), (&long, &long)] {
+        let body = format!(r#"{{"context":{{"{context}":1}},"events":[{{"{event}":2}}]}}"#);
+        assert_eq!(free().bodies(body), [json!({ plain.as_str(): 2 })]);
+    }
+}
+
 // Values.
 
 #[test]
@@ -367,6 +434,27 @@ fn what_the_context_breaks_rejects_the_events_that_use_it() {
     let rejection = &stored.validated.rejected[0];
     assert_eq!((rejection.index, rejection.field.as_deref(), rejection.reason), (0, Some("n"), Reason::WrongType));
     assert_eq!(stored.rejected[0]["context"], r#"{"n":"x"}"#);
+}
+
+#[test]
+fn keys_of_a_context_are_judged_whatever_else_is_wrong_with_it() {
+    let long = "k".repeat(128);
+    let many: Vec<_> = (0..20).map(|n| format!("\"k{n}\":1")).collect();
+    for members in ["\"b\":1,\"b\":2", &format!("\"{long}\":1"), &many.join(",")] {
+        let body = format!(r#"{{"context":{{"a":1e999,{members}}},"events":[{{"a":0}}]}}"#);
+        assert!(matches!(free().error(&body), BatchError::Envelope { .. }), "{body}");
+        // The limit of an event is not that of the context.
+        let small = Trial { limits: Limits { event_bytes: 10, ..LIMITS }, ..free() };
+        assert!(matches!(small.error(&body), BatchError::Envelope { .. }), "{body}");
+    }
+    let small = Trial { limits: Limits { event_bytes: 10, ..LIMITS }, ..free() };
+    assert_eq!(small.bodies(r#"{"context":{"abc":"0123456789"},"events":[{}]}"#), [json!({"abc":"0123456789"})]);
+}
+
+#[test]
+fn a_key_of_a_broken_context_is_overruled_too() {
+    let body = r#"{"context":{"a":1e999,"b":1},"events":[{"a":0,"b":2},{"a":0}]}"#;
+    assert_eq!(free().bodies(body), [json!({"a":0,"b":2}), json!({"a":0,"b":1})]);
 }
 
 // Schemas.
@@ -678,6 +766,34 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
+/// A member of an object whose key is one of few, spelled in one of many ways, or has a length near a limit.
+fn member() -> impl Strategy<Value = String> {
+    let name = prop_oneof![
+        4 => prop::sample::select(vec!["a", "b", "k", "\u{212a}", "é", "phone", "device", "extra", "q\"uote"]),
+        4 => prop::sample::select(crate::schema::SERVER_FIELDS.to_vec()),
+    ];
+    let name = prop_oneof![
+        3 => name.clone().prop_map(str::to_owned),
+        1 => name.prop_map(|name| format!("client_{name}")),
+        1 => prop::sample::select(vec![42_usize, 43, 120, 121, 127, 128]).prop_map(|len| "x".repeat(len)),
+    ];
+    let spelled = (name, any::<u8>(), 0_u8..4).prop_map(|(name, mask, way)| {
+        let spell = |(place, character): (usize, char)| -> String {
+            let odd = mask >> (place % 8) & 1 == 1;
+            match way {
+                1 if odd => character.to_uppercase().collect(),
+                2 if odd => format!("\\u{:04x}", character as u32),
+                3 => format!("\\u{:04X}", character as u32),
+                _ if character == '"' => "\\\"".to_owned(),
+                _ => character.to_string(),
+            }
+        };
+        name.chars().enumerate().map(spell).collect::<String>()
+    });
+    let value = prop::sample::select(vec!["1", "\"v\"", "null", "1e999", "[[]]"]);
+    (spelled, value).prop_map(|(key, value)| format!("\"{key}\":{value}"))
+}
+
 fn any_schema() -> impl Strategy<Value = u8> {
     0_u8..4
 }
@@ -710,6 +826,27 @@ proptest! {
             // `run` has read every line by the rules of COPY.
             Ok(stored) => prop_assert_eq!(stored.accepted.len() + stored.rejected.len(), count),
             Err(error) => prop_assert!(matches!(error, BatchError::Envelope { .. } | BatchError::ContextTooLarge { .. }), "{:?}", error),
+        }
+    }
+
+    /// However keys are spelled, in an event and its context: what is accepted is stored under unique lower-case keys
+    /// (`run` reads every line by the rules of COPY), and a worker whose book of keys is full stores the same.
+    #[test]
+    fn no_spelling_of_keys_stores_one_twice(
+        context in prop::collection::vec(member(), 0..5),
+        events in prop::collection::vec(prop::collection::vec(member(), 0..5), 1..4),
+        schema in any_schema(),
+    ) {
+        let object = |members: &[String]| format!("{{{}}}", members.join(","));
+        let events: Vec<_> = events.iter().map(|event| object(event)).collect();
+        let body = format!(r#"{{"batch_id":"b","context":{},"events":[{}]}}"#, object(&context), events.join(","));
+        let limits = Limits { context_bytes: 10_000, event_bytes: 10_000, ..LIMITS };
+        let run = |before: &[&str]| {
+            with(schema_number(schema)).run_after(before, &mut Validator::new(limits), body.as_bytes())
+        };
+        match (run(&[]), run(&[&filling()])) {
+            (Ok(fresh), Ok(full)) => prop_assert_eq!((fresh.text, fresh.rejected), (full.text, full.rejected)),
+            (fresh, full) => prop_assert_eq!(fresh.err(), full.err()),
         }
     }
 
