@@ -22,13 +22,13 @@ pub enum Reason {
     KeyTooLong,
     /// Two top-level keys are equal, or become equal in lower case.
     DuplicateKey,
-    /// A number that no double can hold.
+    /// A number that no double can hold: too large, or so small that it would become zero.
     NumberOutOfRange,
     /// A required field is absent or null.
     Missing,
     /// A field is of another JSON type, or another form, than its schema says.
     WrongType,
-    /// A string or a JSON value is longer than its field's `max_bytes`.
+    /// A string or a JSON value is longer than its field's `max_bytes`, or what is collected in `extra` than a column.
     TooLong,
     /// An int, a decimal, a date or a timestamp beyond what its type holds.
     OutOfRange,

@@ -9,7 +9,7 @@ use super::{
     text,
 };
 use crate::{
-    batch::{BatchHash, BatchId, EventId, Millis, RFC3339_BYTES, Rejection},
+    batch::{BatchHash, BatchId, EventId, Millis, RFC3339_BYTES, Reason, Rejection},
     schema::{EXTRA, MAX_STRING_BYTES, UnknownFields},
 };
 
@@ -113,6 +113,9 @@ impl Pen {
     }
 
     /// Appends the line of an event that follows its schema.
+    ///
+    /// # Errors
+    /// [`Reason::TooLong`] if what is collected in `extra` is longer than a column; a part of the line is then written.
     pub(super) fn accepted(
         &self,
         (source, keys): (&[u8], &KeyBook),
@@ -120,7 +123,7 @@ impl Pen {
         unknown: UnknownFields,
         (id, time): (EventId, EventTime),
         out: &mut Vec<u8>,
-    ) {
+    ) -> Result<(), Reason> {
         out.extend_from_slice(b"{\"event_id\":\"");
         match event.client_id() {
             Some(own) => out.extend_from_slice(&source[own]),
@@ -147,9 +150,10 @@ impl Pen {
         }
         context.append((source, keys), out, |member| (!collects || member.slot.is_some()) && lacks(member));
         if collects {
-            extra((source, keys), event, context, out);
+            extra((source, keys), event, context, out)?;
         }
         out.extend_from_slice(b"}\n");
+        Ok(())
     }
 
     /// No fewer bytes than the line of a rejected event takes, of whose text `original` bytes are kept.
@@ -190,17 +194,29 @@ impl Pen {
 }
 
 /// Appends `,"extra":{…}` with the members that no schema declares, if there are any.
-fn extra((source, keys): (&[u8], &KeyBook), event: &Members, context: &Members, out: &mut Vec<u8>) {
+///
+/// Its column is as wide as that of any JSON value may be.
+fn extra(
+    (source, keys): (&[u8], &KeyBook),
+    event: &Members,
+    context: &Members,
+    out: &mut Vec<u8>,
+) -> Result<(), Reason> {
     let start = out.len();
     let undeclared = |member: &Member| member.slot.is_none();
     event.append((source, keys), out, undeclared);
     context.append((source, keys), out, |member| undeclared(member) && !event.has_key_of(keys, context, member));
+    // A comma stands where the opening brace will; the closing one comes on top.
+    if out.len() + 1 - start > MAX_STRING_BYTES as usize {
+        return Err(Reason::TooLong);
+    }
     if out.len() > start {
         // The members begin with a comma each: the first one's becomes the opening brace.
         let opening = format!(",\"{EXTRA}\":{{");
         out.splice(start..=start, opening.into_bytes());
         out.push(b'}');
     }
+    Ok(())
 }
 
 fn append_key(out: &mut Vec<u8>, key: &str) {

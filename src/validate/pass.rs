@@ -10,7 +10,10 @@ use super::{
     members::{Members, Role, Rules, field_name},
     text,
 };
-use crate::batch::{BatchId, EventId, Mending, Mendings, Millis, Reason, Rejection};
+use crate::{
+    batch::{BatchId, EventId, Mending, Mendings, Millis, Reason, Rejection},
+    schema::EXTRA,
+};
 
 /// The smallest and largest step by which an output buffer grows ahead of need, in bytes.
 const GROWTH_STEP: usize = 64 * 1024;
@@ -311,7 +314,13 @@ impl<'p, 'o> Pass<'p, 'o> {
         let left = self.output_left();
         reserve(self.output.accepted, need, left, &mut *self.output.room)?;
         let (own, context) = (&*self.event, &*self.context);
-        self.pen.accepted((source, self.keys), (own, context), schema.unknown(), (id, time), self.output.accepted);
+        let line = self.output.accepted.len();
+        let lines = &mut *self.output.accepted;
+        let written = self.pen.accepted((source, self.keys), (own, context), schema.unknown(), (id, time), lines);
+        if let Err(reason) = written {
+            lines.truncate(line);
+            return self.reject_event(id, Some(EXTRA.into()), reason);
+        }
         self.tally.accepted += 1;
         self.tally.mendings.merge(self.event.mendings());
         if time.clamped {

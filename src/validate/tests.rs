@@ -398,7 +398,11 @@ fn line_breaks_between_tokens_are_left_out() {
 
 #[test]
 fn numbers_beyond_a_double_and_deep_nesting_reject_the_event() {
-    assert_eq!(free().rejection(r#"{"a":[1e400]}"#), (Some("a".into()), Reason::NumberOutOfRange));
+    for number in ["1e400", "1e-400", "-2E-324"] {
+        let event = format!(r#"{{"a":[{number}]}}"#);
+        assert_eq!(free().rejection(&event), (Some("a".into()), Reason::NumberOutOfRange), "{number}");
+    }
+    assert_eq!(free().bodies(r#"[{"a":5e-324,"b":0e-999}]"#).len(), 1);
     let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
     assert_eq!(free().rejection(&nested(8)), (Some("a".into()), Reason::NestedTooDeep));
     assert_eq!(free().bodies(format!("[{}]", nested(7))).len(), 1);
@@ -490,6 +494,19 @@ fn undeclared_fields_are_collected_kept_or_rejected() {
         with(strict(UnknownFields::Collect)).bodies(own_extra),
         [json!({"device":DEVICE,"extra":{"extra":{"a":1}}})]
     );
+    let wide = |len: usize| format!(r#"{{"foo":"{}"}}"#, "x".repeat(len - 10));
+    let limits = Limits { event_bytes: 100_000, context_bytes: 100_000, output_bytes: 1_000_000, ..LIMITS };
+    let collect = || Trial { limits, ..with(strict(UnknownFields::Collect)) };
+    for (len, accepted) in [(65_535, 1), (65_536, 0)] {
+        let inside = wide(len);
+        let event = inside.replace('{', &format!(r#"{{"device":"{DEVICE}","#));
+        let stored = collect().run(format!("[{event}]")).unwrap();
+        assert_eq!(stored.validated.accepted, accepted, "{len}");
+        let in_context = collect().run(format!(r#"{{"context":{inside},"events":[{{"device":"{DEVICE}"}}]}}"#));
+        assert_eq!(in_context.unwrap().validated.accepted, accepted, "{len}");
+    }
+    let event = wide(65_536).replace('{', &format!(r#"{{"device":"{DEVICE}","#));
+    assert_eq!(collect().rejection(&event), (Some("extra".into()), Reason::TooLong));
     let none = format!(r#"[{{"device":"{DEVICE}"}}]"#);
     assert_eq!(with(strict(UnknownFields::Collect)).bodies(none), [json!({"device":DEVICE})]);
 }
