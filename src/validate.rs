@@ -20,6 +20,7 @@
 //! - No line break stands within a line, and no number is beyond a double.
 //! - Declared values have their type's form: instants RFC 3339 in UTC with milliseconds, UUIDs in lower case, decimals
 //!   as strings, strings within their column's bytes.
+//! - What is collected in `extra` is no longer than a column.
 //! - A line is shorter than 4 MB: [`MAX_LINE_BYTES`] bounds what the limits may add up to.
 //!
 //! # Limits
@@ -38,7 +39,7 @@ mod value;
 use std::collections::HashMap;
 
 use self::{keys::KeyBook, line::Pen, members::Members, pass::Pass};
-use crate::batch::{BatchId, Mendings, Millis, Rejection};
+use crate::batch::{BatchId, Mendings, Millis, Rejections};
 use crate::schema::{SchemaId, Stream};
 
 /// The longest line that may be stored, in bytes: Redshift loads JSON objects of up to 4 MB, and counts `|` twice.
@@ -129,6 +130,9 @@ pub struct Output<'a> {
 pub trait Room {
     /// Grants `bytes` more of capacity, or not.
     fn grant(&mut self, bytes: usize) -> bool;
+
+    /// Takes back `bytes` of capacity, of what was granted or was there before.
+    fn give_back(&mut self, bytes: usize);
 }
 
 /// What came of a batch.
@@ -138,8 +142,8 @@ pub struct Validated {
     pub batch_id: Option<BatchId>,
     /// How many events follow the schema.
     pub accepted: u32,
-    /// Which do not, in the order of the batch.
-    pub rejected: Vec<Rejection>,
+    /// Which do not.
+    pub rejected: Rejections,
     /// What was mended on the accepted ones.
     pub mendings: Mendings,
     /// The earliest and latest event time of the accepted ones.

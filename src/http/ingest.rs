@@ -166,8 +166,8 @@ async fn take(worker: &Rc<WorkerState>, head: &Head, incoming: &mut Incoming) ->
     let limits = worker.service.body;
     let raw = body::read(incoming, limits.encoded, limits.pace(), &mut reservation).await?;
     worker.counts.body_bytes.increment(raw.bytes().len() as u64);
-    let (validated, submission) = encode(worker, head, raw, reservation)?;
-    let events = u64::from(validated.accepted) + validated.rejected.len() as u64;
+    let (validated, submission, room) = encode(worker, head, raw, reservation)?;
+    let events = u64::from(validated.accepted) + u64::from(validated.rejected.total());
     head.route.counts.received(events);
     let receipt = submit(worker, submission).inspect_err(|_| head.route.counts.refused(events))?;
     let ack = match head.route.stream.ack {
@@ -192,7 +192,7 @@ async fn take(worker: &Rc<WorkerState>, head: &Head, incoming: &mut Incoming) ->
     } else {
         (Outcome::Pending, StatusCode::ACCEPTED)
     };
-    Ok((outcome, respond::taken(status, ack, &validated)))
+    Ok((outcome, respond::taken(status, ack, &validated, room)))
 }
 
 /// Whether the body may come, by what its Content-Length says.
@@ -222,15 +222,20 @@ impl Room for Reserved<'_> {
     fn grant(&mut self, bytes: usize) -> bool {
         self.0.grow(bytes).is_ok()
     }
+
+    fn give_back(&mut self, bytes: usize) {
+        self.0.shrink_to(self.0.bytes().saturating_sub(bytes));
+    }
 }
 
-/// Decodes and validates: the body becomes frames, and the reservation becomes theirs.
+/// Decodes and validates: the body becomes frames, and the reservation becomes theirs. The last is what the answer
+/// holds.
 fn encode(
     worker: &WorkerState,
     head: &Head,
     raw: RawBody,
     mut reservation: Reservation,
-) -> Result<(Validated, Submission), Stopped> {
+) -> Result<(Validated, Submission, Option<Reservation>), Stopped> {
     let limits = worker.service.body;
     let decoded;
     let body = if head.encoding == Encoding::Identity {
@@ -262,14 +267,29 @@ fn encode(
     let mut rejected = FrameBuilder::new(name.clone(), Book::Rejected, 0);
     let mut output =
         Output { accepted: accepted.lines(), rejected: rejected.lines(), room: &mut Reserved(&mut reservation) };
-    let validated = worker.validator.borrow_mut().validate(&batch, &mut output)?;
+    let mut validated = worker.validator.borrow_mut().validate(&batch, &mut output)?;
     let (first, last) = validated.event_times.unwrap_or((received_at, received_at));
     let submission = Submission {
         accepted: accepted.finish(validated.accepted, received_at, first, last),
-        rejected: rejected.finish(validated.rejected.len() as u32, received_at, received_at, received_at),
+        rejected: rejected.finish(validated.rejected.total(), received_at, received_at, received_at),
         reservation,
     };
-    Ok((validated, settle_reservation(submission)))
+    let submission = settle_reservation(submission);
+    let room = room_to_list(worker, &mut validated);
+    Ok((validated, submission, room))
+}
+
+/// What the list of rejections and its answer take of the budget, if any were rejected. A batch is not refused for
+/// want of that: the list is left out then.
+fn room_to_list(worker: &WorkerState, validated: &mut Validated) -> Option<Reservation> {
+    if validated.rejected.listed().is_empty() {
+        return None;
+    }
+    let room = worker.service.gate.budget().reserve(respond::bytes_to_list(&validated.rejected)).ok();
+    if room.is_none() {
+        validated.rejected.unlist();
+    }
+    room
 }
 
 /// From here on the frames are all that the batch holds.

@@ -383,7 +383,7 @@ impl Levels {
     }
 }
 
-/// Whether a double holds `number`, with what precision ever. PostgreSQL refuses one that would become infinite, and
+/// Whether a double holds `number`, with what precision ever. A warehouse refuses one that would become infinite, and
 /// one that would become zero without being it.
 fn is_double(number: &[u8]) -> bool {
     let text = std::str::from_utf8(number).unwrap_or_default();

@@ -156,23 +156,19 @@ impl Pen {
         Ok(())
     }
 
-    /// No fewer bytes than the line of a rejected event takes, of whose text `original` bytes are kept.
-    pub(super) fn rejected_at_most(&self, original: usize, context: usize) -> usize {
-        // Escaping makes six bytes of one at the most.
-        FIXED_BYTES + self.common.len() + 6 * (original.min(MAX_STRING_BYTES as usize) + context + 128)
+    /// No fewer bytes than the line of an event that is rejected with these texts takes.
+    pub(super) fn rejected_at_most(&self, rejection: &Rejection, texts: &Texts<'_>) -> usize {
+        let texts = [rejection.field.as_deref(), texts.original, texts.context];
+        FIXED_BYTES + self.common.len() + texts.into_iter().flatten().map(text::escaped_len).sum::<usize>()
     }
 
     /// Appends the line of an event that was rejected.
-    ///
-    /// `original` is its text and `context` that of the batch's context, both without private members; `None` where
-    /// private members cannot be told apart. A text longer than a warehouse's string is cut; `original_bytes` tells
-    /// the length of the event as it came.
     pub(super) fn rejected(
         &self,
         stream: &str,
         id: EventId,
         rejection: &Rejection,
-        (original_bytes, original, context): (usize, Option<&str>, Option<&str>),
+        texts: &Texts<'_>,
         out: &mut Vec<u8>,
     ) {
         out.extend_from_slice(b"{\"event_id\":\"");
@@ -184,13 +180,24 @@ impl Pen {
         append_number(out, "index", u64::from(rejection.index));
         append_string(out, "field", rejection.field.as_deref());
         append_string(out, "reason", Some(rejection.reason.as_str()));
-        append_number(out, "original_bytes", original_bytes as u64);
-        append_string(out, "original", original.map(cut));
-        if let Some(context) = context {
-            append_string(out, "context", Some(cut(context)));
+        append_number(out, "original_bytes", texts.original_bytes as u64);
+        append_string(out, "original", texts.original);
+        if let Some(context) = texts.context {
+            append_string(out, "context", Some(context));
         }
         out.extend_from_slice(b"}\n");
     }
+}
+
+/// What is kept of an event that was rejected, each text [`cut`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Texts<'t> {
+    /// The length of the event as it came, in bytes.
+    pub(super) original_bytes: usize,
+    /// Its text without private members; `None` where they cannot be told apart.
+    pub(super) original: Option<&'t str>,
+    /// The text of the batch's context without private members, if there is one.
+    pub(super) context: Option<&'t str>,
 }
 
 /// Appends `,"extra":{…}` with the members that no schema declares, if there are any.
@@ -242,8 +249,11 @@ fn append_string(out: &mut Vec<u8>, key: &str, value: Option<&str>) {
     }
 }
 
+/// How much of a text tells where [`cut`] cuts it, in bytes: a character that this cuts in two lies behind that place.
+pub(super) const ENOUGH_TO_CUT: usize = MAX_STRING_BYTES as usize + 3;
+
 /// `text`, cut to what a warehouse's string takes. NUL, which is stored as three bytes, is counted as such.
-fn cut(text: &str) -> &str {
+pub(super) fn cut(text: &str) -> &str {
     let mut bytes = 0;
     let end = text.char_indices().find(|(_, character)| {
         bytes += if *character == '\0' { 3 } else { character.len_utf8() };

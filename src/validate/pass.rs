@@ -1,17 +1,17 @@
 //! The pass over one batch: envelope or lines, event by event.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range, string::FromUtf8Error};
 
 use super::{
     Batch, BatchError, Limits, Output, SentAt, Validated,
     json::{Kind, Malformed, Scanner, Value, is_plain},
     keys::KeyBook,
-    line::Pen,
+    line::{ENOUGH_TO_CUT, Pen, Texts, cut},
     members::{Members, Role, Rules, field_name},
     text,
 };
 use crate::{
-    batch::{BatchId, EventId, Mending, Mendings, Millis, Reason, Rejection},
+    batch::{BatchId, EventId, Mending, Mendings, Millis, Reason, Rejection, Rejections},
     schema::EXTRA,
 };
 
@@ -37,7 +37,7 @@ pub(super) struct Pass<'p, 'o> {
 struct Tally {
     events: usize,
     accepted: u32,
-    rejected: Vec<Rejection>,
+    rejected: Rejections,
     mendings: Mendings,
     times: Option<(Millis, Millis)>,
 }
@@ -312,10 +312,10 @@ impl<'p, 'o> Pass<'p, 'o> {
         let time = self.pen.event_time(claimed);
         let need = self.pen.accepted_at_most(self.event, self.context);
         let left = self.output_left();
-        reserve(self.output.accepted, need, left, &mut *self.output.room)?;
+        let Output { accepted: lines, rejected, room } = &mut *self.output;
+        reserve(lines, rejected, (need, left), &mut **room)?;
         let (own, context) = (&*self.event, &*self.context);
-        let line = self.output.accepted.len();
-        let lines = &mut *self.output.accepted;
+        let line = lines.len();
         let written = self.pen.accepted((source, self.keys), (own, context), schema.unknown(), (id, time), lines);
         if let Err(reason) = written {
             lines.truncate(line);
@@ -353,21 +353,20 @@ impl<'p, 'o> Pass<'p, 'o> {
     }
 
     fn reject_event(&mut self, id: EventId, field: Option<Box<str>>, reason: Reason) -> Result<(), BatchError> {
-        let source = self.batch.body;
-        let original = without(source, self.event.span(), self.event.private());
-        let bytes = self.event.span().len();
-        self.reject(id, field, reason, bytes, Some(&original))
+        let span = self.event.span();
+        let original = without(self.batch.body, span.clone(), self.event.private());
+        self.reject(id, field, reason, span.len(), Some(&original))
     }
 
     /// Rejects what was not read as an object. Where a stream has private fields, nobody can tell where they lie in it.
     fn reject_text(&mut self, place: Range<usize>, reason: Reason) -> Result<(), BatchError> {
         let source = self.batch.body;
         self.event.clear(&self.batch.stream.schema);
-        let text = String::from_utf8_lossy(&source[place.clone()]);
         let withheld = self.batch.stream.schema.has_private();
+        let text = if withheld { None } else { Some(without(source, place.clone(), &[])) };
         // The identity of a text that is withheld must not betray it either: it is that of an empty event.
         let id = self.pen.text_id(self.index(), if withheld { &[] } else { &source[place.clone()] });
-        self.reject(id, None, reason, place.len(), (!withheld).then_some(&*text))
+        self.reject(id, None, reason, place.len(), text.as_deref())
     }
 
     fn reject(
@@ -375,18 +374,19 @@ impl<'p, 'o> Pass<'p, 'o> {
         id: EventId,
         field: Option<Box<str>>,
         reason: Reason,
-        bytes: usize,
+        original_bytes: usize,
         original: Option<&str>,
     ) -> Result<(), BatchError> {
         let rejection = Rejection { index: self.index(), field, reason };
         let context = self.context.span();
         let context = (!context.is_empty()).then(|| without(self.batch.body, context, self.context.private()));
-        let need = self.pen.rejected_at_most(original.map_or(0, str::len), context.as_ref().map_or(0, String::len));
+        let texts = Texts { original_bytes, original: original.map(cut), context: context.as_deref().map(cut) };
+        let need = self.pen.rejected_at_most(&rejection, &texts);
         let left = self.output_left();
-        reserve(self.output.rejected, need, left, &mut *self.output.room)?;
-        let texts = (bytes, original, context.as_deref());
-        self.pen.rejected(self.batch.stream.name.as_str(), id, &rejection, texts, self.output.rejected);
-        self.tally.rejected.push(rejection);
+        let Output { accepted, rejected, room } = &mut *self.output;
+        reserve(rejected, accepted, (need, left), &mut **room)?;
+        self.pen.rejected(self.batch.stream.name.as_str(), id, &rejection, &texts, rejected);
+        self.tally.rejected.add(rejection);
         self.check_output()
     }
 
@@ -426,25 +426,51 @@ fn wrong(offset: usize, what: &'static str) -> BatchError {
 }
 
 /// Makes `need` bytes of capacity in `buffer`, by steps that grow with it up to the `left` bytes that it may still get.
-fn reserve(buffer: &mut Vec<u8>, need: usize, left: usize, room: &mut dyn super::Room) -> Result<(), BatchError> {
+///
+/// Where there is no room for that, `other` gives back what it has and does not need now, and the step is made shorter:
+/// a batch that fits the budget by itself is not refused because its lines went into the other buffer than expected.
+fn reserve(
+    buffer: &mut Vec<u8>,
+    other: &mut Vec<u8>,
+    (need, left): (usize, usize),
+    room: &mut dyn super::Room,
+) -> Result<(), BatchError> {
     if buffer.capacity() - buffer.len() >= need {
         return Ok(());
     }
     let step = need.max(buffer.capacity().min(GROWTH_STEP).max(buffer.capacity() / 4).min(left));
-    let more = buffer.len() + step - buffer.capacity();
-    if !room.grant(more) {
-        return Err(BatchError::NoRoom);
+    let mut grow = |step: usize, room: &mut dyn super::Room| {
+        let granted = room.grant(buffer.len() + step - buffer.capacity());
+        if granted {
+            buffer.reserve_exact(step);
+        }
+        granted
+    };
+    if grow(step, room) {
+        return Ok(());
     }
-    buffer.reserve_exact(step);
-    Ok(())
+    let before = other.capacity();
+    other.shrink_to_fit();
+    room.give_back(before - other.capacity());
+    // Not at once by what is needed: where little is left, every event would move the whole buffer.
+    let short = need.max(GROWTH_STEP.min(left));
+    if [step, short, need].into_iter().any(|step| grow(step, room)) { Ok(()) } else { Err(BatchError::NoRoom) }
 }
 
-/// The text at `span` of `source` without the members at `private`, and without the commas that they leave.
-fn without(source: &[u8], span: Range<usize>, private: &[Range<usize>]) -> String {
-    let mut kept = Vec::with_capacity(span.len());
+/// The text at `span` of `source` without the members at `private`, and without the commas that they leave; of a long
+/// text as much as [`cut`] looks at.
+fn without<'s>(source: &'s [u8], span: Range<usize>, private: &[Range<usize>]) -> Cow<'s, str> {
+    if private.is_empty() {
+        return String::from_utf8_lossy(&source[span.start..span.end.min(span.start + ENOUGH_TO_CUT)]);
+    }
+    let mut kept = Vec::with_capacity(span.len().min(ENOUGH_TO_CUT));
+    let keep = |kept: &mut Vec<u8>, place: Range<usize>| {
+        let end = place.end.min(place.start + ENOUGH_TO_CUT - kept.len());
+        kept.extend_from_slice(&source[place.start..end]);
+    };
     let mut from = span.start;
     for member in private {
-        kept.extend_from_slice(&source[from..member.start]);
+        keep(&mut kept, from..member.start);
         from = member.end;
         // One comma goes with the member: the one behind it, or the one before it if it was the last.
         let behind = source[from..span.end].iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(0);
@@ -457,6 +483,7 @@ fn without(source: &[u8], span: Range<usize>, private: &[Range<usize>]) -> Strin
             }
         }
     }
-    kept.extend_from_slice(&source[from..span.end]);
-    String::from_utf8_lossy(&kept).into_owned()
+    keep(&mut kept, from..span.end);
+    let lossy = |error: FromUtf8Error| String::from_utf8_lossy(error.as_bytes()).into_owned();
+    Cow::Owned(String::from_utf8(kept).unwrap_or_else(lossy))
 }
