@@ -251,6 +251,11 @@ impl Validator {
         }
         validated
     }
+
+    /// Forgets what is known of the keys of a schema that does not come again.
+    pub fn forget(&mut self, schema: SchemaId) {
+        self.books.remove(&schema);
+    }
 }
 
 #[cfg(test)]
