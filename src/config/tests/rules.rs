@@ -26,7 +26,7 @@ fn every_number_has_a_range() {
         ("limits", "encoded_body", &["1", "'8MiB'"], &["0"]),
         ("limits", "decoded_body", &["'1MiB'", "'47MiB'"], &[]),
         ("limits", "decode_ratio", &["1", "10000"], &["0", "10001"]),
-        ("limits", "output", &["'84KiB'", "'32MiB'"], &[]),
+        ("limits", "output", &["'84KiB'", "'32MiB'"], &["'33MiB'"]),
         ("limits", "events", &["1", "1000000"], &["0", "1000001"]),
         ("limits", "event", &["1", "'1MiB'"], &["0", "1048577"]),
         ("limits", "context", &["1", "'1MiB'"], &["0", "1048577"]),
@@ -58,7 +58,7 @@ fn every_number_has_a_range() {
     for (text, setting) in [
         ("[limits]\nencoded_body = '65MiB'\ndecoded_body = '65MiB'\n[queue]\nbytes = '1GiB'", "limits.encoded_body"),
         ("[limits]\ndecoded_body = '257MiB'\n[queue]\nbytes = '1GiB'", "limits.decoded_body"),
-        ("[limits]\noutput = '257MiB'\n[queue]\nbytes = '1GiB'\n[spool]\nsegment_size = '1GiB'", "limits.output"),
+        ("[limits]\noutput = '33MiB'\n[queue]\nbytes = '1GiB'\n[spool]\nsegment_size = '1GiB'", "limits.output"),
     ] {
         broken(&[(text, 5, setting, "is ")]);
     }
@@ -84,7 +84,12 @@ fn sizes_and_times_fit_each_other() {
             "spool.segment_size",
             "is 31 MiB, less than twice limits.output (16 MiB)",
         ),
-        ("[limits]\noutput = '33MiB'", 5, "spool.segment_size", "is 64 MiB, less than twice limits.output (33 MiB)"),
+        (
+            "[limits]\noutput = '32MiB'\n[spool]\nsegment_size = '63MiB'",
+            7,
+            "spool.segment_size",
+            "is 63 MiB, less than twice limits.output (32 MiB)",
+        ),
         ("[spool]\ndisk_quota = '63MiB'", 5, "spool.segment_size", "is 64 MiB, more than spool.disk_quota (63 MiB)"),
         (
             "[spool]\nsegment_size = '2GiB'\ndisk_quota = '1GiB'",
