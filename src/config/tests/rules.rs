@@ -159,6 +159,24 @@ fn keys_are_named_long_apart_and_for_streams_that_there_are() {
     ]);
 }
 
+/// Every batch would be answered 404, which tells a device to drop it.
+#[test]
+fn there_is_a_stream_that_is_taken() {
+    let told = |text: &str| load_with(&format!("{SINK}{text}"), &[]).unwrap_err().to_string();
+    for (text, line) in [("", ""), ("[ingest]\nundeclared_streams = 'refuse'\n", ":5")] {
+        assert_eq!(
+            told(text),
+            format!(
+                "f.toml{line}: ingest.undeclared_streams is \"refuse\", and no stream is declared: every batch would be \
+                 answered 404, which tells devices to drop it\n  remedy: add a [streams.NAME] section, or set \
+                 ingest.undeclared_streams = \"accept\""
+            )
+        );
+    }
+    load_with(&format!("{SINK}[ingest]\nundeclared_streams = 'accept'\n"), &[]).unwrap();
+    load_with(SINK, &[("LOGWEIR__STREAMS__HEARD__ACK", "spooled")]).unwrap();
+}
+
 #[test]
 fn sinks_are_named_apart_and_complete() {
     let sink = |more: &str| format!("[[sinks]]\nname = 'b'\n{more}\n");
@@ -209,7 +227,7 @@ fn sinks_are_named_apart_and_complete() {
         (&s3("region = ''"), 8, "sinks[1].region", "is empty"),
         (&s3("storage_class = ''"), 8, "sinks[1].storage_class", "is empty"),
     ]);
-    let none = load_with("[log]\n", &[]).unwrap_err();
+    let none = load_with(&format!("[log]\n{STREAM}"), &[]).unwrap_err();
     assert_eq!(places(&none), ["f.toml sinks"]);
 }
 
