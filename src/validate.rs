@@ -29,6 +29,7 @@
 //! a small body which encodes into a huge one (context × events) is refused instead of written.
 
 mod json;
+mod kept;
 mod keys;
 mod line;
 mod members;

@@ -108,7 +108,6 @@ impl Rejections {
     /// Counts `rejection`, and lists it if there is room.
     pub fn add(&mut self, rejection: Rejection) {
         self.counts[rejection.reason as usize] += 1;
-        // What was left out once is not followed by what came later: the list is the beginning.
         if self.listed.len() < Self::MOST_LISTED {
             self.listed.push(rejection);
         }

@@ -4,6 +4,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use super::{
     Batch, MAX_FUTURE_MILLIS, MAX_PAST_MILLIS,
+    kept::Kept,
     keys::KeyBook,
     members::{Member, Members},
     text,
@@ -157,8 +158,8 @@ impl Pen {
     }
 
     /// No fewer bytes than the line of an event that is rejected with these texts takes.
-    pub(super) fn rejected_at_most(&self, rejection: &Rejection, texts: &Texts<'_>) -> usize {
-        let texts = [rejection.field.as_deref(), texts.original, texts.context];
+    pub(super) fn rejected_at_most(&self, rejection: &Rejection, kept: &Kept<'_>) -> usize {
+        let texts = [rejection.field.as_deref(), kept.original, kept.context];
         FIXED_BYTES + self.common.len() + texts.into_iter().flatten().map(text::escaped_len).sum::<usize>()
     }
 
@@ -168,7 +169,7 @@ impl Pen {
         stream: &str,
         id: EventId,
         rejection: &Rejection,
-        texts: &Texts<'_>,
+        kept: &Kept<'_>,
         out: &mut Vec<u8>,
     ) {
         out.extend_from_slice(b"{\"event_id\":\"");
@@ -180,24 +181,13 @@ impl Pen {
         append_number(out, "index", u64::from(rejection.index));
         append_string(out, "field", rejection.field.as_deref());
         append_string(out, "reason", Some(rejection.reason.as_str()));
-        append_number(out, "original_bytes", texts.original_bytes as u64);
-        append_string(out, "original", texts.original);
-        if let Some(context) = texts.context {
+        append_number(out, "original_bytes", kept.original_bytes as u64);
+        append_string(out, "original", kept.original);
+        if let Some(context) = kept.context {
             append_string(out, "context", Some(context));
         }
         out.extend_from_slice(b"}\n");
     }
-}
-
-/// What is kept of an event that was rejected, each text [`cut`].
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Texts<'t> {
-    /// The length of the event as it came, in bytes.
-    pub(super) original_bytes: usize,
-    /// Its text without private members; `None` where they cannot be told apart.
-    pub(super) original: Option<&'t str>,
-    /// The text of the batch's context without private members, if there is one.
-    pub(super) context: Option<&'t str>,
 }
 
 /// Appends `,"extra":{…}` with the members that no schema declares, if there are any.
@@ -247,17 +237,4 @@ fn append_string(out: &mut Vec<u8>, key: &str, value: Option<&str>) {
             out.push(b'"');
         }
     }
-}
-
-/// How much of a text tells where [`cut`] cuts it, in bytes: a character that this cuts in two lies behind that place.
-pub(super) const ENOUGH_TO_CUT: usize = MAX_STRING_BYTES as usize + 3;
-
-/// `text`, cut to what a warehouse's string takes. NUL, which is stored as three bytes, is counted as such.
-pub(super) fn cut(text: &str) -> &str {
-    let mut bytes = 0;
-    let end = text.char_indices().find(|(_, character)| {
-        bytes += if *character == '\0' { 3 } else { character.len_utf8() };
-        bytes > MAX_STRING_BYTES as usize
-    });
-    end.map_or(text, |(end, _)| &text[..end])
 }

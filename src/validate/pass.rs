@@ -1,12 +1,13 @@
 //! The pass over one batch: envelope or lines, event by event.
 
-use std::{borrow::Cow, ops::Range, string::FromUtf8Error};
+use std::ops::Range;
 
 use super::{
     Batch, BatchError, Limits, Output, SentAt, Validated,
     json::{Kind, Malformed, Scanner, Value, is_plain},
+    kept::{Kept, cut, without},
     keys::KeyBook,
-    line::{ENOUGH_TO_CUT, Pen, Texts, cut},
+    line::Pen,
     members::{Members, Role, Rules, field_name},
     text,
 };
@@ -380,12 +381,12 @@ impl<'p, 'o> Pass<'p, 'o> {
         let rejection = Rejection { index: self.index(), field, reason };
         let context = self.context.span();
         let context = (!context.is_empty()).then(|| without(self.batch.body, context, self.context.private()));
-        let texts = Texts { original_bytes, original: original.map(cut), context: context.as_deref().map(cut) };
-        let need = self.pen.rejected_at_most(&rejection, &texts);
+        let kept = Kept { original_bytes, original: original.map(cut), context: context.as_deref().map(cut) };
+        let need = self.pen.rejected_at_most(&rejection, &kept);
         let left = self.output_left();
         let Output { accepted, rejected, room } = &mut *self.output;
         reserve(rejected, accepted, (need, left), &mut **room)?;
-        self.pen.rejected(self.batch.stream.name.as_str(), id, &rejection, &texts, rejected);
+        self.pen.rejected(self.batch.stream.name.as_str(), id, &rejection, &kept, rejected);
         self.tally.rejected.add(rejection);
         self.check_output()
     }
@@ -455,35 +456,4 @@ fn reserve(
     // Not at once by what is needed: where little is left, every event would move the whole buffer.
     let short = need.max(GROWTH_STEP.min(left));
     if [step, short, need].into_iter().any(|step| grow(step, room)) { Ok(()) } else { Err(BatchError::NoRoom) }
-}
-
-/// The text at `span` of `source` without the members at `private`, and without the commas that they leave; of a long
-/// text as much as [`cut`] looks at.
-fn without<'s>(source: &'s [u8], span: Range<usize>, private: &[Range<usize>]) -> Cow<'s, str> {
-    if private.is_empty() {
-        return String::from_utf8_lossy(&source[span.start..span.end.min(span.start + ENOUGH_TO_CUT)]);
-    }
-    let mut kept = Vec::with_capacity(span.len().min(ENOUGH_TO_CUT));
-    let keep = |kept: &mut Vec<u8>, place: Range<usize>| {
-        let end = place.end.min(place.start + ENOUGH_TO_CUT - kept.len());
-        kept.extend_from_slice(&source[place.start..end]);
-    };
-    let mut from = span.start;
-    for member in private {
-        keep(&mut kept, from..member.start);
-        from = member.end;
-        // One comma goes with the member: the one behind it, or the one before it if it was the last.
-        let behind = source[from..span.end].iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(0);
-        if source.get(from + behind) == Some(&b',') {
-            from += behind + 1;
-        } else {
-            let before = kept.iter().rposition(|byte| !byte.is_ascii_whitespace());
-            if let Some(place) = before.filter(|place| kept[*place] == b',') {
-                kept.truncate(place);
-            }
-        }
-    }
-    keep(&mut kept, from..span.end);
-    let lossy = |error: FromUtf8Error| String::from_utf8_lossy(error.as_bytes()).into_owned();
-    Cow::Owned(String::from_utf8(kept).unwrap_or_else(lossy))
 }
