@@ -16,4 +16,4 @@ pub use frame::{Book, Frame, FrameBuilder, FrameError, FrameHeader};
 pub use id::{BatchHash, BatchId, EventId, InstanceId, InvalidBatchId, Nonces, SegmentId};
 pub use name::{InvalidStreamName, StreamName};
 pub use time::{Clock, Hour, Millis, RFC3339_BYTES};
-pub use verdict::{Mending, Mendings, Reason, Rejection};
+pub use verdict::{Mending, Mendings, Reason, Rejection, Rejections};

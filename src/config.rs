@@ -74,7 +74,7 @@ use crate::{schema::Stream, spool::Destination};
 
 /// Every setting, in the order of `config/logweir.toml`.
 ///
-/// The default is sound but for one thing: it has no sink.
+/// The default is sound but for two things: it has no sink, and no stream.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {

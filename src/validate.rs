@@ -20,6 +20,7 @@
 //! - No line break stands within a line, and no number is beyond a double.
 //! - Declared values have their type's form: instants RFC 3339 in UTC with milliseconds, UUIDs in lower case, decimals
 //!   as strings, strings within their column's bytes.
+//! - What is collected in `extra` is no longer than a column.
 //! - A line is shorter than 4 MB: [`MAX_LINE_BYTES`] bounds what the limits may add up to.
 //!
 //! # Limits
@@ -28,6 +29,7 @@
 //! a small body which encodes into a huge one (context × events) is refused instead of written.
 
 mod json;
+mod kept;
 mod keys;
 mod line;
 mod members;
@@ -38,7 +40,7 @@ mod value;
 use std::collections::HashMap;
 
 use self::{keys::KeyBook, line::Pen, members::Members, pass::Pass};
-use crate::batch::{BatchId, Mendings, Millis, Rejection};
+use crate::batch::{BatchId, Mendings, Millis, Rejections};
 use crate::schema::{SchemaId, Stream};
 
 /// The longest line that may be stored, in bytes: Redshift loads JSON objects of up to 4 MB, and counts `|` twice.
@@ -129,6 +131,9 @@ pub struct Output<'a> {
 pub trait Room {
     /// Grants `bytes` more of capacity, or not.
     fn grant(&mut self, bytes: usize) -> bool;
+
+    /// Takes back `bytes` of capacity, of what was granted or was there before.
+    fn give_back(&mut self, bytes: usize);
 }
 
 /// What came of a batch.
@@ -138,8 +143,8 @@ pub struct Validated {
     pub batch_id: Option<BatchId>,
     /// How many events follow the schema.
     pub accepted: u32,
-    /// Which do not, in the order of the batch.
-    pub rejected: Vec<Rejection>,
+    /// Which do not.
+    pub rejected: Rejections,
     /// What was mended on the accepted ones.
     pub mendings: Mendings,
     /// The earliest and latest event time of the accepted ones.
@@ -232,8 +237,9 @@ impl Validator {
         if self.books.len() >= MOST_BOOKS {
             self.books.clear();
         }
-        let keys = self.books.entry(batch.stream.schema.id()).or_insert_with(KeyBook::new);
-        keys.tidy();
+        let schema = &batch.stream.schema;
+        let keys = self.books.entry(schema.id()).or_insert_with(|| KeyBook::new(schema));
+        keys.tidy(schema);
         let read = (&mut self.event, &mut self.context, keys);
         let mut pass = Pass::new(&self.limits, batch, read, &mut self.pen, output);
         let validated = match batch.format {
@@ -245,6 +251,11 @@ impl Validator {
             output.rejected.truncate(before.1);
         }
         validated
+    }
+
+    /// Forgets what is known of the keys of a schema that does not come again.
+    pub fn forget(&mut self, schema: SchemaId) {
+        self.books.remove(&schema);
     }
 }
 

@@ -22,13 +22,13 @@ pub enum Reason {
     KeyTooLong,
     /// Two top-level keys are equal, or become equal in lower case.
     DuplicateKey,
-    /// A number that no double can hold.
+    /// A number that no double can hold: too large, or so small that it would become zero.
     NumberOutOfRange,
     /// A required field is absent or null.
     Missing,
     /// A field is of another JSON type, or another form, than its schema says.
     WrongType,
-    /// A string or a JSON value is longer than its field's `max_bytes`.
+    /// A string or a JSON value is longer than its field's `max_bytes`, or what is collected in `extra` than a column.
     TooLong,
     /// An int, a decimal, a date or a timestamp beyond what its type holds.
     OutOfRange,
@@ -90,6 +90,59 @@ pub struct Rejection {
 impl Rejection {
     /// The longest field name that is told, in bytes; longer ones are cut.
     pub const MAX_FIELD_BYTES: usize = 127;
+}
+
+/// The events of one batch that were rejected: all by number, the first of them by name.
+///
+/// A list of all of them would grow with what a device sends, and the answer with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rejections {
+    listed: Vec<Rejection>,
+    counts: [u32; Reason::ALL.len()],
+}
+
+impl Rejections {
+    /// How many are listed at the most. Whoever debugs a device needs a few; all of them stand under `_rejected`.
+    pub const MOST_LISTED: usize = 1_000;
+
+    /// Counts `rejection`, and lists it if there is room.
+    pub fn add(&mut self, rejection: Rejection) {
+        self.counts[rejection.reason as usize] += 1;
+        if self.listed.len() < Self::MOST_LISTED {
+            self.listed.push(rejection);
+        }
+    }
+
+    /// How many there are.
+    pub fn total(&self) -> u32 {
+        self.counts.iter().sum()
+    }
+
+    /// How many there are for `reason`.
+    pub fn count(&self, reason: Reason) -> u32 {
+        self.counts[reason as usize]
+    }
+
+    /// The first of them, in the order of the batch.
+    pub fn listed(&self) -> &[Rejection] {
+        &self.listed
+    }
+
+    /// Whether some are not listed.
+    pub fn is_truncated(&self) -> bool {
+        self.listed.len() < self.total() as usize
+    }
+
+    /// Forgets the list and its memory, and keeps the counts.
+    pub fn unlist(&mut self) {
+        self.listed = Vec::new();
+    }
+
+    /// What the list occupies in memory, in bytes.
+    pub fn listed_bytes(&self) -> usize {
+        let fields = self.listed.iter().filter_map(|rejection| rejection.field.as_ref());
+        self.listed.capacity() * size_of::<Rejection>() + fields.map(|field| field.len()).sum::<usize>()
+    }
 }
 
 /// What was changed on an event so that it could be accepted.
@@ -155,6 +208,23 @@ impl Mendings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rejections_are_counted_without_end_and_listed_up_to_a_limit() {
+        let mut rejections = Rejections::default();
+        let most = Rejections::MOST_LISTED as u32;
+        for index in 0..most + 2 {
+            assert!(!rejections.is_truncated() || index > most);
+            let reason = if index == 7 { Reason::TooLong } else { Reason::WrongType };
+            rejections.add(Rejection { index, field: Some("field".into()), reason });
+        }
+        assert_eq!((rejections.total(), rejections.count(Reason::WrongType)), (most + 2, most + 1));
+        assert_eq!((rejections.listed().len() as u32, rejections.listed()[7].index), (most, 7));
+        assert!(rejections.listed_bytes() >= Rejections::MOST_LISTED * (size_of::<Rejection>() + 5));
+        rejections.unlist();
+        assert_eq!((rejections.listed().len(), rejections.listed_bytes(), rejections.total()), (0, 0, most + 2));
+        assert!(rejections.is_truncated());
+    }
 
     #[test]
     fn the_lists_are_in_the_order_of_the_declarations() {

@@ -18,8 +18,9 @@ pub struct Limits {
     /// Decoded bytes for each encoded one, beyond the first 64 KiB decoded, 1 to 10,000. Default 200: no real log
     /// compresses better, and a bomb does.
     pub decode_ratio: u32,
-    /// Bytes of the lines that a batch is stored as, up to 256 MiB. Default 16 MiB: a small body may become large,
-    /// since its context is stored with every event.
+    /// Bytes of the lines that a batch is stored as, accepted and rejected ones together, up to 32 MiB: half of the
+    /// largest group that the spool reads again after a crash, and a batch is in one group as a whole. Default 16 MiB: a
+    /// small body may become large, since its context is stored with every event.
     pub output: Size,
     /// Events a batch, 1 to 1,000,000. Default 10,000, so that one batch does not hold up a worker.
     pub events: usize,
@@ -33,8 +34,8 @@ pub struct Limits {
     pub nesting: usize,
     /// Top-level fields an event, and as many of a context, 1 to 10,000. Default 500.
     pub fields: usize,
-    /// Streams, configured or seen, 1 to 4096. Default 64: each is a label in the metrics and an object an hour, and a
-    /// device that invents names must not fill either.
+    /// Streams, configured or seen, 1 to 4096; one is seen with the first batch for it that can be stored. Default 64:
+    /// each is a label in the metrics and an object an hour, and a device that invents names must not fill either.
     pub streams: usize,
 }
 
@@ -76,7 +77,7 @@ impl Limits {
         report.within("limits.encoded_body", &self.encoded_body, &up_to(Size::mib(64)));
         report.within("limits.decoded_body", &self.decoded_body, &up_to(Size::mib(256)));
         report.within("limits.decode_ratio", &self.decode_ratio, &(1..=10_000));
-        report.within("limits.output", &self.output, &up_to(Size::mib(256)));
+        report.within("limits.output", &self.output, &up_to(Size::mib(32)));
         report.within("limits.events", &self.events, &(1..=1_000_000));
         report.within("limits.event", &self.event, &up_to(Size::mib(1)));
         report.within("limits.context", &self.context, &up_to(Size::mib(1)));

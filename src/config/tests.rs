@@ -13,9 +13,13 @@ fn load_with(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, Problems>
     load(source, variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
 }
 
-/// Loads `text` behind a sink, which every configuration needs, so that its lines count from 4.
+/// A stream, which a configuration needs unless it accepts undeclared ones.
+const STREAM: &str = "\n[streams.any]\n";
+
+/// Loads `text` between a sink and, if it has none, a stream, so that its lines count from 4.
 fn load_text(text: &str) -> Result<Loaded, Problems> {
-    load_with(&format!("{SINK}{text}"), &[])
+    let stream = if text.contains("streams.") { "" } else { STREAM };
+    load_with(&format!("{SINK}{text}{stream}"), &[])
 }
 
 /// What `told` says of each problem: its place and setting, without the rest.
@@ -26,7 +30,12 @@ fn places(problems: &Problems) -> Vec<String> {
 #[test]
 fn a_configuration_is_its_text_over_the_defaults() {
     let loaded = load_text("[spool]\ndisk_quota = '1.5GiB'\nseal_after = '1h 30m'\nseal_jitter = 1\n").unwrap();
-    let mut expected = Config { sinks: vec![Sink::file("files", "objects")], ..Config::default() };
+    let any = ("any".to_owned(), DeclaredStream::default());
+    let mut expected = Config {
+        sinks: vec![Sink::file("files", "objects")],
+        streams: [any].into_iter().collect(),
+        ..Config::default()
+    };
     expected.spool.disk_quota = Size::mib(1536);
     expected.spool.seal_after = Period::minutes(90);
     expected.spool.seal_jitter = 1.0;
@@ -186,7 +195,7 @@ fn wrong_types_are_told_with_what_is_wanted() {
 fn what_could_not_be_read_is_not_judged_by_the_rules() {
     let text = "[limits]\noutput = 'huge'\n[spool]\nsegment_size = '2MiB'\n[server]\nidle_timeout = '1s'\n";
     assert_eq!(places(&load_text(text).unwrap_err()), ["f.toml:5 limits.output", "f.toml:9 server.idle_timeout"]);
-    let no_sinks = load_with("[[sinks]]\nname = 7\ndir = 'x'\n", &[]).unwrap_err();
+    let no_sinks = load_with(&format!("[[sinks]]\nname = 7\ndir = 'x'\n{STREAM}"), &[]).unwrap_err();
     assert_eq!(places(&no_sinks), ["f.toml:2 sinks[0].name"]);
 }
 
@@ -263,7 +272,7 @@ fn a_wrong_variable_is_told_by_its_name() {
         ("LOGWEIR____X", "x", " has an empty step in its name"),
         ("LOGWEIR__SPOOL", "x", " spool is a string, not a table"),
     ] {
-        let problems = load_with(SINK, &[(name, value)]).unwrap_err();
+        let problems = load_with(&format!("{SINK}{STREAM}"), &[(name, value)]).unwrap_err();
         let told = format!("environment variable {name}:{told}");
         assert!(problems.to_string().starts_with(&told), "{problems}\n{told}");
         assert_eq!(problems.iter().count(), 1, "{problems}");

@@ -123,9 +123,18 @@ fn resolved(path: &Path) -> PathBuf {
     resolved
 }
 
-/// A key that opens a stream which is refused was meant for another one.
+/// Something can be posted, and a key that opens a stream which is refused was meant for another one.
 fn access(config: &Config, report: &mut Report) {
     if config.ingest.undeclared_streams == UndeclaredStreams::Accept {
+        return;
+    }
+    if config.streams.is_empty() {
+        report.between(
+            "ingest.undeclared_streams",
+            &["streams".into()],
+            "is \"refuse\", and no stream is declared: every batch would be answered 404, which tells devices to drop it",
+            "add a [streams.NAME] section, or set ingest.undeclared_streams = \"accept\"",
+        );
         return;
     }
     for (index, key) in config.keys.iter().enumerate() {

@@ -24,7 +24,7 @@ use super::{
     outcome::{Outcome, Tally},
     problem::Stopped,
     respond::{self, Answer},
-    worker::{Route, WorkerState},
+    worker::{Target, WorkerState},
 };
 use crate::{
     admission::{Cause, Refused, Reservation, STEP_BYTES, Signals},
@@ -41,7 +41,7 @@ const LINES_HEADROOM: usize = 1_024;
 /// What a request's head says.
 struct Head {
     key: Arc<Key>,
-    route: Rc<Route>,
+    target: Target,
     format: Format,
     encoding: Encoding,
     idempotency_key: Option<BatchId>,
@@ -128,7 +128,7 @@ fn head(
     if !key.allows(stream) {
         return Err(Problem::StreamNotAllowed);
     }
-    let route = worker.route(&name)?;
+    let target = worker.target(&name)?;
     let format = headers.get(CONTENT_TYPE).and_then(format).ok_or(Problem::UnsupportedContentType)?;
     let encoding = match headers.get(CONTENT_ENCODING) {
         None => Encoding::Identity,
@@ -138,7 +138,7 @@ fn head(
     let sent_at = headers
         .get("x-sent-at")
         .map_or(SentAt::Absent, |value| SentAt::from(value.to_str().ok().and_then(|text| Millis::parse(text.trim()))));
-    Ok(Head { key, route, format, encoding, idempotency_key, sent_at })
+    Ok(Head { key, target, format, encoding, idempotency_key, sent_at })
 }
 
 /// The format that a Content-Type names; its parameters do not matter, since JSON is UTF-8.
@@ -166,33 +166,34 @@ async fn take(worker: &Rc<WorkerState>, head: &Head, incoming: &mut Incoming) ->
     let limits = worker.service.body;
     let raw = body::read(incoming, limits.encoded, limits.pace(), &mut reservation).await?;
     worker.counts.body_bytes.increment(raw.bytes().len() as u64);
-    let (validated, submission) = encode(worker, head, raw, reservation)?;
-    let events = u64::from(validated.accepted) + validated.rejected.len() as u64;
-    head.route.counts.received(events);
-    let receipt = submit(worker, submission).inspect_err(|_| head.route.counts.refused(events))?;
-    let ack = match head.route.stream.ack {
+    let (validated, submission, room) = encode(worker, head, raw, reservation)?;
+    let route = worker.route(&head.target)?;
+    let events = u64::from(validated.accepted) + u64::from(validated.rejected.total());
+    route.counts.received(events);
+    let receipt = submit(worker, submission).inspect_err(|_| route.counts.refused(events))?;
+    let ack = match route.stream.ack {
         Ack::Memory => {
             drop(receipt);
             Ack::Memory
         }
         wanted => {
             let durable = receipt.await.map_err(|lost| {
-                head.route.counts.refused(events);
+                route.counts.refused(events);
                 lost_problem(worker, lost)
             })?;
             if wanted == Ack::Stored && stored_in_time(worker, durable).await { Ack::Stored } else { Ack::Spooled }
         }
     };
-    let stream = head.route.stream.name.as_str();
+    let stream = route.stream.name.as_str();
     worker.counts.verdicts(stream, &validated.rejected, &validated.mendings);
     let (outcome, status) = if validated.accepted == 0 {
         (Outcome::AllRejected, StatusCode::UNPROCESSABLE_ENTITY)
-    } else if ack == head.route.stream.ack {
+    } else if ack == route.stream.ack {
         (Outcome::Accepted, StatusCode::OK)
     } else {
         (Outcome::Pending, StatusCode::ACCEPTED)
     };
-    Ok((outcome, respond::taken(status, ack, &validated)))
+    Ok((outcome, respond::taken(status, ack, &validated, room)))
 }
 
 /// Whether the body may come, by what its Content-Length says.
@@ -222,15 +223,20 @@ impl Room for Reserved<'_> {
     fn grant(&mut self, bytes: usize) -> bool {
         self.0.grow(bytes).is_ok()
     }
+
+    fn give_back(&mut self, bytes: usize) {
+        self.0.shrink_to(self.0.bytes().saturating_sub(bytes));
+    }
 }
 
-/// Decodes and validates: the body becomes frames, and the reservation becomes theirs.
+/// Decodes and validates: the body becomes frames, and the reservation becomes theirs. The last is what the answer
+/// holds.
 fn encode(
     worker: &WorkerState,
     head: &Head,
     raw: RawBody,
     mut reservation: Reservation,
-) -> Result<(Validated, Submission), Stopped> {
+) -> Result<(Validated, Submission, Option<Reservation>), Stopped> {
     let limits = worker.service.body;
     let decoded;
     let body = if head.encoding == Encoding::Identity {
@@ -247,7 +253,7 @@ fn encode(
     let batch = Batch {
         body,
         format: head.format,
-        stream: &head.route.stream,
+        stream: head.target.stream(),
         key_name: &head.key.name,
         idempotency_key: head.idempotency_key.as_ref(),
         sent_at: head.sent_at,
@@ -257,19 +263,40 @@ fn encode(
     // Lines beyond the limit are refused, so that no memory is asked for to write them.
     let room = (body.len() + body.len() / 3).min(worker.service.limits.output_bytes) + LINES_HEADROOM;
     reservation.grow(room)?;
-    let name = &head.route.stream.name;
+    let name = &batch.stream.name;
     let mut accepted = FrameBuilder::new(name.clone(), Book::Accepted, room);
     let mut rejected = FrameBuilder::new(name.clone(), Book::Rejected, 0);
     let mut output =
         Output { accepted: accepted.lines(), rejected: rejected.lines(), room: &mut Reserved(&mut reservation) };
-    let validated = worker.validator.borrow_mut().validate(&batch, &mut output)?;
+    let mut validator = worker.validator.borrow_mut();
+    let validated = validator.validate(&batch, &mut output);
+    if matches!(head.target, Target::New(_)) {
+        // It may come to nothing, and its keys must not take the place of those of streams that there are.
+        validator.forget(batch.stream.schema.id());
+    }
+    let mut validated = validated?;
     let (first, last) = validated.event_times.unwrap_or((received_at, received_at));
     let submission = Submission {
         accepted: accepted.finish(validated.accepted, received_at, first, last),
-        rejected: rejected.finish(validated.rejected.len() as u32, received_at, received_at, received_at),
+        rejected: rejected.finish(validated.rejected.total(), received_at, received_at, received_at),
         reservation,
     };
-    Ok((validated, settle_reservation(submission)))
+    let submission = settle_reservation(submission);
+    let room = room_to_list(worker, &mut validated);
+    Ok((validated, submission, room))
+}
+
+/// What the list of rejections and its answer take of the budget, if any were rejected. A batch is not refused for
+/// want of that: the list is left out then.
+fn room_to_list(worker: &WorkerState, validated: &mut Validated) -> Option<Reservation> {
+    if validated.rejected.listed().is_empty() {
+        return None;
+    }
+    let room = worker.service.gate.budget().reserve(respond::bytes_to_list(&validated.rejected)).ok();
+    if room.is_none() {
+        validated.rejected.unlist();
+    }
+    room
 }
 
 /// From here on the frames are all that the batch holds.

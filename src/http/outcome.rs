@@ -7,7 +7,7 @@ use ::metrics::{Counter, Histogram};
 use super::Problem;
 use crate::{
     admission::Cause,
-    batch::{Mending, Mendings, Rejection},
+    batch::{Mending, Mendings, Reason, Rejections},
     metrics::{self, Metrics},
 };
 
@@ -110,9 +110,12 @@ impl StreamCounts {
 
 impl Counts {
     /// What happened to the events of a batch that was taken. Rare enough to look the counters up.
-    pub(super) fn verdicts(&self, stream: &str, rejected: &[Rejection], mendings: &Mendings) {
-        for rejection in rejected {
-            self.metrics.counter(&metrics::REJECTIONS, &[stream, rejection.reason.as_str()]).increment(1);
+    pub(super) fn verdicts(&self, stream: &str, rejections: &Rejections, mendings: &Mendings) {
+        for reason in Reason::ALL {
+            let count = u64::from(rejections.count(reason));
+            if count > 0 {
+                self.metrics.counter(&metrics::REJECTIONS, &[stream, reason.as_str()]).increment(count);
+            }
         }
         if !mendings.is_empty() {
             for mending in Mending::ALL {

@@ -12,7 +12,12 @@ use http::{
 use http_body_util::{Either, Full};
 
 use super::Problem;
-use crate::{admission::Refused, batch::BatchId, schema::Ack, validate::Validated};
+use crate::{
+    admission::{Refused, Reservation},
+    batch::{BatchId, Rejection, Rejections},
+    schema::Ack,
+    validate::Validated,
+};
 
 /// An answer's body: ours in one piece, or axum's.
 pub(super) type AnswerBody = Either<Full<Bytes>, axum::body::Body>;
@@ -22,22 +27,54 @@ pub(super) type Answer = Response<AnswerBody>;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-fn answer(status: StatusCode, content_type: HeaderValue, body: Vec<u8>) -> Answer {
+/// More bytes than an answer takes beside the list of rejections; a batch's id is at worst spelled in escapes.
+const FRAME_BYTES: usize = 160 + 6 * BatchId::MAX_BYTES;
+/// More bytes than a listed rejection takes in an answer, beside its field.
+const LISTED_BYTES: usize = 80;
+
+/// A body that gives back what it holds of the byte budget once it is written: nobody knows when a client reads it.
+struct Held {
+    text: Vec<u8>,
+    _room: Reservation,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.text
+    }
+}
+
+fn answer(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Answer {
     let mut response = Response::new(Either::Left(Full::new(body.into())));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
 }
 
-/// The answer for a batch that was taken: what was promised, and each event's verdict.
-pub(super) fn taken(status: StatusCode, ack: Ack, validated: &Validated) -> Answer {
-    let mut body = String::with_capacity(96 + 64 * validated.rejected.len());
+/// What the list of `rejections` and the answer that repeats it occupy in memory, in bytes.
+pub(super) fn bytes_to_list(rejections: &Rejections) -> usize {
+    rejections.listed_bytes() + listed_at_most(rejections)
+}
+
+/// No fewer bytes than the listed rejections take in an answer.
+fn listed_at_most(rejections: &Rejections) -> usize {
+    // A field's name is spelled without control characters, so that escaping doubles it at worst.
+    let field = |field: &str| 2 * field.len();
+    let each = |listed: &Rejection| LISTED_BYTES + listed.field.as_deref().map_or(0, field);
+    rejections.listed().iter().map(each).sum()
+}
+
+/// The answer for a batch that was taken: what was promised, and which events were rejected. It holds `room`, if the
+/// list of these needed any.
+pub(super) fn taken(status: StatusCode, ack: Ack, validated: &Validated, room: Option<Reservation>) -> Answer {
+    let rejections = &validated.rejected;
+    let mut body = String::with_capacity(FRAME_BYTES + listed_at_most(rejections));
     body.push('{');
     if let Some(id) = &validated.batch_id {
         let _ = write!(body, "\"batch_id\":{},", json_string(id));
     }
     let _ = write!(body, "\"ack\":\"{}\",\"accepted\":{},\"rejected\":[", ack.as_str(), validated.accepted);
-    for (place, rejection) in validated.rejected.iter().enumerate() {
+    for (place, rejection) in rejections.listed().iter().enumerate() {
         let comma = if place == 0 { "" } else { "," };
         let _ = write!(body, "{comma}{{\"index\":{}", rejection.index);
         if let Some(field) = &rejection.field {
@@ -45,8 +82,15 @@ pub(super) fn taken(status: StatusCode, ack: Ack, validated: &Validated) -> Answ
         }
         let _ = write!(body, ",\"reason\":\"{}\"}}", rejection.reason.as_str());
     }
-    body.push_str("]}");
-    answer(status, JSON, body.into_bytes())
+    body.push(']');
+    if rejections.is_truncated() {
+        let _ = write!(body, ",\"rejected_total\":{},\"rejected_truncated\":true", rejections.total());
+    }
+    body.push('}');
+    match room {
+        None => answer(status, JSON, body),
+        Some(room) => answer(status, JSON, Bytes::from_owner(Held { text: body.into_bytes(), _room: room })),
+    }
 }
 
 fn json_string(id: &BatchId) -> serde_json::Value {
@@ -98,7 +142,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::batch::{Mendings, Reason, Rejection};
+    use crate::{
+        admission::ByteBudget,
+        batch::{Mendings, Reason},
+    };
 
     fn body(response: Answer) -> Value {
         let collected = response.into_body().collect();
@@ -108,26 +155,57 @@ mod tests {
 
     #[test]
     fn a_verdict_names_what_was_rejected() {
-        let mut validated = Validated {
-            batch_id: BatchId::new("a \"b\" é").ok(),
-            accepted: 3,
-            rejected: vec![
-                Rejection { index: 1, field: Some("fi\"eld".into()), reason: Reason::TooLong },
-                Rejection { index: 4, field: None, reason: Reason::NotAnObject },
-            ],
-            mendings: Mendings::default(),
-            event_times: None,
-        };
+        let mut validated = validated(3);
+        validated.batch_id = BatchId::new("a \"b\" é").ok();
+        validated.rejected.add(Rejection { index: 1, field: Some("fi\"eld".into()), reason: Reason::TooLong });
+        validated.rejected.add(Rejection { index: 4, field: None, reason: Reason::NotAnObject });
         assert_eq!(
-            body(taken(StatusCode::OK, Ack::Spooled, &validated)),
+            body(taken(StatusCode::OK, Ack::Spooled, &validated, None)),
             json!({"batch_id":"a \"b\" é","ack":"spooled","accepted":3,"rejected":[
                 {"index":1,"field":"fi\"eld","reason":"too_long"},{"index":4,"reason":"not_an_object"}]})
         );
         validated.batch_id = None;
-        validated.rejected.clear();
+        validated.rejected.unlist();
         assert_eq!(
-            body(taken(StatusCode::OK, Ack::Memory, &validated)),
+            body(taken(StatusCode::OK, Ack::Memory, &validated, None)),
+            json!({"ack":"memory","accepted":3,"rejected":[],"rejected_total":2,"rejected_truncated":true})
+        );
+        validated.rejected = Rejections::default();
+        assert_eq!(
+            body(taken(StatusCode::OK, Ack::Memory, &validated, None)),
             json!({"ack":"memory","accepted":3,"rejected":[]})
         );
+    }
+
+    fn validated(accepted: u32) -> Validated {
+        let rejected = Rejections::default();
+        Validated { batch_id: None, accepted, rejected, mendings: Mendings::default(), event_times: None }
+    }
+
+    /// As much as can be rejected: the list, the answer, and what the answer holds until it is written.
+    #[test]
+    fn an_answer_lists_so_many_and_is_no_larger_than_what_it_holds() {
+        let mut validated = validated(0);
+        validated.batch_id = Some(BatchId::new(&"\\\"".repeat(64)).unwrap());
+        let field: Box<str> = "\\\"".repeat(64)[..Rejection::MAX_FIELD_BYTES].into();
+        for index in (0..10_000).map(|index| u32::MAX - index) {
+            validated.rejected.add(Rejection { index, field: Some(field.clone()), reason: Reason::NumberOutOfRange });
+        }
+        let budget = ByteBudget::new(1_000_000);
+        let room = budget.reserve(bytes_to_list(&validated.rejected)).unwrap();
+        assert!(room.bytes() < 512 * 1_024, "{} bytes", room.bytes());
+        let answer = taken(StatusCode::OK, Ack::Spooled, &validated, Some(room));
+        let told = body(answer);
+        assert_eq!(told["rejected"].as_array().unwrap().len(), Rejections::MOST_LISTED);
+        assert_eq!((&told["rejected_total"], &told["rejected_truncated"]), (&10_000.into(), &true.into()));
+        assert_eq!(budget.used(), 0, "what is written is given back");
+
+        let text = told.to_string();
+        assert!(text.len() <= FRAME_BYTES + listed_at_most(&validated.rejected));
+        let room = budget.reserve(10).unwrap();
+        let answer = taken(StatusCode::OK, Ack::Spooled, &validated, Some(room));
+        assert_eq!(budget.used(), 10, "an answer that waits holds its room");
+        drop(answer);
+        assert_eq!(budget.used(), 0);
     }
 }

@@ -39,7 +39,7 @@ use crate::{
     batch::{Nonces, StreamName},
     metrics,
     queue::{Published, Submitter, Unbound},
-    schema::Stream,
+    schema::{CatalogFull, Stream},
     validate::Validator,
 };
 
@@ -53,6 +53,25 @@ const DRAIN_POLL: Duration = Duration::from_millis(5);
 pub(super) struct Route {
     pub(super) stream: Arc<Stream>,
     pub(super) counts: StreamCounts,
+}
+
+/// Where a batch is sent.
+#[derive(Debug)]
+pub(super) enum Target {
+    /// To a stream that is known.
+    Known(Rc<Route>),
+    /// To one that is not yet. There may only be so many: it takes a place, and is a label in the metrics, once a batch
+    /// for it can be stored. A request that invents a name and sends nothing of use must take none from the others.
+    New(Arc<Stream>),
+}
+
+impl Target {
+    pub(super) fn stream(&self) -> &Stream {
+        match self {
+            Self::Known(route) => &route.stream,
+            Self::New(stream) => stream,
+        }
+    }
 }
 
 /// What one worker has: nothing here is touched by another thread.
@@ -83,19 +102,41 @@ impl WorkerState {
     }
 
     /// The stream called `name`; looked up in the catalog once.
-    pub(super) fn route(&self, name: &StreamName) -> Result<Rc<Route>, Problem> {
+    pub(super) fn target(&self, name: &StreamName) -> Result<Target, Problem> {
         if let Some(route) = self.routes.borrow().get(name) {
-            return Ok(Rc::clone(route));
+            return Ok(Target::Known(Rc::clone(route)));
         }
-        let stream = match self.service.catalog.get(name) {
-            Ok(found) => found.ok_or(Problem::UnknownStream)?,
-            Err(full) => return Err(self.service.gate.refuse(Cause::from(full), self.chance()).into()),
-        };
-        let counts = StreamCounts::new(&self.service.metrics, name.as_str());
-        let route = Rc::new(Route { stream, counts });
+        if let Some(stream) = self.service.catalog.get(name) {
+            return Ok(Target::Known(self.know(stream)));
+        }
+        let candidate = self.service.catalog.candidate(name).map_err(|full| self.no_place(full))?;
+        candidate.map(Target::New).ok_or(Problem::UnknownStream)
+    }
+
+    /// The way to `target`, which is a known stream from now on: a batch for it was read and can be stored.
+    pub(super) fn route(&self, target: &Target) -> Result<Rc<Route>, Problem> {
+        match target {
+            Target::Known(route) => Ok(Rc::clone(route)),
+            Target::New(stream) => {
+                let stream = self.service.catalog.take_up(stream).map_err(|full| self.no_place(full))?;
+                Ok(self.know(stream))
+            }
+        }
+    }
+
+    /// Keeps a stream of the catalog at hand, with its counters.
+    fn know(&self, stream: Arc<Stream>) -> Rc<Route> {
         // Bounded by the catalog, which every name here came from.
-        self.routes.borrow_mut().insert(name.clone(), Rc::clone(&route));
-        Ok(route)
+        let mut routes = self.routes.borrow_mut();
+        let route = routes.entry(stream.name.clone()).or_insert_with(|| {
+            let counts = StreamCounts::new(&self.service.metrics, stream.name.as_str());
+            Rc::new(Route { stream, counts })
+        });
+        Rc::clone(route)
+    }
+
+    fn no_place(&self, full: CatalogFull) -> Problem {
+        self.service.gate.refuse(Cause::from(full), self.chance()).into()
     }
 
     /// A number between 0 and 1.

@@ -35,27 +35,40 @@ impl Catalog {
         Self { streams: RwLock::new(streams), max, accept_undeclared }
     }
 
-    /// The stream called `name`; `None` if there is none and undeclared ones are not taken.
+    /// The stream called `name`, if it is known.
+    pub fn get(&self, name: &StreamName) -> Option<Arc<Stream>> {
+        self.streams.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// What the stream called `name`, which is not known, would be; `None` if undeclared ones are not taken. It takes no
+    /// place: it is there to look at a batch before one is [taken up](Self::take_up).
     ///
     /// # Errors
-    /// [`CatalogFull`] if it would have to be taken up and there is no room.
-    pub fn get(&self, name: &StreamName) -> Result<Option<Arc<Stream>>, CatalogFull> {
-        if let Some(stream) = self.streams.read().unwrap_or_else(PoisonError::into_inner).get(name) {
-            return Ok(Some(Arc::clone(stream)));
-        }
+    /// [`CatalogFull`] if there is no place for it.
+    pub fn candidate(&self, name: &StreamName) -> Result<Option<Arc<Stream>>, CatalogFull> {
         if !self.accept_undeclared {
             return Ok(None);
         }
+        if self.streams.read().unwrap_or_else(PoisonError::into_inner).len() >= self.max {
+            return Err(CatalogFull { max: self.max });
+        }
+        Ok(Some(Arc::new(Stream { name: name.clone(), ack: Ack::default(), schema: Schema::free_form() })))
+    }
+
+    /// Takes `candidate` up as a stream that is known from now on, unless another worker was faster: then that one's.
+    ///
+    /// # Errors
+    /// [`CatalogFull`] if there is no place for it.
+    pub fn take_up(&self, candidate: &Arc<Stream>) -> Result<Arc<Stream>, CatalogFull> {
         let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(stream) = streams.get(name) {
-            return Ok(Some(Arc::clone(stream)));
+        if let Some(stream) = streams.get(&candidate.name) {
+            return Ok(Arc::clone(stream));
         }
         if streams.len() >= self.max {
             return Err(CatalogFull { max: self.max });
         }
-        let stream = Arc::new(Stream { name: name.clone(), ack: Ack::default(), schema: Schema::free_form() });
-        streams.insert(name.clone(), Arc::clone(&stream));
-        Ok(Some(stream))
+        streams.insert(candidate.name.clone(), Arc::clone(candidate));
+        Ok(Arc::clone(candidate))
     }
 
     /// Every stream that is known now.
@@ -75,17 +88,26 @@ mod tests {
     #[test]
     fn undeclared_streams_are_taken_up_to_the_limit() {
         let heard = Stream { name: name("heard"), ack: Ack::Stored, schema: Schema::free_form() };
-        let catalog = Catalog::new([heard], 2, true);
-        assert_eq!(catalog.get(&name("heard")).unwrap().unwrap().ack, Ack::Stored);
-        assert_eq!(catalog.get(&name("seen")).unwrap().unwrap().ack, Ack::Spooled);
-        assert_eq!(catalog.get(&name("third")).unwrap_err(), CatalogFull { max: 2 });
-        assert!(catalog.get(&name("seen")).unwrap().is_some(), "what was seen stays known");
-        assert_eq!(catalog.all().len(), 2);
+        let catalog = Catalog::new([heard], 3, true);
+        assert_eq!(catalog.get(&name("heard")).unwrap().ack, Ack::Stored);
+        let candidate = |text: &str| catalog.candidate(&name(text)).unwrap().unwrap();
+        let (seen, again, third, fourth) =
+            (candidate("seen"), candidate("seen"), candidate("third"), candidate("fourth"));
+        assert!(catalog.get(&name("seen")).is_none() && catalog.all().len() == 1, "a candidate takes no place");
+        assert_eq!(seen.ack, Ack::Spooled);
+        assert!(Arc::ptr_eq(&catalog.take_up(&seen).unwrap(), &seen));
+        assert!(Arc::ptr_eq(&catalog.take_up(&again).unwrap(), &seen), "there is one of a name");
+        catalog.take_up(&third).unwrap();
+        assert_eq!(catalog.take_up(&fourth).unwrap_err(), CatalogFull { max: 3 });
+        assert_eq!(catalog.candidate(&name("fourth")).unwrap_err(), CatalogFull { max: 3 });
+        assert!(catalog.get(&name("seen")).is_some(), "what was seen stays known");
+        assert_eq!(catalog.all().len(), 3);
     }
 
     #[test]
     fn a_strict_catalog_knows_what_is_configured() {
         let catalog = Catalog::new([], 2, false);
-        assert!(catalog.get(&name("heard")).unwrap().is_none());
+        assert!(catalog.get(&name("heard")).is_none());
+        assert!(catalog.candidate(&name("heard")).unwrap().is_none());
     }
 }

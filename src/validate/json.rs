@@ -19,8 +19,8 @@ impl Traits {
     pub(super) const UNSTORABLE: Self = Self(2);
     /// A line feed or carriage return stands between tokens.
     pub(super) const LINE_BREAK: Self = Self(4);
-    /// A number is beyond what a double holds.
-    pub(super) const HUGE: Self = Self(8);
+    /// A number is too large for a double, or so small that a double makes a zero of it.
+    pub(super) const BEYOND_DOUBLE: Self = Self(8);
     /// A number has a fraction or an exponent.
     pub(super) const FRACTION: Self = Self(16);
 
@@ -274,12 +274,10 @@ impl<'a> Scanner<'a> {
             }
             self.digits_required()?;
         }
-        // 308 digits fit a double; a shorter number without an exponent needs no further look.
-        if exponent || self.pos - start > 308 {
-            let text = std::str::from_utf8(&self.bytes[start..self.pos]).unwrap_or_default();
-            if !text.parse::<f64>().is_ok_and(f64::is_finite) {
-                traits |= Traits::HUGE;
-            }
+        // 308 digits fit a double, before and behind the point; a shorter number without an exponent needs no further
+        // look.
+        if (exponent || self.pos - start > 308) && !is_double(&self.bytes[start..self.pos]) {
+            traits |= Traits::BEYOND_DOUBLE;
         }
         Ok(traits)
     }
@@ -383,6 +381,15 @@ impl Levels {
     fn closing(&self) -> u8 {
         if self.in_object() { b'}' } else { b']' }
     }
+}
+
+/// Whether a double holds `number`, with what precision ever. A warehouse refuses one that would become infinite, and
+/// one that would become zero without being it.
+fn is_double(number: &[u8]) -> bool {
+    let text = std::str::from_utf8(number).unwrap_or_default();
+    let mantissa = number.split(|byte| matches!(byte, b'e' | b'E')).next().unwrap_or_default();
+    let zero = || !mantissa.iter().any(|byte| matches!(byte, b'1'..=b'9'));
+    text.parse::<f64>().is_ok_and(|double| double.is_finite() && (double != 0.0 || zero()))
 }
 
 /// The number that four hexadecimal digits spell.
@@ -503,14 +510,26 @@ mod tests {
             (r#"{"\u0000":1}"#, Traits::ESCAPE | Traits::UNSTORABLE),
             ("[1,\n2]", Traits::LINE_BREAK),
             ("1e308", Traits::FRACTION),
-            ("1e309", Traits::FRACTION | Traits::HUGE),
+            ("1e309", Traits::FRACTION | Traits::BEYOND_DOUBLE),
             ("1.5", Traits::FRACTION),
-            ("[-1E+400]", Traits::FRACTION | Traits::HUGE),
+            ("[-1E+400]", Traits::FRACTION | Traits::BEYOND_DOUBLE),
+        ] {
+            assert_eq!(scan(text).unwrap().traits, traits, "{text}");
+        }
+        for (text, traits) in [
+            ("1e-400", Traits::FRACTION | Traits::BEYOND_DOUBLE),
+            ("-0.001E-330", Traits::FRACTION | Traits::BEYOND_DOUBLE),
+            ("[2e-324]", Traits::FRACTION | Traits::BEYOND_DOUBLE),
+            ("5e-324", Traits::FRACTION),
+            ("0e-400", Traits::FRACTION),
+            ("-0.000e999", Traits::FRACTION),
+            (&format!("0.{}1", "0".repeat(400)), Traits::FRACTION | Traits::BEYOND_DOUBLE),
+            (&format!("0.{}", "0".repeat(400)), Traits::FRACTION),
         ] {
             assert_eq!(scan(text).unwrap().traits, traits, "{text}");
         }
         assert_eq!(scan(&"9".repeat(308)).unwrap().traits, Traits::default());
-        assert_eq!(scan(&"9".repeat(310)).unwrap().traits, Traits::HUGE);
+        assert_eq!(scan(&"9".repeat(310)).unwrap().traits, Traits::BEYOND_DOUBLE);
     }
 
     #[test]
@@ -561,7 +580,7 @@ mod tests {
         fn the_scanner_takes_what_serde_json_takes(text in almost_json()) {
             let judged = serde_json::from_str::<serde_json::Value>(&text).is_ok();
             match scan(&text) {
-                Ok(value) if !judged => prop_assert!(value.traits.has(Traits::UNSTORABLE | Traits::HUGE), "{}", text),
+                Ok(value) if !judged => prop_assert!(value.traits.has(Traits::UNSTORABLE | Traits::BEYOND_DOUBLE), "{}", text),
                 Ok(_) => {}
                 Err(error) => prop_assert!(!judged, "{}: {:?}", text, error),
             }

@@ -6,9 +6,16 @@
 //!
 //! Limits: [`KeyBook::MOST`] keys a stream; what does not fit is found out about each time anew. A book that has become
 //! full of keys that do not come again is emptied.
+//!
+//! # What a book knows changes nothing but the speed
+//!
+//! A retry may meet another worker, whose book is another one, and must be stored alike. So every book begins with the
+//! server's fields, which are the only keys that mean something by themselves; and a key that is met as unknown in an
+//! object does not become known while that object is read: a full book stays full, and what is not learned from one
+//! member of an object is not learned from a later one either.
 
 use super::text;
-use crate::schema::{MAX_COLUMN_BYTES, Schema, key_hash};
+use crate::schema::{MAX_COLUMN_BYTES, SERVER_FIELDS, Schema, key_hash};
 
 /// What is put before a client's key that is named like a server field.
 const CLIENT_PREFIX: &[u8] = b"client_";
@@ -68,8 +75,13 @@ impl KeyBook {
     /// The longest spelling that is kept, in bytes.
     const MOST_SPELLED_BYTES: usize = 2 * MAX_COLUMN_BYTES;
 
-    pub(super) fn new() -> Self {
-        Self { text: Vec::new(), known: Vec::new(), table: vec![None; PLACES], first: None, misses: 0 }
+    /// A book that knows the server's fields.
+    pub(super) fn new(schema: &Schema) -> Self {
+        let mut book = Self { text: Vec::new(), known: Vec::new(), table: vec![None; PLACES], first: None, misses: 0 };
+        for name in SERVER_FIELDS {
+            book.find_or_learn(name.as_bytes(), schema);
+        }
+        book
     }
 
     /// How many keys are known.
@@ -114,16 +126,20 @@ impl KeyBook {
     }
 
     /// The key that is spelled `raw` between its quotes, learned if it is new; `None` if there is no place for it.
+    ///
+    /// Of a spelling that is too long to be kept, the stored form is learned: it may be spelled otherwise next time.
     pub(super) fn find_or_learn(&mut self, raw: &[u8], schema: &Schema) -> Option<KeyId> {
         if let Some(key) = self.find(raw) {
             return Some(key);
         }
         let stored = stored_form(raw);
-        let fits = self.known.len() + 3 <= Self::MOST
-            && raw.len() <= Self::MOST_SPELLED_BYTES
-            && stored.len() <= MAX_COLUMN_BYTES - CLIENT_PREFIX.len();
+        let fits = self.known.len() + 3 <= Self::MOST && stored.len() <= MAX_COLUMN_BYTES - CLIENT_PREFIX.len();
         if !fits {
             self.misses += 1;
+            return None;
+        }
+        if raw.len() > Self::MOST_SPELLED_BYTES {
+            self.find_or_learn(&stored, schema);
             return None;
         }
         if stored == EVENT_ID {
@@ -144,9 +160,9 @@ impl KeyBook {
     }
 
     /// Forgets all if the book is full of keys that do not come.
-    pub(super) fn tidy(&mut self) {
+    pub(super) fn tidy(&mut self, schema: &Schema) {
         if self.misses > MOST_MISSES {
-            *self = Self::new();
+            *self = Self::new(schema);
         }
     }
 
@@ -220,14 +236,8 @@ pub(super) fn stored_form(raw: &[u8]) -> Vec<u8> {
     stored
 }
 
-/// The stored form of a key that is not in the book; a client's own server field gets its prefix.
-pub(super) fn stored_form_beside_server_fields(raw: &[u8]) -> Vec<u8> {
-    let stored = stored_form(raw);
-    if is_server_field(&stored) { [CLIENT_PREFIX, &stored].concat() } else { stored }
-}
-
 fn is_server_field(name: &[u8]) -> bool {
-    matches!(name, b"event_id" | b"event_time" | b"received_at" | b"batch_id" | b"client_time")
+    SERVER_FIELDS.iter().any(|field| field.as_bytes() == name)
 }
 
 #[cfg(test)]
@@ -246,7 +256,7 @@ mod tests {
 
     #[test]
     fn keys_that_become_equal_have_one_identity() {
-        let mut book = KeyBook::new();
+        let mut book = KeyBook::new(&schema());
         let model = learned(&mut book, "model");
         for raw in ["Model", "MODEL", "\\u006dodel"] {
             let key = learned(&mut book, raw);
@@ -263,7 +273,7 @@ mod tests {
 
     #[test]
     fn server_fields_are_the_clients_under_another_name() {
-        let mut book = KeyBook::new();
+        let mut book = KeyBook::new(&schema());
         let time = learned(&mut book, "Event_Time");
         assert_eq!(book.stored(time), b"client_event_time");
         let renamed = learned(&mut book, "client_event_time");
@@ -276,8 +286,28 @@ mod tests {
     }
 
     #[test]
+    fn a_book_knows_the_server_fields_before_it_has_seen_any() {
+        let book = KeyBook::new(&schema());
+        for field in SERVER_FIELDS {
+            let key = book.find(field.as_bytes()).unwrap();
+            let client = book.find(format!("client_{field}").as_bytes()).unwrap();
+            let known = book.get(key);
+            assert_eq!(known.event_id.unwrap_or(known.identity), client, "{field}");
+        }
+    }
+
+    #[test]
+    fn of_a_spelling_that_is_too_long_the_stored_form_is_learned() {
+        let mut book = KeyBook::new(&schema());
+        let raw = "\\u0061".repeat(43);
+        assert_eq!(book.find_or_learn(raw.as_bytes(), &schema()), None);
+        assert!(book.find("a".repeat(43).as_bytes()).is_some());
+        assert_eq!(book.len(), 2 * SERVER_FIELDS.len() + 1);
+    }
+
+    #[test]
     fn a_guess_is_taken_only_if_the_key_stands_there() {
-        let mut book = KeyBook::new();
+        let mut book = KeyBook::new(&schema());
         let (a, b) = (learned(&mut book, "a"), learned(&mut book, "b"));
         assert_eq!(book.guess(None, br#"{"a":1}"#, 1), None);
         book.follows(None, a);
@@ -291,16 +321,17 @@ mod tests {
 
     #[test]
     fn a_book_has_a_limit_and_is_emptied_when_it_is_of_no_use() {
-        let (mut book, schema) = (KeyBook::new(), schema());
+        let schema = schema();
+        let mut book = KeyBook::new(&schema);
         for number in 0..MOST_MISSES as usize + KeyBook::MOST {
             book.find_or_learn(format!("key_{number}").as_bytes(), &schema);
             assert!(book.len() <= KeyBook::MOST);
         }
         assert!(book.find(b"key_7").is_some());
-        book.tidy();
+        book.tidy(&schema);
         book.find_or_learn(b"new", &schema);
-        book.tidy();
-        assert_eq!(book.len(), 1);
+        book.tidy(&schema);
+        assert_eq!(book.len(), 2 * SERVER_FIELDS.len() + 1);
         assert!(book.find_or_learn("é".repeat(64).as_bytes(), &schema).is_none(), "too long to be kept");
     }
 }

@@ -4,12 +4,13 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use super::{
     Batch, MAX_FUTURE_MILLIS, MAX_PAST_MILLIS,
+    kept::Kept,
     keys::KeyBook,
     members::{Member, Members},
     text,
 };
 use crate::{
-    batch::{BatchHash, BatchId, EventId, Millis, RFC3339_BYTES, Rejection},
+    batch::{BatchHash, BatchId, EventId, Millis, RFC3339_BYTES, Reason, Rejection},
     schema::{EXTRA, MAX_STRING_BYTES, UnknownFields},
 };
 
@@ -113,6 +114,9 @@ impl Pen {
     }
 
     /// Appends the line of an event that follows its schema.
+    ///
+    /// # Errors
+    /// [`Reason::TooLong`] if what is collected in `extra` is longer than a column; a part of the line is then written.
     pub(super) fn accepted(
         &self,
         (source, keys): (&[u8], &KeyBook),
@@ -120,7 +124,7 @@ impl Pen {
         unknown: UnknownFields,
         (id, time): (EventId, EventTime),
         out: &mut Vec<u8>,
-    ) {
+    ) -> Result<(), Reason> {
         out.extend_from_slice(b"{\"event_id\":\"");
         match event.client_id() {
             Some(own) => out.extend_from_slice(&source[own]),
@@ -147,28 +151,25 @@ impl Pen {
         }
         context.append((source, keys), out, |member| (!collects || member.slot.is_some()) && lacks(member));
         if collects {
-            extra((source, keys), event, context, out);
+            extra((source, keys), event, context, out)?;
         }
         out.extend_from_slice(b"}\n");
+        Ok(())
     }
 
-    /// No fewer bytes than the line of a rejected event takes, of whose text `original` bytes are kept.
-    pub(super) fn rejected_at_most(&self, original: usize, context: usize) -> usize {
-        // Escaping makes six bytes of one at the most.
-        FIXED_BYTES + self.common.len() + 6 * (original.min(MAX_STRING_BYTES as usize) + context + 128)
+    /// No fewer bytes than the line of an event that is rejected with these texts takes.
+    pub(super) fn rejected_at_most(&self, rejection: &Rejection, kept: &Kept<'_>) -> usize {
+        let texts = [rejection.field.as_deref(), kept.original, kept.context];
+        FIXED_BYTES + self.common.len() + texts.into_iter().flatten().map(text::escaped_len).sum::<usize>()
     }
 
     /// Appends the line of an event that was rejected.
-    ///
-    /// `original` is its text and `context` that of the batch's context, both without private members; `None` where
-    /// private members cannot be told apart. A text longer than a warehouse's string is cut; `original_bytes` tells
-    /// the length of the event as it came.
     pub(super) fn rejected(
         &self,
         stream: &str,
         id: EventId,
         rejection: &Rejection,
-        (original_bytes, original, context): (usize, Option<&str>, Option<&str>),
+        kept: &Kept<'_>,
         out: &mut Vec<u8>,
     ) {
         out.extend_from_slice(b"{\"event_id\":\"");
@@ -180,27 +181,39 @@ impl Pen {
         append_number(out, "index", u64::from(rejection.index));
         append_string(out, "field", rejection.field.as_deref());
         append_string(out, "reason", Some(rejection.reason.as_str()));
-        append_number(out, "original_bytes", original_bytes as u64);
-        append_string(out, "original", original.map(cut));
-        if let Some(context) = context {
-            append_string(out, "context", Some(cut(context)));
+        append_number(out, "original_bytes", kept.original_bytes as u64);
+        append_string(out, "original", kept.original);
+        if let Some(context) = kept.context {
+            append_string(out, "context", Some(context));
         }
         out.extend_from_slice(b"}\n");
     }
 }
 
 /// Appends `,"extra":{…}` with the members that no schema declares, if there are any.
-fn extra((source, keys): (&[u8], &KeyBook), event: &Members, context: &Members, out: &mut Vec<u8>) {
+///
+/// Its column is as wide as that of any JSON value may be.
+fn extra(
+    (source, keys): (&[u8], &KeyBook),
+    event: &Members,
+    context: &Members,
+    out: &mut Vec<u8>,
+) -> Result<(), Reason> {
     let start = out.len();
     let undeclared = |member: &Member| member.slot.is_none();
     event.append((source, keys), out, undeclared);
     context.append((source, keys), out, |member| undeclared(member) && !event.has_key_of(keys, context, member));
+    // A comma stands where the opening brace will; the closing one comes on top.
+    if out.len() + 1 - start > MAX_STRING_BYTES as usize {
+        return Err(Reason::TooLong);
+    }
     if out.len() > start {
         // The members begin with a comma each: the first one's becomes the opening brace.
         let opening = format!(",\"{EXTRA}\":{{");
         out.splice(start..=start, opening.into_bytes());
         out.push(b'}');
     }
+    Ok(())
 }
 
 fn append_key(out: &mut Vec<u8>, key: &str) {
@@ -224,14 +237,4 @@ fn append_string(out: &mut Vec<u8>, key: &str, value: Option<&str>) {
             out.push(b'"');
         }
     }
-}
-
-/// `text`, cut to what a warehouse's string takes. NUL, which is stored as three bytes, is counted as such.
-fn cut(text: &str) -> &str {
-    let mut bytes = 0;
-    let end = text.char_indices().find(|(_, character)| {
-        bytes += if *character == '\0' { 3 } else { character.len_utf8() };
-        bytes > MAX_STRING_BYTES as usize
-    });
-    end.map_or(text, |(end, _)| &text[..end])
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{
     Limits,
     json::{Kind, Malformed, Scanner, Traits, Value},
-    keys::{KeyBook, KeyId, stored_form_beside_server_fields},
+    keys::{KeyBook, KeyId, stored_form},
     text,
     value::{Checked, Fate, Scratch, Span},
 };
@@ -88,6 +88,8 @@ pub(super) struct Members {
     private: Vec<Range<usize>>,
     /// The first thing that is wrong with the object.
     broken: Option<(Option<Box<str>>, Reason)>,
+    /// Whether a key comes twice or is too long, or there are too many, whatever else is wrong.
+    keys_broken: bool,
     /// Where the object stands.
     span: Range<usize>,
 }
@@ -121,7 +123,13 @@ impl Members {
                 let spelled = scanner.string()?;
                 self.traits |= scanner.space();
                 scanner.expect(b':', "a colon was expected")?;
-                let key = rules.keys.find_or_learn(&source[spelled.start + 1..spelled.end - 1], rules.schema);
+                let raw = &source[spelled.start + 1..spelled.end - 1];
+                // What is wrong already, or has too many members, must not fill the book.
+                let key = if self.broken.is_none() && self.list.len() < rules.limits.fields {
+                    rules.keys.find_or_learn(raw, rules.schema)
+                } else {
+                    rules.keys.find(raw)
+                };
                 if let Some(key) = key {
                     rules.keys.follows(before, key);
                 }
@@ -131,8 +139,8 @@ impl Members {
             let value = scanner.value()?;
             self.traits |= value.traits;
             match key {
-                Some(key) => self.known(role, source, (at, key), &value, rules),
-                None => self.other(source, at, &value, rules),
+                Some(key) => self.known(role, source, (at, key, true), &value, rules),
+                None => self.other(role, source, at, &value, rules),
             }
             before = key;
             self.traits |= scanner.space();
@@ -143,7 +151,7 @@ impl Members {
             }
         }
         self.span = start..scanner.pos();
-        if self.span.len() > rules.limits.event_bytes {
+        if role == Role::Event && self.span.len() > rules.limits.event_bytes {
             self.broken = Some((None, Reason::EventTooLarge));
         }
         Ok(())
@@ -165,6 +173,7 @@ impl Members {
         self.instant = None;
         self.private.clear();
         self.broken = None;
+        self.keys_broken = false;
         self.span = 0..0;
         self.reading = self.reading.wrapping_add(1);
         if self.reading == 0 {
@@ -174,13 +183,21 @@ impl Members {
         }
     }
 
-    /// Takes the member at `at`, whose key is in the book.
+    /// Takes the member at `at`, whose key is in the book; `spelled_so` tells whether as it is spelled there.
     #[inline]
-    fn known(&mut self, role: Role, source: &[u8], (at, key): (usize, KeyId), value: &Value, rules: &Rules<'_>) {
+    fn known(
+        &mut self,
+        role: Role,
+        source: &[u8],
+        (at, key, spelled_so): (usize, KeyId, bool),
+        value: &Value,
+        rules: &Rules<'_>,
+    ) {
         let known = rules.keys.get(key);
         let Some(client) = known.event_id else {
             let duplicate = self.mark(known.identity, rules.keys);
-            return self.take(source, at, value, (Key::Known(key), known.slot, duplicate, known.as_it_came), rules);
+            let as_it_came = known.as_it_came && spelled_so;
+            return self.take(source, at, value, (Key::Known(key), known.slot, duplicate, as_it_came), rules);
         };
         if role == Role::Event {
             self.client_ids += 1;
@@ -199,13 +216,12 @@ impl Members {
         self.take(source, at, value, (Key::Known(client), slot, duplicate, false), rules);
     }
 
-    /// Takes the member at `at`, whose key is not in the book as it is spelled: it is too long, or the book is full.
-    fn other(&mut self, source: &[u8], at: usize, value: &Value, rules: &Rules<'_>) {
-        let stored = stored_form_beside_server_fields(spelled_at(source, at));
+    /// Takes the member at `at`, whose key is not in the book as it is spelled: it is too long, the book is full, or
+    /// nothing is learned from the object any more.
+    fn other(&mut self, role: Role, source: &[u8], at: usize, value: &Value, rules: &Rules<'_>) {
+        let stored = stored_form(spelled_at(source, at));
         if let Some(key) = rules.keys.find(&stored) {
-            let known = rules.keys.get(key);
-            let duplicate = self.mark(known.identity, rules.keys);
-            return self.take(source, at, value, (Key::Known(key), known.slot, duplicate, false), rules);
+            return self.known(role, source, (at, key, false), value, rules);
         }
         let hash = key_hash(&stored);
         let slot = rules.schema.slot(&stored, hash);
@@ -289,6 +305,7 @@ impl Members {
     }
 
     fn break_with(&mut self, key: &[u8], reason: Reason) {
+        self.keys_broken |= matches!(reason, Reason::DuplicateKey | Reason::KeyTooLong | Reason::TooManyFields);
         if self.broken.is_none() {
             self.broken = Some((Some(field_name(key)), reason));
         }
@@ -333,7 +350,9 @@ impl Members {
             }
             Key::Scratch(at) => {
                 let name = at.of(&other.scratch.bytes);
-                self.other_place(key_hash(name), name).is_some()
+                // It may have been learned after `other` was read.
+                let seen = |key| self.seen.get(keys.get(key).identity.place()) == Some(&self.reading);
+                self.other_place(key_hash(name), name).is_some() || keys.find(name).is_some_and(seen)
             }
         }
     }
@@ -346,6 +365,11 @@ impl Members {
     /// The first thing that is wrong with the object, and with which field.
     pub(super) fn broken(&self) -> Option<&(Option<Box<str>>, Reason)> {
         self.broken.as_ref()
+    }
+
+    /// Whether a key comes twice or is too long, or there are too many.
+    pub(super) fn keys_broken(&self) -> bool {
+        self.keys_broken
     }
 
     pub(super) fn instant(&self) -> Option<Millis> {

@@ -5,12 +5,16 @@ use std::ops::Range;
 use super::{
     Batch, BatchError, Limits, Output, SentAt, Validated,
     json::{Kind, Malformed, Scanner, Value, is_plain},
+    kept::{Kept, cut, without},
     keys::KeyBook,
     line::Pen,
     members::{Members, Role, Rules, field_name},
     text,
 };
-use crate::batch::{BatchId, EventId, Mending, Mendings, Millis, Reason, Rejection};
+use crate::{
+    batch::{BatchId, EventId, Mending, Mendings, Millis, Reason, Rejection, Rejections},
+    schema::EXTRA,
+};
 
 /// The smallest and largest step by which an output buffer grows ahead of need, in bytes.
 const GROWTH_STEP: usize = 64 * 1024;
@@ -34,7 +38,7 @@ pub(super) struct Pass<'p, 'o> {
 struct Tally {
     events: usize,
     accepted: u32,
-    rejected: Vec<Rejection>,
+    rejected: Rejections,
     mendings: Mendings,
     times: Option<(Millis, Millis)>,
 }
@@ -234,9 +238,8 @@ impl<'p, 'o> Pass<'p, 'o> {
             scanner.seek(context.start);
             let mut rules = Rules { schema: &self.batch.stream.schema, limits: self.limits, keys: self.keys };
             self.context.read(Role::Context, &mut scanner, self.batch.body, &mut rules)?;
-            let sound_but_for_values =
-                |reason: &Reason| !matches!(reason, Reason::DuplicateKey | Reason::KeyTooLong | Reason::TooManyFields);
-            if self.context.broken().is_some_and(|(_, reason)| !sound_but_for_values(reason)) {
+            // What its values break is judged event by event: an event may overrule them.
+            if self.context.keys_broken() {
                 return Err(wrong(context.start, "`context` has too many, too long or repeated keys"));
             }
         }
@@ -310,9 +313,15 @@ impl<'p, 'o> Pass<'p, 'o> {
         let time = self.pen.event_time(claimed);
         let need = self.pen.accepted_at_most(self.event, self.context);
         let left = self.output_left();
-        reserve(self.output.accepted, need, left, &mut *self.output.room)?;
+        let Output { accepted: lines, rejected, room } = &mut *self.output;
+        reserve(lines, rejected, (need, left), &mut **room)?;
         let (own, context) = (&*self.event, &*self.context);
-        self.pen.accepted((source, self.keys), (own, context), schema.unknown(), (id, time), self.output.accepted);
+        let line = lines.len();
+        let written = self.pen.accepted((source, self.keys), (own, context), schema.unknown(), (id, time), lines);
+        if let Err(reason) = written {
+            lines.truncate(line);
+            return self.reject_event(id, Some(EXTRA.into()), reason);
+        }
         self.tally.accepted += 1;
         self.tally.mendings.merge(self.event.mendings());
         if time.clamped {
@@ -345,21 +354,20 @@ impl<'p, 'o> Pass<'p, 'o> {
     }
 
     fn reject_event(&mut self, id: EventId, field: Option<Box<str>>, reason: Reason) -> Result<(), BatchError> {
-        let source = self.batch.body;
-        let original = without(source, self.event.span(), self.event.private());
-        let bytes = self.event.span().len();
-        self.reject(id, field, reason, bytes, Some(&original))
+        let span = self.event.span();
+        let original = without(self.batch.body, span.clone(), self.event.private());
+        self.reject(id, field, reason, span.len(), Some(&original))
     }
 
     /// Rejects what was not read as an object. Where a stream has private fields, nobody can tell where they lie in it.
     fn reject_text(&mut self, place: Range<usize>, reason: Reason) -> Result<(), BatchError> {
         let source = self.batch.body;
         self.event.clear(&self.batch.stream.schema);
-        let text = String::from_utf8_lossy(&source[place.clone()]);
         let withheld = self.batch.stream.schema.has_private();
+        let text = if withheld { None } else { Some(without(source, place.clone(), &[])) };
         // The identity of a text that is withheld must not betray it either: it is that of an empty event.
         let id = self.pen.text_id(self.index(), if withheld { &[] } else { &source[place.clone()] });
-        self.reject(id, None, reason, place.len(), (!withheld).then_some(&*text))
+        self.reject(id, None, reason, place.len(), text.as_deref())
     }
 
     fn reject(
@@ -367,18 +375,19 @@ impl<'p, 'o> Pass<'p, 'o> {
         id: EventId,
         field: Option<Box<str>>,
         reason: Reason,
-        bytes: usize,
+        original_bytes: usize,
         original: Option<&str>,
     ) -> Result<(), BatchError> {
         let rejection = Rejection { index: self.index(), field, reason };
         let context = self.context.span();
         let context = (!context.is_empty()).then(|| without(self.batch.body, context, self.context.private()));
-        let need = self.pen.rejected_at_most(original.map_or(0, str::len), context.as_ref().map_or(0, String::len));
+        let kept = Kept { original_bytes, original: original.map(cut), context: context.as_deref().map(cut) };
+        let need = self.pen.rejected_at_most(&rejection, &kept);
         let left = self.output_left();
-        reserve(self.output.rejected, need, left, &mut *self.output.room)?;
-        let texts = (bytes, original, context.as_deref());
-        self.pen.rejected(self.batch.stream.name.as_str(), id, &rejection, texts, self.output.rejected);
-        self.tally.rejected.push(rejection);
+        let Output { accepted, rejected, room } = &mut *self.output;
+        reserve(rejected, accepted, (need, left), &mut **room)?;
+        self.pen.rejected(self.batch.stream.name.as_str(), id, &rejection, &kept, rejected);
+        self.tally.rejected.add(rejection);
         self.check_output()
     }
 
@@ -418,37 +427,33 @@ fn wrong(offset: usize, what: &'static str) -> BatchError {
 }
 
 /// Makes `need` bytes of capacity in `buffer`, by steps that grow with it up to the `left` bytes that it may still get.
-fn reserve(buffer: &mut Vec<u8>, need: usize, left: usize, room: &mut dyn super::Room) -> Result<(), BatchError> {
+///
+/// Where there is no room for that, `other` gives back what it has and does not need now, and the step is made shorter:
+/// a batch that fits the budget by itself is not refused because its lines went into the other buffer than expected.
+fn reserve(
+    buffer: &mut Vec<u8>,
+    other: &mut Vec<u8>,
+    (need, left): (usize, usize),
+    room: &mut dyn super::Room,
+) -> Result<(), BatchError> {
     if buffer.capacity() - buffer.len() >= need {
         return Ok(());
     }
     let step = need.max(buffer.capacity().min(GROWTH_STEP).max(buffer.capacity() / 4).min(left));
-    let more = buffer.len() + step - buffer.capacity();
-    if !room.grant(more) {
-        return Err(BatchError::NoRoom);
-    }
-    buffer.reserve_exact(step);
-    Ok(())
-}
-
-/// The text at `span` of `source` without the members at `private`, and without the commas that they leave.
-fn without(source: &[u8], span: Range<usize>, private: &[Range<usize>]) -> String {
-    let mut kept = Vec::with_capacity(span.len());
-    let mut from = span.start;
-    for member in private {
-        kept.extend_from_slice(&source[from..member.start]);
-        from = member.end;
-        // One comma goes with the member: the one behind it, or the one before it if it was the last.
-        let behind = source[from..span.end].iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(0);
-        if source.get(from + behind) == Some(&b',') {
-            from += behind + 1;
-        } else {
-            let before = kept.iter().rposition(|byte| !byte.is_ascii_whitespace());
-            if let Some(place) = before.filter(|place| kept[*place] == b',') {
-                kept.truncate(place);
-            }
+    let mut grow = |step: usize, room: &mut dyn super::Room| {
+        let granted = room.grant(buffer.len() + step - buffer.capacity());
+        if granted {
+            buffer.reserve_exact(step);
         }
+        granted
+    };
+    if grow(step, room) {
+        return Ok(());
     }
-    kept.extend_from_slice(&source[from..span.end]);
-    String::from_utf8_lossy(&kept).into_owned()
+    let before = other.capacity();
+    other.shrink_to_fit();
+    room.give_back(before - other.capacity());
+    // Not at once by what is needed: where little is left, every event would move the whole buffer.
+    let short = need.max(GROWTH_STEP.min(left));
+    if [step, short, need].into_iter().any(|step| grow(step, room)) { Ok(()) } else { Err(BatchError::NoRoom) }
 }

@@ -26,6 +26,8 @@ impl Room for Unlimited {
     fn grant(&mut self, _: usize) -> bool {
         true
     }
+
+    fn give_back(&mut self, _: usize) {}
 }
 
 /// A batch and what became of it.
@@ -68,9 +70,15 @@ fn lines() -> Trial {
 
 impl Trial {
     fn run(self, body: impl AsRef<[u8]>) -> Result<Stored, BatchError> {
+        let limits = self.limits;
+        self.run_after(&[], &mut Validator::new(limits), body.as_ref())
+    }
+
+    /// Runs after batches whose bodies are `before`, and which are of no further interest.
+    fn run_after(self, before: &[&str], validator: &mut Validator, body: &[u8]) -> Result<Stored, BatchError> {
         let stream = Stream { name: StreamName::new("heard").unwrap(), ack: Ack::Spooled, schema: self.schema };
         let batch = Batch {
-            body: body.as_ref(),
+            body,
             format: self.format,
             stream: &stream,
             key_name: self.key_name,
@@ -79,9 +87,14 @@ impl Trial {
             received_at: Millis::new(RECEIVED).unwrap(),
             nonce: self.nonce,
         };
+        for body in before {
+            let (mut accepted, mut rejected) = (Vec::new(), Vec::new());
+            let mut output = Output { accepted: &mut accepted, rejected: &mut rejected, room: &mut Unlimited };
+            let _ = validator.validate(&Batch { body: body.as_bytes(), ..batch }, &mut output);
+        }
         let (mut accepted, mut rejected) = (b"before".to_vec(), Vec::new());
         let mut output = Output { accepted: &mut accepted, rejected: &mut rejected, room: &mut Unlimited };
-        let result = Validator::new(self.limits).validate(&batch, &mut output);
+        let result = validator.validate(&batch, &mut output);
         if result.is_err() {
             assert_eq!((accepted.as_slice(), rejected.as_slice()), (&b"before"[..], &[][..]), "nothing is left behind");
         }
@@ -100,7 +113,7 @@ impl Trial {
         };
         let stored = Stored { accepted: read(text.as_bytes()), rejected: read(&rejected), validated, text };
         assert_eq!(stored.accepted.len(), stored.validated.accepted as usize);
-        assert_eq!(stored.rejected.len(), stored.validated.rejected.len());
+        assert_eq!(stored.rejected.len(), stored.validated.rejected.total() as usize);
         Ok(stored)
     }
 
@@ -111,8 +124,8 @@ impl Trial {
 
     fn rejection(self, event: &str) -> (Option<String>, Reason) {
         let stored = self.run(format!("[{event}]")).unwrap();
-        assert_eq!((stored.validated.accepted, stored.validated.rejected.len()), (0, 1), "{event}");
-        let rejection = &stored.validated.rejected[0];
+        assert_eq!((stored.validated.accepted, stored.validated.rejected.total()), (0, 1), "{event}");
+        let rejection = &stored.validated.rejected.listed()[0];
         (rejection.field.as_deref().map(Into::into), rejection.reason)
     }
 
@@ -170,7 +183,7 @@ fn the_envelope_may_come_in_any_order() {
 fn events_read_twice_because_of_a_late_member_are_counted_once() {
     let stored = free().run(r#"{"events":[{"a":"\u0000"},5],"batch_id":"b"}"#).unwrap();
     assert_eq!(stored.validated.accepted, 1);
-    assert_eq!(stored.validated.rejected.len(), 1);
+    assert_eq!(stored.validated.rejected.total(), 1);
     assert_eq!(stored.validated.mendings.count(Mending::ReplacedCharacters), 1);
 }
 
@@ -242,7 +255,7 @@ fn an_envelope_that_is_not_as_it_must_be_is_refused() {
 fn a_bad_line_is_a_rejected_event_and_not_a_bad_batch() {
     let stored = lines().run(b"{\"a\":1}\n{\"a\":\n[1]\n\"x\"\n{\"a\":\"\xff\"}\n{} {}\n{\"b\":2}\n").unwrap();
     assert_eq!(stored.validated.accepted, 2);
-    let found: Vec<_> = stored.validated.rejected.iter().map(|r| (r.index, r.reason)).collect();
+    let found: Vec<_> = stored.validated.rejected.listed().iter().map(|r| (r.index, r.reason)).collect();
     let expected = [
         (1, Reason::MalformedJson),
         (2, Reason::NotAnObject),
@@ -315,6 +328,62 @@ fn keys_too_many_or_too_long_reject_the_event() {
     assert_eq!((field.unwrap(), reason), ("é".repeat(63), Reason::KeyTooLong));
 }
 
+/// A batch of more keys than a book holds.
+fn filling() -> String {
+    let event = |n: usize| {
+        let members: Vec<_> = (0..20).map(|m| format!("\"filling_{}\":1", n * 20 + m)).collect();
+        format!("{{{}}}", members.join(","))
+    };
+    format!("[{}]", (0..60).map(event).collect::<Vec<_>>().join(","))
+}
+
+/// Which worker a batch meets, and what that one has seen before, must not show in what is stored: a retry elsewhere
+/// would have other identities.
+#[test]
+fn what_a_worker_has_seen_before_changes_nothing() {
+    let after = |before: &[&str], body: &str| {
+        free().run_after(before, &mut Validator::new(LIMITS), body.as_bytes()).unwrap().text
+    };
+    for event in [
+        r#"{"event_id":"mine","a":1}"#,
+        r#"{"Event_ID":"mine","a":1}"#,
+        r#"{"\u0065vent_id":7,"Received_At":1,"client_time":2,"A":3}"#,
+    ] {
+        let body = format!(r#"{{"batch_id":"b","context":{{"A":5,"Event_Id":6}},"events":[{event}]}}"#);
+        assert_eq!(after(&[&filling()], &body), after(&[], &body), "{event}");
+    }
+}
+
+#[test]
+fn keys_of_broken_objects_and_beyond_the_limit_are_not_learned() {
+    let key = |n: usize| format!("\"filling_{n}\":1");
+    let many = (0..1_500).map(key).collect::<Vec<_>>().join(",");
+    let broken = format!("[{{\"a\":1e999,{many}}},{{{many}}}]");
+    let mut validator = Validator::new(Limits { event_bytes: 100_000, output_bytes: 1_000_000, ..LIMITS });
+    let trial = free();
+    let id = trial.schema.id();
+    trial.run_after(&[&broken], &mut validator, b"[{}]").unwrap();
+    assert!(validator.books[&id].len() < 50, "{} keys are known", validator.books[&id].len());
+}
+
+#[test]
+fn a_key_is_recognised_however_long_it_is_spelled() {
+    let long = "\\u0061".repeat(43);
+    let plain = "a".repeat(43);
+    assert_eq!(
+        free().rejection(&format!(r#"{{"{long}":1,"{plain}":2}}"#)),
+        (Some(plain.clone()), Reason::DuplicateKey)
+    );
+    assert_eq!(
+        free().rejection(&format!(r#"{{"{plain}":1,"{long}":2}}"#)),
+        (Some(plain.clone()), Reason::DuplicateKey)
+    );
+    for (context, event) in [(&long, &plain), (&plain, &long), (&long, &long)] {
+        let body = format!(r#"{{"context":{{"{context}":1}},"events":[{{"{event}":2}}]}}"#);
+        assert_eq!(free().bodies(body), [json!({ plain.as_str(): 2 })]);
+    }
+}
+
 // Values.
 
 #[test]
@@ -331,7 +400,11 @@ fn line_breaks_between_tokens_are_left_out() {
 
 #[test]
 fn numbers_beyond_a_double_and_deep_nesting_reject_the_event() {
-    assert_eq!(free().rejection(r#"{"a":[1e400]}"#), (Some("a".into()), Reason::NumberOutOfRange));
+    for number in ["1e400", "1e-400", "-2E-324"] {
+        let event = format!(r#"{{"a":[{number}]}}"#);
+        assert_eq!(free().rejection(&event), (Some("a".into()), Reason::NumberOutOfRange), "{number}");
+    }
+    assert_eq!(free().bodies(r#"[{"a":5e-324,"b":0e-999}]"#).len(), 1);
     let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
     assert_eq!(free().rejection(&nested(8)), (Some("a".into()), Reason::NestedTooDeep));
     assert_eq!(free().bodies(format!("[{}]", nested(7))).len(), 1);
@@ -364,9 +437,30 @@ fn what_the_context_breaks_rejects_the_events_that_use_it() {
     let schema = Schema::new(vec![Field::new("n", FieldType::Int)], None, None, None).unwrap();
     let stored = with(schema).run(r#"{"context":{"n":"x"},"events":[{},{"n":1}]}"#).unwrap();
     assert_eq!(stored.validated.accepted, 1);
-    let rejection = &stored.validated.rejected[0];
+    let rejection = &stored.validated.rejected.listed()[0];
     assert_eq!((rejection.index, rejection.field.as_deref(), rejection.reason), (0, Some("n"), Reason::WrongType));
     assert_eq!(stored.rejected[0]["context"], r#"{"n":"x"}"#);
+}
+
+#[test]
+fn keys_of_a_context_are_judged_whatever_else_is_wrong_with_it() {
+    let long = "k".repeat(128);
+    let many: Vec<_> = (0..20).map(|n| format!("\"k{n}\":1")).collect();
+    for members in ["\"b\":1,\"b\":2", &format!("\"{long}\":1"), &many.join(",")] {
+        let body = format!(r#"{{"context":{{"a":1e999,{members}}},"events":[{{"a":0}}]}}"#);
+        assert!(matches!(free().error(&body), BatchError::Envelope { .. }), "{body}");
+        // The limit of an event is not that of the context.
+        let small = Trial { limits: Limits { event_bytes: 10, ..LIMITS }, ..free() };
+        assert!(matches!(small.error(&body), BatchError::Envelope { .. }), "{body}");
+    }
+    let small = Trial { limits: Limits { event_bytes: 10, ..LIMITS }, ..free() };
+    assert_eq!(small.bodies(r#"{"context":{"abc":"0123456789"},"events":[{}]}"#), [json!({"abc":"0123456789"})]);
+}
+
+#[test]
+fn a_key_of_a_broken_context_is_overruled_too() {
+    let body = r#"{"context":{"a":1e999,"b":1},"events":[{"a":0,"b":2},{"a":0}]}"#;
+    assert_eq!(free().bodies(body), [json!({"a":0,"b":2}), json!({"a":0,"b":1})]);
 }
 
 // Schemas.
@@ -402,6 +496,19 @@ fn undeclared_fields_are_collected_kept_or_rejected() {
         with(strict(UnknownFields::Collect)).bodies(own_extra),
         [json!({"device":DEVICE,"extra":{"extra":{"a":1}}})]
     );
+    let wide = |len: usize| format!(r#"{{"foo":"{}"}}"#, "x".repeat(len - 10));
+    let limits = Limits { event_bytes: 100_000, context_bytes: 100_000, output_bytes: 1_000_000, ..LIMITS };
+    let collect = || Trial { limits, ..with(strict(UnknownFields::Collect)) };
+    for (len, accepted) in [(65_535, 1), (65_536, 0)] {
+        let inside = wide(len);
+        let event = inside.replace('{', &format!(r#"{{"device":"{DEVICE}","#));
+        let stored = collect().run(format!("[{event}]")).unwrap();
+        assert_eq!(stored.validated.accepted, accepted, "{len}");
+        let in_context = collect().run(format!(r#"{{"context":{inside},"events":[{{"device":"{DEVICE}"}}]}}"#));
+        assert_eq!(in_context.unwrap().validated.accepted, accepted, "{len}");
+    }
+    let event = wide(65_536).replace('{', &format!(r#"{{"device":"{DEVICE}","#));
+    assert_eq!(collect().rejection(&event), (Some("extra".into()), Reason::TooLong));
     let none = format!(r#"[{{"device":"{DEVICE}"}}]"#);
     assert_eq!(with(strict(UnknownFields::Collect)).bodies(none), [json!({"device":DEVICE})]);
 }
@@ -534,6 +641,11 @@ fn private_schema() -> Schema {
     Schema::new(fields, Some(UnknownFields::Keep), None, Some(Arc::new(PrivacyKey::new(b"0123456789abcdef")))).unwrap()
 }
 
+fn dropping() -> Schema {
+    let phone = Field { private: Some(Private::Drop), ..Field::new("phone", FieldType::Int) };
+    Schema::new(vec![phone], Some(UnknownFields::Keep), None, None).unwrap()
+}
+
 #[test]
 fn private_values_stand_in_no_line_and_no_id() {
     let run = |phone: &str, device: &str| {
@@ -624,17 +736,24 @@ impl Room for Grants {
     fn grant(&mut self, bytes: usize) -> bool {
         self.left.checked_sub(bytes).map(|left| self.left = left).is_some()
     }
+
+    fn give_back(&mut self, bytes: usize) {
+        self.left += bytes;
+    }
 }
 
-#[test]
-fn no_buffer_grows_beyond_what_was_granted() {
-    let stream =
-        Stream { name: StreamName::new("heard").unwrap(), ack: Ack::Spooled, schema: strict(UnknownFields::Collect) };
-    let event = format!(r#"{{"device":"{DEVICE}","price":5,"X":"\u0000","more":[1, 2],"at":1795338000}}"#);
-    let body = format!(r#"{{"context":{{"ctx":1}},"events":[{}]}}"#, vec![format!("{event},{{}}"); 30].join(","));
+/// Validates `body` into buffers of which that of the accepted lines has `prepared` bytes of capacity, with `grant` bytes
+/// beside.
+fn with_grant(
+    schema: Schema,
+    limits: Limits,
+    body: &[u8],
+    (prepared, grant): (usize, usize),
+) -> Result<Validated, BatchError> {
+    let stream = Stream { name: StreamName::new("heard").unwrap(), ack: Ack::Spooled, schema };
     let batch = Batch {
-        body: body.as_bytes(),
-        format: Format::Json,
+        body,
+        format: if body.starts_with(b"{") || body.starts_with(b"[") { Format::Json } else { Format::Lines },
         stream: &stream,
         key_name: "k",
         idempotency_key: None,
@@ -642,21 +761,67 @@ fn no_buffer_grows_beyond_what_was_granted() {
         received_at: Millis::new(RECEIVED).unwrap(),
         nonce: 0,
     };
+    let (mut accepted, mut rejected) = (Vec::with_capacity(prepared), Vec::new());
+    let mut room = Grants { left: grant };
+    let mut output = Output { accepted: &mut accepted, rejected: &mut rejected, room: &mut room };
+    let result = Validator::new(limits).validate(&batch, &mut output);
+    let held = accepted.capacity() + rejected.capacity();
+    assert!(held + room.left <= prepared + grant, "{held} bytes are held of {prepared} and {grant}");
+    result
+}
+
+#[test]
+fn no_buffer_grows_beyond_what_was_granted() {
+    let event = format!(r#"{{"device":"{DEVICE}","price":5,"X":"\u0000","more":[1, 2],"at":1795338000}}"#);
+    let body = format!(r#"{{"context":{{"ctx":1}},"events":[{}]}}"#, vec![format!("{event},{{}}"); 30].join(","));
     let mut refused = 0;
     for grant in (0..60_000).step_by(500) {
-        let (mut accepted, mut rejected) = (Vec::new(), Vec::new());
-        let mut room = Grants { left: grant };
-        let mut output = Output { accepted: &mut accepted, rejected: &mut rejected, room: &mut room };
-        match Validator::new(LIMITS).validate(&batch, &mut output) {
+        match with_grant(strict(UnknownFields::Collect), LIMITS, body.as_bytes(), (grant % 10_000, grant)) {
             Ok(_) => {}
             Err(error) => {
                 assert_eq!(error, BatchError::NoRoom);
                 refused += 1;
             }
         }
-        assert!(accepted.capacity() + rejected.capacity() <= grant - room.left, "{grant}");
     }
     assert!(refused > 10 && refused < 120, "{refused} refused");
+}
+
+/// The buffer of the accepted lines is made before anything is known of the events.
+#[test]
+fn what_one_book_was_given_and_does_not_need_the_other_gets() {
+    let limits = Limits { events: 1_000, output_bytes: 300_000, ..LIMITS };
+    let good = r#"{"good":1}"#;
+    for events in [vec!["7"; 700], [vec![good; 20], vec!["7"; 650]].concat(), [good, "7"].repeat(350)] {
+        let body = format!("[{}]", events.join(","));
+        let stored = Trial { limits, ..free() }.run(&body).unwrap();
+        let written = stored.text.len() + stored.rejected.iter().map(|line| line.to_string().len() + 1).sum::<usize>();
+        // Beside the lines, one is believed to be longer than it turns out to be.
+        let granted = with_grant(Schema::free_form(), limits, body.as_bytes(), (written - 20_000, 21_000));
+        assert_eq!(granted.map(|validated| validated.accepted + validated.rejected.total()), Ok(events.len() as u32));
+    }
+}
+
+#[test]
+fn no_more_is_asked_for_than_a_rejected_line_takes() {
+    let limits = Limits { event_bytes: 1_000, output_bytes: 1_000_000, ..LIMITS };
+    let ask = |body: &[u8], grant| with_grant(dropping(), limits, body, (0, grant)).is_ok();
+    let large = format!("[{{\"a\":\"{}\",\"phone\":5}}]", "x".repeat(1_000_000));
+    assert!(ask(large.as_bytes(), 66_000 + 1_000));
+    assert!(!ask(large.as_bytes(), 60_000));
+    // Each byte that is no UTF-8 becomes three.
+    let lines = b"\xff".repeat(1_000_000);
+    let granted = with_grant(Schema::free_form(), limits, &lines, (0, 66_000 + 1_000));
+    assert_eq!(granted.map(|validated| validated.rejected.total()), Ok(1));
+}
+
+#[test]
+fn so_many_rejections_are_listed_and_all_are_counted() {
+    let limits = Limits { events: 3_000, output_bytes: 10_000_000, ..LIMITS };
+    let stored = Trial { limits, ..free() }.run(format!("[{}]", vec!["7"; 2_500].join(","))).unwrap();
+    let rejections = &stored.validated.rejected;
+    assert_eq!((rejections.total(), rejections.listed().len(), stored.rejected.len()), (2_500, 1_000, 2_500));
+    assert_eq!(rejections.listed()[999].index, 999);
 }
 
 // Anything.
@@ -676,6 +841,34 @@ fn any_json() -> impl Strategy<Value = Value> {
                 .prop_map(|members| Value::Object(members.into_iter().collect())),
         ]
     })
+}
+
+/// A member of an object whose key is one of few, spelled in one of many ways, or has a length near a limit.
+fn member() -> impl Strategy<Value = String> {
+    let name = prop_oneof![
+        4 => prop::sample::select(vec!["a", "b", "k", "\u{212a}", "é", "phone", "device", "extra", "q\"uote"]),
+        4 => prop::sample::select(crate::schema::SERVER_FIELDS.to_vec()),
+    ];
+    let name = prop_oneof![
+        3 => name.clone().prop_map(str::to_owned),
+        1 => name.prop_map(|name| format!("client_{name}")),
+        1 => prop::sample::select(vec![42_usize, 43, 120, 121, 127, 128]).prop_map(|len| "x".repeat(len)),
+    ];
+    let spelled = (name, any::<u8>(), 0_u8..4).prop_map(|(name, mask, way)| {
+        let spell = |(place, character): (usize, char)| -> String {
+            let odd = mask >> (place % 8) & 1 == 1;
+            match way {
+                1 if odd => character.to_uppercase().collect(),
+                2 if odd => format!("\\u{:04x}", character as u32),
+                3 => format!("\\u{:04X}", character as u32),
+                _ if character == '"' => "\\\"".to_owned(),
+                _ => character.to_string(),
+            }
+        };
+        name.chars().enumerate().map(spell).collect::<String>()
+    });
+    let value = prop::sample::select(vec!["1", "\"v\"", "null", "1e999", "[[]]"]);
+    (spelled, value).prop_map(|(key, value)| format!("\"{key}\":{value}"))
 }
 
 fn any_schema() -> impl Strategy<Value = u8> {
@@ -710,6 +903,27 @@ proptest! {
             // `run` has read every line by the rules of COPY.
             Ok(stored) => prop_assert_eq!(stored.accepted.len() + stored.rejected.len(), count),
             Err(error) => prop_assert!(matches!(error, BatchError::Envelope { .. } | BatchError::ContextTooLarge { .. }), "{:?}", error),
+        }
+    }
+
+    /// However keys are spelled, in an event and its context: what is accepted is stored under unique lower-case keys
+    /// (`run` reads every line by the rules of COPY), and a worker whose book of keys is full stores the same.
+    #[test]
+    fn no_spelling_of_keys_stores_one_twice(
+        context in prop::collection::vec(member(), 0..5),
+        events in prop::collection::vec(prop::collection::vec(member(), 0..5), 1..4),
+        schema in any_schema(),
+    ) {
+        let object = |members: &[String]| format!("{{{}}}", members.join(","));
+        let events: Vec<_> = events.iter().map(|event| object(event)).collect();
+        let body = format!(r#"{{"batch_id":"b","context":{},"events":[{}]}}"#, object(&context), events.join(","));
+        let limits = Limits { context_bytes: 10_000, event_bytes: 10_000, ..LIMITS };
+        let run = |before: &[&str]| {
+            with(schema_number(schema)).run_after(before, &mut Validator::new(limits), body.as_bytes())
+        };
+        match (run(&[]), run(&[&filling()])) {
+            (Ok(fresh), Ok(full)) => prop_assert_eq!((fresh.text, fresh.rejected), (full.text, full.rejected)),
+            (fresh, full) => prop_assert_eq!(fresh.err(), full.err()),
         }
     }
 

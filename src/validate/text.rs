@@ -156,6 +156,17 @@ pub(super) fn append_escaped(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(&text.as_bytes()[plain_from..]);
 }
 
+/// How many bytes [`append_escaped`] makes of `text`.
+pub(super) fn escaped_len(text: &str) -> usize {
+    let escaped = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,
+        0 => 3,
+        1..=0x1F => 6,
+        _ => 1,
+    };
+    text.bytes().map(escaped).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -211,6 +222,7 @@ mod tests {
         fn what_is_escaped_is_read_back(text in "(\\PC|[\"\\\\\n\r\t\u{1}\u{1f}]){0,20}") {
             let mut out = vec![b'"'];
             append_escaped(&text, &mut out);
+            prop_assert_eq!(out.len() - 1, escaped_len(&text));
             out.push(b'"');
             prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
         }

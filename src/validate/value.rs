@@ -79,7 +79,7 @@ impl Scratch {
     /// A value of which no type is declared: kept as it came, unless something in it cannot be stored so.
     #[inline]
     pub(super) fn undeclared(&mut self, source: &[u8], value: &Value) -> Result<Fate, Reason> {
-        if value.traits.has(Traits::HUGE) {
+        if value.traits.has(Traits::BEYOND_DOUBLE) {
             return Err(Reason::NumberOutOfRange);
         }
         Ok(self.mended(source, value))
@@ -133,7 +133,7 @@ impl Scratch {
     }
 
     fn typed(&mut self, field: &Field, source: &[u8], value: &Value) -> Result<Checked, Reason> {
-        if value.traits.has(Traits::HUGE) {
+        if value.traits.has(Traits::BEYOND_DOUBLE) {
             return Err(Reason::NumberOutOfRange);
         }
         let spelled = &source[value.start..value.end];

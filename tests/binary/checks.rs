@@ -13,8 +13,11 @@ type Broken = (&'static str, usize, &'static str, &'static str, &'static str);
 
 const SINK: &str = "[[sinks]]\nname = 'files'\ndir = 'objects'\n";
 
+/// A stream, which a configuration needs that refuses others.
+const STREAM: &str = "[streams.any]\n";
+
 /// What stands behind [`SINK`], so that lines count from 4.
-const BROKEN: [Broken; 7] = [
+const BROKEN: [Broken; 8] = [
     ("[spool]\ndisk_quotta = '1GiB'\n", 5, "spool.disk_quotta", "is no setting", "did you mean `disk_quota`?"),
     (
         "[spool]\nsegment_size = '2GiB'\ndisk_quota = '1GiB'\n",
@@ -36,6 +39,13 @@ const BROKEN: [Broken; 7] = [
         "streams.heard.ack",
         "is \"stored\", and no sink is required",
         "set required = true on a sink, or ack = \"spooled\"",
+    ),
+    (
+        "[ingest]\nundeclared_streams = 'refuse'\n",
+        5,
+        "ingest.undeclared_streams",
+        "is \"refuse\", and no stream is declared",
+        "add a [streams.NAME] section",
     ),
     ("[server]\nidle_timeout = '30s'\n", 5, "server.idle_timeout", "is 30s, not more than the 1m", ""),
     ("[queue]\nbytes = '20MiB'\n", 5, "queue.bytes", "is 20 MiB, less than the largest batch (25 MiB", "raise it"),
@@ -84,7 +94,8 @@ fn a_broken_configuration_is_told_by_line_setting_and_remedy_whether_it_is_check
         let sink =
             if setting == "streams.heard.ack" { SINK.replace("dir", "required = false\ndir") } else { SINK.into() };
         let line = line + sink.lines().count() - SINK.lines().count();
-        place.write("f.toml", &format!("{sink}{text}"));
+        let stream = if setting == "ingest.undeclared_streams" { "" } else { STREAM };
+        place.write("f.toml", &format!("{sink}{text}{stream}"));
         let checked = check(&place, "f.toml");
         assert_eq!((checked.code, checked.stdout.as_str()), (Some(EXIT_CONFIG), ""), "{setting}: {}", checked.stderr);
         let told = format!("f.toml:{line}: {setting} {what}");
@@ -99,7 +110,7 @@ fn a_broken_configuration_is_told_by_line_setting_and_remedy_whether_it_is_check
 #[test]
 fn a_server_does_not_start_with_a_broken_configuration() {
     let place = Place::new();
-    place.write("f.toml", &format!("{SINK}[spool]\ndisk_quotta = '1GiB'\n"));
+    place.write("f.toml", &format!("{SINK}[spool]\ndisk_quotta = '1GiB'\n{STREAM}"));
     for arguments in [&["--config", "f.toml"][..], &["serve", "--config", "f.toml"]] {
         let ended = place.run(arguments);
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(EXIT_CONFIG), ""), "{}", ended.stderr);

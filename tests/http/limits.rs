@@ -126,13 +126,31 @@ fn the_largest_batch_fits_the_smallest_budget() {
 }
 
 #[test]
-#[ignore = "accepted and rejected lines are written to buffers of their own, and the rule for queue.bytes counts one"]
 fn a_batch_that_is_rejected_as_a_whole_fits_the_smallest_budget() {
     let server = TestServer::start(SMALLEST_BUDGET);
     let event = format!(r#"{{"a":1,"A":"{:.<1800}"}}"#, "");
-    let batch = format!("[{}]", vec![event; 110].join(","));
-    let answer = server.ask(&Request::post("heard", gzip(batch)).header("content-encoding", "gzip"));
+    for (good, bad, status) in [(0, 110, 422), (1, 109, 200), (60, 50, 200)] {
+        let mut events = vec![event.replace('A', "b"); good];
+        events.extend(vec![event.clone(); bad]);
+        let batch = format!("[{}]", events.join(","));
+        let answer = server.ask(&Request::post("heard", gzip(batch)).header("content-encoding", "gzip"));
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert_eq!(answer.json()["rejected"].as_array().unwrap().len(), bad);
+    }
+}
+
+#[test]
+fn a_thousand_rejections_are_listed_and_all_are_counted_and_stored() {
+    let server = TestServer::start("");
+    let answer = server.ask(&Request::post("heard", format!("[{}]", vec!["7"; 2_500].join(","))));
     assert_eq!(answer.status, 422, "{answer:?}");
+    let told = answer.json();
+    assert_eq!(told["rejected"].as_array().unwrap().len(), 1_000);
+    assert_eq!((&told["rejected_total"], &told["rejected_truncated"]), (&2_500.into(), &true.into()));
+    let metrics = server.metrics();
+    assert_eq!(metrics.get("logweir_rejections_total{stream=\"heard\",reason=\"not_an_object\"}"), 2_500);
+    assert_eq!(metrics.get("logweir_queue_bytes"), 0, "what the answer held is given back");
+    assert_eq!(server.stop().len(), 2_500);
 }
 
 #[test]

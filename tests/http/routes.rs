@@ -65,6 +65,35 @@ fn more_streams_than_there_may_be_are_refused_for_long() {
     assert_eq!(metrics.outcome("refused"), 2);
 }
 
+/// A place among `limits.streams` is taken by a batch that can be stored, and by nothing less.
+#[test]
+fn what_is_no_batch_takes_no_place_of_a_stream() {
+    let server = TestServer::start("limits.streams = 2\n[streams.heard]");
+    let mut client = server.connect();
+    for (number, request) in [
+        Request::post("empty", ""),
+        Request::post("broken", "[{"),
+        Request::post("no_events", "[]"),
+        Request::post("text", "[{}]").header("content-type", "text/plain"),
+        Request::post("packed", "[{}]").header("content-encoding", "gzip"),
+        Request::post("unknown", "[{}]").header("content-encoding", "br"),
+        Request::post("twice", "[{}]").header("idempotency-key", ""),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let status = client.ask(request).status;
+        assert!(matches!(status, 400 | 415), "{number}: {status}");
+    }
+    let metrics = server.metrics();
+    assert!(!metrics.has("logweir_events_received_total{stream=\"broken\"}"), "nor is it a label");
+    // A batch whose events are rejected can be stored: it is kept under the stream's name.
+    assert_eq!(client.ask(&Request::post("seen", "[7]")).status, 422);
+    assert_eq!(client.ask(&Request::post("third", "[{}]")).status, 429);
+    assert_eq!(client.ask(&Request::post("seen", "[{}]")).status, 200);
+    assert_eq!(server.metrics().get("logweir_events_received_total{stream=\"seen\"}"), 2);
+}
+
 #[test]
 fn batches_are_sent_with_post() {
     let server = TestServer::start("keys = [{ name = 'sdk', key = 'a-key-of-the-sdk-0123456789' }]");

@@ -48,9 +48,14 @@ fn collect(value: &toml::Value, path: &str, found: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn the_reference_is_the_default_with_one_sink() {
+fn the_reference_is_the_default_with_one_sink_and_one_stream() {
     let loaded = load_with(REFERENCE, &[]).unwrap_or_else(|problems| panic!("{problems}"));
-    let expected = Config { sinks: vec![Sink::file("files", "./data/objects")], ..Config::default() };
+    let heard = ("heard".to_owned(), DeclaredStream::default());
+    let expected = Config {
+        sinks: vec![Sink::file("files", "./data/objects")],
+        streams: [heard].into_iter().collect(),
+        ..Config::default()
+    };
     assert_eq!(loaded.config, expected);
 }
 

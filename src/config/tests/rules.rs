@@ -26,7 +26,7 @@ fn every_number_has_a_range() {
         ("limits", "encoded_body", &["1", "'8MiB'"], &["0"]),
         ("limits", "decoded_body", &["'1MiB'", "'47MiB'"], &[]),
         ("limits", "decode_ratio", &["1", "10000"], &["0", "10001"]),
-        ("limits", "output", &["'84KiB'", "'32MiB'"], &[]),
+        ("limits", "output", &["'84KiB'", "'32MiB'"], &["'33MiB'"]),
         ("limits", "events", &["1", "1000000"], &["0", "1000001"]),
         ("limits", "event", &["1", "'1MiB'"], &["0", "1048577"]),
         ("limits", "context", &["1", "'1MiB'"], &["0", "1048577"]),
@@ -58,7 +58,7 @@ fn every_number_has_a_range() {
     for (text, setting) in [
         ("[limits]\nencoded_body = '65MiB'\ndecoded_body = '65MiB'\n[queue]\nbytes = '1GiB'", "limits.encoded_body"),
         ("[limits]\ndecoded_body = '257MiB'\n[queue]\nbytes = '1GiB'", "limits.decoded_body"),
-        ("[limits]\noutput = '257MiB'\n[queue]\nbytes = '1GiB'\n[spool]\nsegment_size = '1GiB'", "limits.output"),
+        ("[limits]\noutput = '33MiB'\n[queue]\nbytes = '1GiB'\n[spool]\nsegment_size = '1GiB'", "limits.output"),
     ] {
         broken(&[(text, 5, setting, "is ")]);
     }
@@ -84,7 +84,12 @@ fn sizes_and_times_fit_each_other() {
             "spool.segment_size",
             "is 31 MiB, less than twice limits.output (16 MiB)",
         ),
-        ("[limits]\noutput = '33MiB'", 5, "spool.segment_size", "is 64 MiB, less than twice limits.output (33 MiB)"),
+        (
+            "[limits]\noutput = '32MiB'\n[spool]\nsegment_size = '63MiB'",
+            7,
+            "spool.segment_size",
+            "is 63 MiB, less than twice limits.output (32 MiB)",
+        ),
         ("[spool]\ndisk_quota = '63MiB'", 5, "spool.segment_size", "is 64 MiB, more than spool.disk_quota (63 MiB)"),
         (
             "[spool]\nsegment_size = '2GiB'\ndisk_quota = '1GiB'",
@@ -154,6 +159,24 @@ fn keys_are_named_long_apart_and_for_streams_that_there_are() {
     ]);
 }
 
+/// Every batch would be answered 404, which tells a device to drop it.
+#[test]
+fn there_is_a_stream_that_is_taken() {
+    let told = |text: &str| load_with(&format!("{SINK}{text}"), &[]).unwrap_err().to_string();
+    for (text, line) in [("", ""), ("[ingest]\nundeclared_streams = 'refuse'\n", ":5")] {
+        assert_eq!(
+            told(text),
+            format!(
+                "f.toml{line}: ingest.undeclared_streams is \"refuse\", and no stream is declared: every batch would be \
+                 answered 404, which tells devices to drop it\n  remedy: add a [streams.NAME] section, or set \
+                 ingest.undeclared_streams = \"accept\""
+            )
+        );
+    }
+    load_with(&format!("{SINK}[ingest]\nundeclared_streams = 'accept'\n"), &[]).unwrap();
+    load_with(SINK, &[("LOGWEIR__STREAMS__HEARD__ACK", "spooled")]).unwrap();
+}
+
 #[test]
 fn sinks_are_named_apart_and_complete() {
     let sink = |more: &str| format!("[[sinks]]\nname = 'b'\n{more}\n");
@@ -204,7 +227,7 @@ fn sinks_are_named_apart_and_complete() {
         (&s3("region = ''"), 8, "sinks[1].region", "is empty"),
         (&s3("storage_class = ''"), 8, "sinks[1].storage_class", "is empty"),
     ]);
-    let none = load_with("[log]\n", &[]).unwrap_err();
+    let none = load_with(&format!("[log]\n{STREAM}"), &[]).unwrap_err();
     assert_eq!(places(&none), ["f.toml sinks"]);
 }
 
