@@ -10,6 +10,7 @@
 mod ceiling;
 mod listen;
 mod pulse;
+mod replay;
 
 use std::{
     io,
@@ -27,6 +28,7 @@ use tokio::{
 
 pub use ceiling::memory_ceiling;
 pub use listen::ListenError;
+pub use replay::{Replay, ReplayError};
 
 use self::pulse::Pulse;
 use crate::{
@@ -257,7 +259,7 @@ fn start_sinks(
         drivers.push(Driver::new(settings, store, consumer, metrics));
     }
     // Every sink has its consumer: from here on segments may go.
-    shelf.settle()?;
+    shelf.tidy();
     let mut running = JoinSet::new();
     for driver in drivers {
         running.spawn_on(driver.run(), runtime.handle());

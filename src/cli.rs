@@ -32,6 +32,22 @@ pub enum Command {
     /// Prints every problem with its place and a remedy and exits with 78; or prints the effective configuration with
     /// secrets masked, how many objects it makes, how long the disk lasts without a sink, and the memory ceiling.
     Check(ConfigArgs),
+    /// Store what the spool of a dead instance holds, under its original keys
+    ///
+    /// Attach the instance's volume, name its spool with --spool, and the sinks with --config. It is safe to repeat and
+    /// to interrupt. Exits with 0 when every sink has everything, and with 75 when it was interrupted before.
+    Replay(ReplayArgs),
+}
+
+/// What to replay, and where to.
+#[derive(Debug, Clone, Args)]
+pub struct ReplayArgs {
+    /// The spool directory of the dead instance
+    #[arg(long, value_name = "DIR")]
+    pub spool: PathBuf,
+    /// Where the sinks are configured.
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// Where the configuration is.

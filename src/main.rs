@@ -8,7 +8,7 @@ use std::{
 
 use clap::Parser;
 use logweir::{
-    app::{self, Server, Stopped},
+    app::{self, Replay, Server, Stopped},
     check,
     cli::{Cli, Command},
     config::{self, Loaded, Problems, Source},
@@ -21,12 +21,18 @@ const EXIT_CONFIG: u8 = 78;
 /// The server could not start (`EX_UNAVAILABLE`).
 const EXIT_UNAVAILABLE: u8 = 69;
 
+/// There is more to do (`EX_TEMPFAIL`).
+const EXIT_INTERRUPTED: u8 = 75;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(arguments) => load(arguments.config).map_or_else(|code| code, serve),
         Command::Check(arguments) => {
             load(arguments.config).map_or_else(|code| code, |loaded| print(&check::report(&loaded)))
+        }
+        Command::Replay(arguments) => {
+            load(arguments.config.config).map_or_else(|code| code, |loaded| replay(loaded, arguments.spool))
         }
     }
 }
@@ -69,6 +75,33 @@ fn serve(loaded: Loaded) -> ExitCode {
         tracing::warn!(segments_left, bytes_left, "stopped; what is not stored stays in the spool");
     }
     ExitCode::SUCCESS
+}
+
+fn replay(loaded: Loaded, spool: PathBuf) -> ExitCode {
+    telemetry::start(&loaded.config.log);
+    let replay = match Replay::start(loaded, spool) {
+        Ok(replay) => replay,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::from(EXIT_UNAVAILABLE);
+        }
+    };
+    let mut signals = match Signals::new(replay.runtime()) {
+        Ok(signals) => signals,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::from(EXIT_UNAVAILABLE);
+        }
+    };
+    let (segments, bytes) = replay.left();
+    tracing::info!(instance = %replay.instance(), segments, bytes, "replaying a spool");
+    let (segments_left, bytes_left) = replay.run(async move { signals.next().await });
+    if segments_left == 0 {
+        tracing::info!("everything is stored; the spool is not needed any more");
+        return ExitCode::SUCCESS;
+    }
+    tracing::warn!(segments_left, bytes_left, "interrupted; what is not stored stays in the spool");
+    ExitCode::from(EXIT_INTERRUPTED)
 }
 
 /// What goes wrong before there is a log is told on standard error.

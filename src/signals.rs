@@ -47,7 +47,8 @@ impl Signals {
         });
     }
 
-    async fn next(&mut self) -> &'static str {
+    /// Waits for one of them, and says which.
+    pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

@@ -31,6 +31,8 @@ mod plan;
 mod process;
 #[path = "binary/refused_start.rs"]
 mod refused_start;
+#[path = "binary/replay.rs"]
+mod replay;
 #[path = "binary/secrets.rs"]
 mod secrets;
 #[path = "binary/sink_down.rs"]

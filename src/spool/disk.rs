@@ -10,6 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::segment::Name;
+
 /// A directory of files on something that can fail.
 pub trait Disk: Send + Sync + std::fmt::Debug {
     /// Every file's name and length in bytes.
@@ -131,6 +133,14 @@ impl RealDisk {
     /// [`OpenError::Locked`] if another process has it, else the operating system's error.
     pub fn open(root: &Path) -> Result<Self, OpenError> {
         Self::open_at(root).map_err(|source| OpenError::Io { path: root.to_owned(), source })?
+    }
+
+    /// Whether there is a spool at `root`, which is neither made nor locked.
+    pub fn holds_spool(root: &Path) -> bool {
+        let is_spool = |name: &str| name == "instance" || Name::parse(name).is_some();
+        let names =
+            fs::read_dir(root).into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        names.into_iter().any(|name| is_spool(&name))
     }
 
     fn open_at(root: &Path) -> io::Result<Result<Self, OpenError>> {

@@ -1,0 +1,70 @@
+//! The spool of a dead instance is stored by another machine, under the keys that it would have had (P2).
+
+use std::{collections::BTreeSet, fs, thread::sleep, time::Duration};
+
+use crate::{
+    objects,
+    process::{Ended, Place},
+    tracer::{Book, Load},
+};
+
+/// Segments that are sealed soon, so that the dead instance leaves sealed ones and an open one.
+const SETTINGS: [(&str, &str); 1] = [("SPOOL__SEAL_AFTER", "1s")];
+
+#[test]
+fn the_spool_of_a_dead_instance_is_stored_under_its_own_keys_however_often_it_is_replayed() {
+    let (dead, other) = (Place::new(), Place::new());
+    // The instance stores its first segments, then its sink breaks, then the instance.
+    let server = dead.serve(&SETTINGS);
+    let mut book = Book::default();
+    book.send_one(server.address, "stored", 20);
+    server.entry("stored an object");
+    fs::rename(dead.path("data/objects"), other.path("objects-before")).unwrap();
+    dead.write("data/objects", "");
+    let load = Load::start(server.address, 4, "left");
+    sleep(Duration::from_millis(1_500));
+    server.kill();
+    book.merge(load.join());
+
+    // The volume is attached elsewhere; the bucket is the same.
+    fs::create_dir(other.path("data")).unwrap();
+    fs::rename(other.path("objects-before"), other.path("data/objects")).unwrap();
+    fs::rename(dead.path("data/spool"), other.path("volume")).unwrap();
+    let before = objects::keys(&other.path("data/objects"));
+    assert_eq!(before.len(), 1);
+    let ended = replay(&other, "volume");
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.entry("replaying a spool").unwrap()["segments"].as_u64().unwrap() >= 1, "{}", ended.stderr);
+    book.compare(&other.path("data/objects"));
+    let keys = objects::keys(&other.path("data/objects"));
+    assert!(keys.len() > 1);
+    let instances: BTreeSet<_> = objects::read(&other.path("data/objects")).into_iter().map(|o| o.instance).collect();
+    assert_eq!(instances.len(), 1, "everything carries the dead instance's name");
+
+    let again = replay(&other, "volume");
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert_eq!(objects::keys(&other.path("data/objects")), keys);
+    // Its cursor lost, everything is found stored.
+    fs::remove_file(other.path("volume/cursor-files")).unwrap();
+    assert_eq!(replay(&other, "volume").code, Some(0));
+    assert_eq!(objects::keys(&other.path("data/objects")), keys);
+}
+
+#[test]
+fn a_spool_that_lives_or_does_not_exist_is_not_replayed() {
+    let place = Place::new();
+    let ended = replay(&place, "nothing-here");
+    assert_eq!(ended.code, Some(69), "{}", ended.stderr);
+    assert!(ended.stderr.contains("there is no spool at nothing-here"), "{}", ended.stderr);
+    assert!(!place.path("nothing-here").exists(), "nothing is made by asking");
+
+    let server = place.serve(&[]);
+    let ended = replay(&place, "data/spool");
+    assert_eq!(ended.code, Some(69), "{}", ended.stderr);
+    assert!(ended.stderr.contains("another process uses the spool"), "{}", ended.stderr);
+    server.stop();
+}
+
+fn replay(place: &Place, spool: &str) -> Ended {
+    place.run(&["replay", "--spool", spool])
+}
