@@ -5,7 +5,8 @@
 //!
 //! Stop: readiness turns off while requests are still served, for the linger; the acceptor hands over what is
 //! connected and closes its socket; the workers finish what they have; the spool's writer settles, seals and ends; the
-//! sinks store what they can until the time is over. What they could not stays in the spool.
+//! sinks store what they can until the time is over. What they could not stays in the spool. The admin port is closed
+//! last: how the uploads come on is what people look at then.
 
 mod ceiling;
 mod listen;
@@ -139,7 +140,7 @@ impl Server {
         let busy = workers.iter().map(WorkerHandle::runtime_metrics).collect();
         let most = config.server.max_connections;
         let acceptor = Acceptor { listener: sockets.public, workers, service: Arc::clone(&service), most };
-        let acceptor = acceptor.spawn(accepting.clone())?;
+        let acceptor = acceptor.spawn(accepting)?;
         let admin = Admin {
             listener: sockets.admin,
             token: (!config.admin.token.is_empty()).then(|| config.admin.token.expose().to_owned()),
@@ -147,7 +148,7 @@ impl Server {
             published: Arc::clone(&published),
             connections: ConnectionLimits { most: ADMIN_CONNECTIONS, ..connection_limits(&config) },
         };
-        let admin = admin.spawn(working)?;
+        let admin = admin.spawn()?;
         let pulse = Pulse::new(&config, Arc::clone(&service), Arc::clone(&published), spool.shelf(), busy);
         runtime.spawn(pulse.run());
         Ok(Self { service, published, spool, acceptor, admin, stop_accepting, stop_working, runtime, sinks })
@@ -200,7 +201,7 @@ impl Server {
             let _ = stored.await;
             sinks.shutdown().await;
         });
-        self.admin.join();
+        self.admin.stop();
         // Compressing cannot be interrupted; what it makes is not wanted any more.
         self.runtime.shutdown_background();
         let (segments_left, bytes_left) = segments.sealed();

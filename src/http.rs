@@ -23,6 +23,7 @@ mod connection;
 mod decode;
 mod health;
 mod ingest;
+mod listener;
 mod outcome;
 mod problem;
 mod respond;
