@@ -73,7 +73,7 @@ pub struct Server {
 /// A server cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// An address cannot be listened on.
+    /// An address cannot be listened on, or must not be as things are configured.
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// The spool cannot be opened.
@@ -101,6 +101,13 @@ pub enum StartError {
     /// The metrics contradict themselves.
     #[error("cannot set up the metrics: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
+}
+
+impl StartError {
+    /// Whether the configuration is at fault: to start again would not help.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Listen(ListenError::NoKey { .. } | ListenError::NoToken { .. }))
+    }
 }
 
 /// What was done when a server stopped.

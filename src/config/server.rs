@@ -82,6 +82,6 @@ impl Server {
 }
 
 /// Whether only this machine can reach `address`.
-pub(super) fn is_loopback(address: SocketAddr) -> bool {
+pub fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
