@@ -9,6 +9,7 @@
 //! last: how the uploads come on is what people look at then.
 
 mod ceiling;
+mod descriptors;
 mod listen;
 mod pulse;
 
@@ -27,6 +28,7 @@ use tokio::{
 };
 
 pub use ceiling::memory_ceiling;
+pub use descriptors::TooFewDescriptors;
 pub use listen::ListenError;
 
 use self::pulse::Pulse;
@@ -65,6 +67,8 @@ pub struct Server {
     admin: AdminHandle,
     stop_accepting: watch::Sender<Option<TokioInstant>>,
     stop_working: watch::Sender<Option<TokioInstant>>,
+    /// What the process may come to need, in bytes.
+    ceiling: u64,
     /// The runtime of the sinks and of everything that is not hot.
     runtime: Runtime,
     sinks: JoinSet<()>,
@@ -73,6 +77,9 @@ pub struct Server {
 /// A server cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The limit of open files is too low.
+    #[error(transparent)]
+    Descriptors(#[from] TooFewDescriptors),
     /// An address cannot be listened on, or must not be as things are configured.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -104,9 +111,9 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// Whether the configuration is at fault: to start again would not help.
+    /// Whether the configuration is at fault, or the limits that the process was given: to start again would not help.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Listen(ListenError::NoKey { .. } | ListenError::NoToken { .. }))
+        matches!(self, Self::Descriptors(_) | Self::Listen(ListenError::NoKey { .. } | ListenError::NoToken { .. }))
     }
 }
 
@@ -125,7 +132,8 @@ impl Server {
     /// # Errors
     /// [`StartError`]; nothing keeps running then.
     pub fn start(loaded: Loaded) -> Result<Self, StartError> {
-        let Loaded { config, streams, .. } = loaded;
+        let Loaded { mut config, streams, .. } = loaded;
+        config.server.max_connections = descriptors::connections(&config, descriptors::raise())?;
         let sockets = listen::sockets(&config)?;
         let metrics = Arc::new(Metrics::new()?);
         let (lanes, intake) = queue::queues(config.workers(), config.queue.batches);
@@ -158,7 +166,8 @@ impl Server {
         let admin = admin.spawn()?;
         let pulse = Pulse::new(&config, Arc::clone(&service), Arc::clone(&published), spool.shelf(), busy);
         runtime.spawn(pulse.run());
-        Ok(Self { service, published, spool, acceptor, admin, stop_accepting, stop_working, runtime, sinks })
+        let ceiling = memory_ceiling(&config);
+        Ok(Self { service, published, spool, acceptor, admin, stop_accepting, stop_working, ceiling, runtime, sinks })
     }
 
     /// Where devices post to.
@@ -334,9 +343,8 @@ pub fn announce(server: &Server, config: &Config) {
         at_bytes_per_second = config.pacing.capacity_floor.get(),
         "if no sink takes anything, the disk quota lasts this long"
     );
-    let ceiling = memory_ceiling(config);
-    server.service.metrics.gauge(&metrics::MEMORY_CEILING, &[]).set(ceiling as f64);
-    tracing::info!(bytes = ceiling, "memory ceiling");
+    server.service.metrics.gauge(&metrics::MEMORY_CEILING, &[]).set(server.ceiling as f64);
+    tracing::info!(bytes = server.ceiling, "memory ceiling");
 }
 
 /// What a sink is, without anything secret.

@@ -96,7 +96,7 @@ declare! {
     REQUEST_BYTES: Kind::Counter, "logweir_request_bytes_total", Bytes, [], "Bytes of request bodies read, as they came.";
     OFFERED_BYTES: Kind::Counter, "logweir_offered_bytes_total", Bytes, [], "Bytes of request bodies offered, those of refused requests included.";
     REQUEST_SECONDS: Kind::Histogram(Buckets::Seconds), "logweir_request_seconds", Seconds, [], "From a request's head to its answer, for batches that were taken.";
-    REFUSALS: Kind::Counter, "logweir_refusals_total", Count, ["cause"], "Requests answered 429, by cause.";
+    REFUSALS: Kind::Counter, "logweir_refusals_total", Count, ["cause"], "Requests answered 429, and connections for want of places, by cause.";
 
     EVENTS_RECEIVED: Kind::Counter, "logweir_events_received_total", Count, ["stream"], "Events of batches that could be parsed.";
     EVENTS: Kind::Counter, "logweir_events_total", Count, ["stream", "verdict"], "Events made durable, by verdict.";

@@ -21,6 +21,8 @@ mod crash;
 mod defaults;
 #[path = "binary/drain.rs"]
 mod drain;
+#[path = "binary/descriptors.rs"]
+mod descriptors;
 #[path = "binary/memory.rs"]
 mod memory;
 #[path = "binary/objects.rs"]
