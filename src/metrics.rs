@@ -100,8 +100,8 @@ declare! {
 
     EVENTS_RECEIVED: Kind::Counter, "logweir_events_received_total", Count, ["stream"], "Events of batches that could be parsed.";
     EVENTS: Kind::Counter, "logweir_events_total", Count, ["stream", "verdict"], "Events made durable, by verdict.";
-    EVENTS_REFUSED: Kind::Counter, "logweir_events_refused_total", Count, ["stream"], "Events that were parsed and then not taken: the client was told to come back.";
-    REJECTIONS: Kind::Counter, "logweir_rejections_total", Count, ["stream", "reason"], "Events rejected, by reason.";
+    EVENTS_REFUSED: Kind::Counter, "logweir_events_refused_total", Count, ["stream"], "Events that were parsed and then not taken: the client was told to come back, or had not asked for more than memory.";
+    REJECTIONS: Kind::Counter, "logweir_rejections_total", Count, ["stream", "reason"], "Events rejected and made durable as such, by reason.";
     MENDED: Kind::Counter, "logweir_mended_total", Count, ["stream", "mending"], "What was changed on events so that they could be accepted.";
 
     QUEUE_BYTES: Kind::Gauge, "logweir_queue_bytes", Bytes, [], "The byte reservation in use: bodies, decoding, encoding and queues.";

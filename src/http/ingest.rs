@@ -21,7 +21,7 @@ use super::{
     auth::Key,
     body::{self, RawBody},
     decode::Encoding,
-    outcome::{Outcome, Tally},
+    outcome::{Books, Outcome, Tally},
     problem::Stopped,
     respond::{self, Answer},
     worker::{Route, WorkerState},
@@ -29,7 +29,7 @@ use super::{
 use crate::{
     admission::{Cause, Refused, Reservation, STEP_BYTES, Signals},
     batch::{BatchId, Book, Frame, FrameBuilder, Millis, StreamName},
-    queue::{Durable, Lost, Receipt, Submission},
+    queue::{Durable, Lost, Receipt, Submission, Witness},
     schema::Ack,
     validate::{Batch, Format, Output, Room, SentAt, Validated},
 };
@@ -167,32 +167,26 @@ async fn take(worker: &Rc<WorkerState>, head: &Head, incoming: &mut Incoming) ->
     let raw = body::read(incoming, limits.encoded, limits.pace(), &mut reservation).await?;
     worker.counts.body_bytes.increment(raw.bytes().len() as u64);
     let (validated, submission) = encode(worker, head, raw, reservation)?;
-    let events = u64::from(validated.accepted) + validated.rejected.len() as u64;
-    head.route.counts.received(events);
-    let receipt = submit(worker, submission).inspect_err(|_| head.route.counts.refused(events))?;
+    let books = Books::new(&worker.counts, &head.route, validated);
+    let receipt = submit(worker, &books, submission)?;
     let ack = match head.route.stream.ack {
         Ack::Memory => {
             drop(receipt);
             Ack::Memory
         }
         wanted => {
-            let durable = receipt.await.map_err(|lost| {
-                head.route.counts.refused(events);
-                lost_problem(worker, lost)
-            })?;
+            let durable = receipt.await.map_err(|lost| lost_problem(worker, lost))?;
             if wanted == Ack::Stored && stored_in_time(worker, durable).await { Ack::Stored } else { Ack::Spooled }
         }
     };
-    let stream = head.route.stream.name.as_str();
-    worker.counts.verdicts(stream, &validated.rejected, &validated.mendings);
-    let (outcome, status) = if validated.accepted == 0 {
+    let (outcome, status) = if books.validated.accepted == 0 {
         (Outcome::AllRejected, StatusCode::UNPROCESSABLE_ENTITY)
     } else if ack == head.route.stream.ack {
         (Outcome::Accepted, StatusCode::OK)
     } else {
         (Outcome::Pending, StatusCode::ACCEPTED)
     };
-    Ok((outcome, respond::taken(status, ack, &validated)))
+    Ok((outcome, respond::taken(status, ack, &books.validated)))
 }
 
 /// Whether the body may come, by what its Content-Length says.
@@ -279,8 +273,10 @@ fn settle_reservation(mut submission: Submission) -> Submission {
     submission
 }
 
-fn submit(worker: &Rc<WorkerState>, submission: Submission) -> Result<Receipt, Problem> {
-    worker.submitter.submit(submission).map_err(|_| {
+fn submit(worker: &WorkerState, books: &Rc<Books>, submission: Submission) -> Result<Receipt, Problem> {
+    let witness: Rc<dyn Witness> = Rc::<Books>::clone(books);
+    worker.submitter.submit_before(witness, submission).map_err(|_| {
+        books.refused();
         if worker.service.health.draining() {
             return Problem::Draining;
         }
