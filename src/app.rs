@@ -16,7 +16,7 @@ mod pulse;
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, atomic::AtomicU64},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -33,7 +33,7 @@ pub use listen::ListenError;
 
 use self::pulse::Pulse;
 use crate::{
-    admission::Gate,
+    admission::{Demand, Gate},
     config::{Config, Loaded, SinkTarget, Sse, UndeclaredStreams},
     http::{
         Acceptor, AcceptorHandle, Admin, AdminHandle, BodyLimits, ConnectionLimits, Health, Key, Keyring, Service,
@@ -308,8 +308,7 @@ fn service(config: &Config, catalog: Catalog, spool: &Spool, metrics: &Arc<Metri
         },
         limits: config.limits.validation(),
         stored_timeout: config.ingest.stored_timeout.get(),
-        offered: AtomicU64::new(0),
-        refused: AtomicU64::new(0),
+        demand: Demand::default(),
     }
 }
 

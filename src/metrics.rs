@@ -83,7 +83,7 @@ declare! {
     READY: Kind::Gauge, "logweir_ready", Count, [], "1 if /readyz answers 200, else 0.";
     MEMORY_CEILING: Kind::Gauge, "logweir_memory_ceiling_bytes", Bytes, [], "What the process may come to need, computed from the configuration.";
     RESIDENT: Kind::Gauge, "logweir_resident_bytes", Bytes, [], "What the process has in memory now.";
-    DEMAND: Kind::Gauge, "logweir_demand_ratio", Count, [], "Bytes offered for each byte that the limiting stage can take; not capped at 1.";
+    DEMAND: Kind::Gauge, "logweir_demand_ratio", Count, [], "Bytes offered for each byte that the limiting stage can take; not capped at 1. Only what was taken or refused with 429 counts.";
     CAPACITY: Kind::Gauge, "logweir_capacity_bytes_per_second", Bytes, [], "What the durable path can take: bytes per second that it is busy.";
 
     CONNECTIONS: Kind::Gauge, "logweir_connections", Count, ["worker"], "Open connections of each worker.";
@@ -94,7 +94,7 @@ declare! {
 
     REQUESTS: Kind::Counter, "logweir_requests_total", Count, ["outcome"], "Requests to store a batch, by what came of them.";
     REQUEST_BYTES: Kind::Counter, "logweir_request_bytes_total", Bytes, [], "Bytes of request bodies read, as they came.";
-    OFFERED_BYTES: Kind::Counter, "logweir_offered_bytes_total", Bytes, [], "Bytes of request bodies offered, those of refused requests included.";
+    OFFERED_BYTES: Kind::Counter, "logweir_offered_bytes_total", Bytes, [], "Bytes of request bodies that could have been taken, those of refused requests included: as announced, or as read, or else as is typical.";
     REQUEST_SECONDS: Kind::Histogram(Buckets::Seconds), "logweir_request_seconds", Seconds, [], "From a request's head to its answer, for batches that were taken.";
     REFUSALS: Kind::Counter, "logweir_refusals_total", Count, ["cause"], "Requests answered 429, and connections for want of places, by cause.";
 

@@ -48,6 +48,7 @@ struct Memory {
     refused: Counter,
     /// Refusals are counted in one place whatever they are of.
     refusals: Counter,
+    offered: Counter,
     /// Whose turn it is between equals.
     turn: usize,
     /// The connections that were refused last. Closing one at once, with its request unread, would reset it, and on many
@@ -61,6 +62,7 @@ impl Memory {
             accepted: metrics.counter(&metrics::CONNECTIONS_ACCEPTED, &[]),
             refused: metrics.counter(&metrics::CONNECTIONS_REFUSED, &[]),
             refusals: metrics.counter(&metrics::REFUSALS, &[Cause::Connections.as_str()]),
+            offered: metrics.counter(&metrics::OFFERED_BYTES, &[]),
             turn: 0,
             parting: VecDeque::new(),
         }
@@ -148,6 +150,10 @@ impl Acceptor {
     fn refuse(&self, mut stream: TcpStream, memory: &mut Memory) {
         memory.refused.increment(1);
         memory.refusals.increment(1);
+        // What it came with nobody knows: it counts as one body of the usual size.
+        let typical = self.service.demand.typical();
+        memory.offered.increment(typical);
+        self.service.demand.refuse(typical);
         let refused = self.service.gate.refuse(Cause::Connections, fastrand::f64());
         // The socket does not block, and its buffer is empty.
         let _ = stream.write_all(&Problem::Refused(refused).last_words());

@@ -3,11 +3,7 @@
 //! Admit, read, decode, validate, submit, wait for the receipt, answer. Everything between the body's last byte and the
 //! submission is done in one go on the worker's thread.
 
-use std::{
-    rc::Rc,
-    sync::{Arc, atomic::Ordering},
-    time::Instant,
-};
+use std::{rc::Rc, sync::Arc, time::Instant};
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode,
@@ -53,14 +49,12 @@ pub(super) async fn ingest(worker: &Rc<WorkerState>, stream: &str, request: Requ
     let began = Instant::now();
     let tally = Tally::new(&worker.counts);
     let (parts, mut incoming) = request.into_parts();
-    let told = incoming.size_hint().exact().unwrap_or(0);
-    worker.counts.offered_bytes.increment(told);
-    worker.service.offered.fetch_add(told, Ordering::Relaxed);
+    let mut offer = Offer::new(worker);
     // The preflight lets a page send its key in a header too.
     let from_page = parts.uri.query().is_some_and(|query| query.contains("key="))
         || parts.headers.contains_key(ORIGIN) && worker.service.keys.has_browser_keys();
     let result = match head(worker, stream, &parts.method, &parts.headers, parts.uri.query()) {
-        Ok(head) => take(worker, &head, &mut incoming).await,
+        Ok(head) => take(worker, &head, &mut incoming, &mut offer).await,
         Err(problem) => Err(Stopped::Problem(problem)),
     };
     let mut response = match result {
@@ -78,7 +72,7 @@ pub(super) async fn ingest(worker: &Rc<WorkerState>, stream: &str, request: Requ
                     Problem::IncompleteBody
                 }
             };
-            tell(worker, &tally, &problem, told);
+            tell(worker, &tally, &problem, &mut offer);
             let at_end = match problem {
                 Problem::IncompleteBody => false,
                 // Reading the body would invite it, where the client asks first.
@@ -99,11 +93,74 @@ pub(super) async fn ingest(worker: &Rc<WorkerState>, stream: &str, request: Requ
     response
 }
 
-fn tell(worker: &WorkerState, tally: &Tally<'_>, problem: &Problem, bytes: u64) {
+/// The bytes that a request offers, for the demand: counted once its head and its size are found good, since anybody can
+/// announce a large body. One of unknown length counts as it was read, or if it was refused before, as a typical one.
+struct Offer<'w> {
+    worker: &'w WorkerState,
+    state: Offered,
+}
+
+/// What is known of an offer.
+#[derive(Clone, Copy)]
+enum Offered {
+    /// It is none, or it was counted as taken.
+    Nothing,
+    /// A body of unknown length may come.
+    Unknown,
+    /// A body of this length, in bytes, which is counted as offered.
+    Known(u64),
+}
+
+impl<'w> Offer<'w> {
+    fn new(worker: &'w WorkerState) -> Self {
+        Self { worker, state: Offered::Nothing }
+    }
+
+    /// A body may come.
+    fn open(&mut self, told: Option<u64>) {
+        match told {
+            Some(bytes) => self.count(bytes),
+            None => self.state = Offered::Unknown,
+        }
+    }
+
+    /// The body has come.
+    fn read(&mut self, bytes: u64) {
+        if let Offered::Unknown = self.state {
+            self.count(bytes);
+        }
+    }
+
+    /// The batch was submitted.
+    fn taken(&mut self) {
+        if let Offered::Known(bytes) = self.state {
+            self.worker.service.demand.take(bytes);
+        }
+        self.state = Offered::Nothing;
+    }
+
+    /// The request was refused with 429.
+    fn refused(&mut self) {
+        if let Offered::Unknown = self.state {
+            self.count(self.worker.service.demand.typical());
+        }
+        if let Offered::Known(bytes) = self.state {
+            self.worker.service.demand.refuse(bytes);
+        }
+        self.state = Offered::Nothing;
+    }
+
+    fn count(&mut self, bytes: u64) {
+        self.worker.counts.offered_bytes.increment(bytes);
+        self.state = Offered::Known(bytes);
+    }
+}
+
+fn tell(worker: &WorkerState, tally: &Tally<'_>, problem: &Problem, offer: &mut Offer<'_>) {
     tally.tell(Outcome::Problem(problem.name()));
     if let Problem::Refused(Refused { cause, .. }) = problem {
         worker.counts.refusal(*cause);
-        worker.service.refused.fetch_add(bytes, Ordering::Relaxed);
+        offer.refused();
     }
     if problem.status().is_server_error() {
         tracing::error!(problem = problem.name(), "a request could not be served");
@@ -161,14 +218,21 @@ fn idempotency_key(value: &HeaderValue) -> Result<BatchId, Problem> {
 }
 
 /// Takes the batch: reads, encodes, makes durable.
-async fn take(worker: &Rc<WorkerState>, head: &Head, incoming: &mut Incoming) -> Result<(Outcome, Answer), Stopped> {
-    let mut reservation = admit(worker, incoming)?;
+async fn take(
+    worker: &Rc<WorkerState>,
+    head: &Head,
+    incoming: &mut Incoming,
+    offer: &mut Offer<'_>,
+) -> Result<(Outcome, Answer), Stopped> {
+    let mut reservation = admit(worker, incoming, offer)?;
     let limits = worker.service.body;
     let raw = body::read(incoming, limits.encoded, limits.pace(), &mut reservation).await?;
     worker.counts.body_bytes.increment(raw.bytes().len() as u64);
+    offer.read(raw.bytes().len() as u64);
     let (validated, submission) = encode(worker, head, raw, reservation)?;
     let books = Books::new(&worker.counts, &head.route, validated);
     let receipt = submit(worker, &books, submission)?;
+    offer.taken();
     let ack = match head.route.stream.ack {
         Ack::Memory => {
             drop(receipt);
@@ -190,12 +254,13 @@ async fn take(worker: &Rc<WorkerState>, head: &Head, incoming: &mut Incoming) ->
 }
 
 /// Whether the body may come, by what its Content-Length says.
-fn admit(worker: &WorkerState, incoming: &Incoming) -> Result<Reservation, Problem> {
+fn admit(worker: &WorkerState, incoming: &Incoming, offer: &mut Offer<'_>) -> Result<Reservation, Problem> {
     let limit = worker.service.body.encoded;
     let told = incoming.size_hint().exact();
     if told.is_some_and(|len| len > limit as u64) {
         return Err(Problem::BodyTooLarge { limit });
     }
+    offer.open(told);
     let published = worker.submitter.published();
     if published.disk_failed() {
         return Err(Problem::DiskFailed);
