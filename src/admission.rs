@@ -6,11 +6,13 @@
 
 mod budget;
 mod capacity;
+mod demand;
 mod gate;
 mod pacing;
 
 pub use budget::{ByteBudget, Exhausted, Reservation, STEP_BYTES};
 pub use capacity::{Capacity, Work};
+pub use demand::{Demand, Offered};
 pub use gate::{Gate, Refused, Signals};
 pub use pacing::{Pacing, RetryAfter};
 

@@ -5,9 +5,11 @@
 //!
 //! Stop: readiness turns off while requests are still served, for the linger; the acceptor hands over what is
 //! connected and closes its socket; the workers finish what they have; the spool's writer settles, seals and ends; the
-//! sinks store what they can until the time is over. What they could not stays in the spool.
+//! sinks store what they can until the time is over. What they could not stays in the spool. The admin port is closed
+//! last: how the uploads come on is what people look at then.
 
 mod ceiling;
+mod descriptors;
 mod listen;
 mod pulse;
 mod replay;
@@ -15,7 +17,7 @@ mod replay;
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, atomic::AtomicU64},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -27,12 +29,13 @@ use tokio::{
 };
 
 pub use ceiling::memory_ceiling;
+pub use descriptors::TooFewDescriptors;
 pub use listen::ListenError;
 pub use replay::{Replay, ReplayError};
 
 use self::pulse::Pulse;
 use crate::{
-    admission::Gate,
+    admission::{Demand, Gate},
     config::{Config, Loaded, SinkTarget, Sse, UndeclaredStreams},
     http::{
         Acceptor, AcceptorHandle, Admin, AdminHandle, BodyLimits, ConnectionLimits, Health, Key, Keyring, Service,
@@ -66,6 +69,8 @@ pub struct Server {
     admin: AdminHandle,
     stop_accepting: watch::Sender<Option<TokioInstant>>,
     stop_working: watch::Sender<Option<TokioInstant>>,
+    /// What the process may come to need, in bytes.
+    ceiling: u64,
     /// The runtime of the sinks and of everything that is not hot.
     runtime: Runtime,
     sinks: JoinSet<()>,
@@ -74,7 +79,10 @@ pub struct Server {
 /// A server cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// An address cannot be listened on.
+    /// The limit of open files is too low.
+    #[error(transparent)]
+    Descriptors(#[from] TooFewDescriptors),
+    /// An address cannot be listened on, or must not be as things are configured.
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// The spool cannot be opened.
@@ -104,6 +112,13 @@ pub enum StartError {
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
 }
 
+impl StartError {
+    /// Whether the configuration is at fault, or the limits that the process was given: to start again would not help.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Descriptors(_) | Self::Listen(ListenError::NoKey { .. } | ListenError::NoToken { .. }))
+    }
+}
+
 /// What was done when a server stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped {
@@ -119,7 +134,8 @@ impl Server {
     /// # Errors
     /// [`StartError`]; nothing keeps running then.
     pub fn start(loaded: Loaded) -> Result<Self, StartError> {
-        let Loaded { config, streams, .. } = loaded;
+        let Loaded { mut config, streams, .. } = loaded;
+        config.server.max_connections = descriptors::connections(&config, descriptors::raise())?;
         let sockets = listen::sockets(&config)?;
         let metrics = Arc::new(Metrics::new()?);
         let (lanes, intake) = queue::queues(config.workers(), config.queue.batches);
@@ -141,7 +157,7 @@ impl Server {
         let busy = workers.iter().map(WorkerHandle::runtime_metrics).collect();
         let most = config.server.max_connections;
         let acceptor = Acceptor { listener: sockets.public, workers, service: Arc::clone(&service), most };
-        let acceptor = acceptor.spawn(accepting.clone())?;
+        let acceptor = acceptor.spawn(accepting)?;
         let admin = Admin {
             listener: sockets.admin,
             token: (!config.admin.token.is_empty()).then(|| config.admin.token.expose().to_owned()),
@@ -149,10 +165,11 @@ impl Server {
             published: Arc::clone(&published),
             connections: ConnectionLimits { most: ADMIN_CONNECTIONS, ..connection_limits(&config) },
         };
-        let admin = admin.spawn(working)?;
+        let admin = admin.spawn()?;
         let pulse = Pulse::new(&config, Arc::clone(&service), Arc::clone(&published), spool.shelf(), busy);
         runtime.spawn(pulse.run());
-        Ok(Self { service, published, spool, acceptor, admin, stop_accepting, stop_working, runtime, sinks })
+        let ceiling = memory_ceiling(&config);
+        Ok(Self { service, published, spool, acceptor, admin, stop_accepting, stop_working, ceiling, runtime, sinks })
     }
 
     /// Where devices post to.
@@ -202,7 +219,7 @@ impl Server {
             let _ = stored.await;
             sinks.shutdown().await;
         });
-        self.admin.join();
+        self.admin.stop();
         // Compressing cannot be interrupted; what it makes is not wanted any more.
         self.runtime.shutdown_background();
         segments.tidy();
@@ -294,8 +311,7 @@ fn service(config: &Config, catalog: Catalog, spool: &Spool, metrics: &Arc<Metri
         },
         limits: config.limits.validation(),
         stored_timeout: config.ingest.stored_timeout.get(),
-        offered: AtomicU64::new(0),
-        refused: AtomicU64::new(0),
+        demand: Demand::default(),
     }
 }
 
@@ -329,9 +345,8 @@ pub fn announce(server: &Server, config: &Config) {
         at_bytes_per_second = config.pacing.capacity_floor.get(),
         "if no sink takes anything, the disk quota lasts this long"
     );
-    let ceiling = memory_ceiling(config);
-    server.service.metrics.gauge(&metrics::MEMORY_CEILING, &[]).set(ceiling as f64);
-    tracing::info!(bytes = ceiling, "memory ceiling");
+    server.service.metrics.gauge(&metrics::MEMORY_CEILING, &[]).set(server.ceiling as f64);
+    tracing::info!(bytes = server.ceiling, "memory ceiling");
 }
 
 /// What a sink is, without anything secret.

@@ -62,7 +62,7 @@ pub use privacy::Privacy;
 pub use problem::{Place, Position, Problem, Problems};
 pub use queue::Queue;
 pub use secret::Secret;
-pub use server::Server;
+pub use server::{Server, is_loopback};
 pub use setting::Setting;
 pub use sinks::{S3Target, Sink, SinkKind, SinkTarget, Sse};
 pub use size::Size;

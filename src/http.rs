@@ -23,6 +23,7 @@ mod connection;
 mod decode;
 mod health;
 mod ingest;
+mod listener;
 mod outcome;
 mod problem;
 mod respond;
@@ -30,7 +31,7 @@ mod routes;
 mod service;
 mod worker;
 
-pub use acceptor::{Acceptor, AcceptorHandle};
+pub use acceptor::{Acceptor, AcceptorHandle, MAX_PARTING};
 pub use admin::{Admin, AdminHandle};
 pub use auth::{Key, Keyring};
 pub use connection::ConnectionLimits;

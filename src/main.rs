@@ -53,7 +53,7 @@ fn serve(loaded: Loaded) -> ExitCode {
         Ok(server) => server,
         Err(error) => {
             complain(&error);
-            return ExitCode::from(EXIT_UNAVAILABLE);
+            return ExitCode::from(if error.is_configuration() { EXIT_CONFIG } else { EXIT_UNAVAILABLE });
         }
     };
     let mut signals = match Signals::new(server.runtime()) {

@@ -83,25 +83,25 @@ declare! {
     READY: Kind::Gauge, "logweir_ready", Count, [], "1 if /readyz answers 200, else 0.";
     MEMORY_CEILING: Kind::Gauge, "logweir_memory_ceiling_bytes", Bytes, [], "What the process may come to need, computed from the configuration.";
     RESIDENT: Kind::Gauge, "logweir_resident_bytes", Bytes, [], "What the process has in memory now.";
-    DEMAND: Kind::Gauge, "logweir_demand_ratio", Count, [], "Bytes offered for each byte that the limiting stage can take; not capped at 1.";
+    DEMAND: Kind::Gauge, "logweir_demand_ratio", Count, [], "Bytes offered for each byte that the limiting stage can take; not capped at 1. Only what was taken or refused with 429 counts.";
     CAPACITY: Kind::Gauge, "logweir_capacity_bytes_per_second", Bytes, [], "What the durable path can take: bytes per second that it is busy.";
 
     CONNECTIONS: Kind::Gauge, "logweir_connections", Count, ["worker"], "Open connections of each worker.";
     CONNECTIONS_ACCEPTED: Kind::Counter, "logweir_connections_accepted_total", Count, [], "Connections accepted.";
     CONNECTIONS_REFUSED: Kind::Counter, "logweir_connections_refused_total", Count, [], "Connections answered 429 and closed, because there were as many as there may be.";
-    CONNECTIONS_CUT: Kind::Counter, "logweir_connections_cut_total", Count, ["cause"], "Connections closed because the client was too slow or idle.";
-    ACCEPT_ERRORS: Kind::Counter, "logweir_accept_errors_total", Count, [], "Failed attempts to accept a connection.";
+    CONNECTIONS_CUT: Kind::Counter, "logweir_connections_cut_total", Count, ["cause"], "Connections closed because the client was idle, because a head came too slowly (head), was malformed, or was too large.";
+    ACCEPT_ERRORS: Kind::Counter, "logweir_accept_errors_total", Count, [], "Failed attempts to accept a connection, on either port.";
 
     REQUESTS: Kind::Counter, "logweir_requests_total", Count, ["outcome"], "Requests to store a batch, by what came of them.";
     REQUEST_BYTES: Kind::Counter, "logweir_request_bytes_total", Bytes, [], "Bytes of request bodies read, as they came.";
-    OFFERED_BYTES: Kind::Counter, "logweir_offered_bytes_total", Bytes, [], "Bytes of request bodies offered, those of refused requests included.";
+    OFFERED_BYTES: Kind::Counter, "logweir_offered_bytes_total", Bytes, [], "Bytes of request bodies that could have been taken, those of refused requests included: as announced, or as read, or else as is typical.";
     REQUEST_SECONDS: Kind::Histogram(Buckets::Seconds), "logweir_request_seconds", Seconds, [], "From a request's head to its answer, for batches that were taken.";
-    REFUSALS: Kind::Counter, "logweir_refusals_total", Count, ["cause"], "Requests answered 429, by cause.";
+    REFUSALS: Kind::Counter, "logweir_refusals_total", Count, ["cause"], "Requests answered 429, and connections for want of places, by cause.";
 
     EVENTS_RECEIVED: Kind::Counter, "logweir_events_received_total", Count, ["stream"], "Events of batches that could be parsed.";
     EVENTS: Kind::Counter, "logweir_events_total", Count, ["stream", "verdict"], "Events made durable, by verdict.";
-    EVENTS_REFUSED: Kind::Counter, "logweir_events_refused_total", Count, ["stream"], "Events that were parsed and then not taken: the client was told to come back.";
-    REJECTIONS: Kind::Counter, "logweir_rejections_total", Count, ["stream", "reason"], "Events rejected, by reason.";
+    EVENTS_REFUSED: Kind::Counter, "logweir_events_refused_total", Count, ["stream"], "Events that were parsed and then not taken: the client was told to come back, or had not asked for more than memory.";
+    REJECTIONS: Kind::Counter, "logweir_rejections_total", Count, ["stream", "reason"], "Events rejected and made durable as such, by reason.";
     MENDED: Kind::Counter, "logweir_mended_total", Count, ["stream", "mending"], "What was changed on events so that they could be accepted.";
 
     QUEUE_BYTES: Kind::Gauge, "logweir_queue_bytes", Bytes, [], "The byte reservation in use: bodies, decoding, encoding and queues.";

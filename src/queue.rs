@@ -10,7 +10,8 @@
 //!
 //! - tickets of a lane are settled in the order in which they were given;
 //! - a receipt is `Ok` only if its submission was synced before;
-//! - every ticket is settled, by success, by failure, or by the writer's end.
+//! - every ticket is settled, by success, by failure, or by the writer's end;
+//! - the witness of a submission is told once how its ticket was settled, whether or not its receipt is waited for.
 
 mod intake;
 mod lane;
@@ -25,7 +26,7 @@ use std::{
 };
 
 pub use intake::Intake;
-pub use lane::{Full, Receipt, Submitter, Unbound};
+pub use lane::{Full, Receipt, Submitter, Unbound, Witness};
 
 use crate::{
     admission::{Reservation, Work},

@@ -9,6 +9,8 @@
 mod access_log;
 #[path = "binary/activation.rs"]
 mod activation;
+#[path = "binary/books.rs"]
+mod books;
 #[path = "binary/checks.rs"]
 mod checks;
 #[path = "binary/client.rs"]
@@ -19,6 +21,8 @@ mod copy_rules;
 mod crash;
 #[path = "binary/defaults.rs"]
 mod defaults;
+#[path = "binary/descriptors.rs"]
+mod descriptors;
 #[path = "binary/drain.rs"]
 mod drain;
 #[path = "binary/memory.rs"]

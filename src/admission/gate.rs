@@ -119,7 +119,8 @@ mod tests {
     fn a_refusal_says_when_the_backlog_has_drained() {
         let gate = gate();
         let _held = gate.admit(1_000, Signals::default(), 0.0).unwrap();
-        assert_eq!(gate.refuse(Cause::Memory, 0.0).retry_after.seconds(), 10);
+        assert_eq!(gate.refuse(Cause::Memory, 0.0).retry_after.seconds(), 11);
+        assert_eq!(gate.refuse(Cause::Memory, 1.0).retry_after.seconds(), 20);
         assert_eq!(gate.refuse(Cause::Disk, 1.0).retry_after.seconds(), 300);
     }
 }

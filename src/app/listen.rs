@@ -8,7 +8,7 @@ use std::{
 use listenfd::ListenFd;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::config::Config;
+use crate::config::{Config, is_loopback};
 
 /// How many connections may wait to be accepted: what Linux allows by default (net.core.somaxconn).
 const BACKLOG: i32 = 4_096;
@@ -32,13 +32,32 @@ pub enum ListenError {
         /// The operating system's error.
         source: io::Error,
     },
+    /// The public socket that was passed in can be reached from elsewhere, and nobody needs a key.
+    #[error(
+        "the public socket that was passed in listens on {address}, which others can reach, and there is no key; add a \
+         [[keys]] section, or let the supervisor listen on 127.0.0.1"
+    )]
+    NoKey {
+        /// Its address.
+        address: SocketAddr,
+    },
+    /// The admin socket that was passed in can be reached from elsewhere, and nobody needs a token.
+    #[error(
+        "the admin socket that was passed in listens on {address}, which is not a loopback address, and admin.token is \
+         empty; set LOGWEIR__ADMIN__TOKEN, or let the supervisor listen on 127.0.0.1"
+    )]
+    NoToken {
+        /// Its address.
+        address: SocketAddr,
+    },
     /// What was passed in is no listening TCP socket.
     #[error("the socket that was passed in cannot be used: {0}")]
     Passed(io::Error),
 }
 
 /// The sockets that `config` names; those that were passed in (`LISTEN_FDS`, systemd's socket activation) stand before
-/// them: the first is the public one, the second the admin's.
+/// them: the first is the public one, the second the admin's. What the configuration may not open, a supervisor may
+/// not open in its place: the rules on addresses are held to what the sockets really listen on.
 pub(super) fn sockets(config: &Config) -> Result<Sockets, ListenError> {
     let mut passed = ListenFd::from_env();
     let mut socket = |place: usize, setting: &'static str, address: SocketAddr| {
@@ -48,10 +67,17 @@ pub(super) fn sockets(config: &Config) -> Result<Sockets, ListenError> {
             None => bind(address).map_err(|source| ListenError::Bind { address, setting, source }),
         }
     };
-    Ok(Sockets {
-        public: socket(0, "server.listen", config.server.listen)?,
-        admin: socket(1, "admin.listen", config.admin.listen)?,
-    })
+    let public = socket(0, "server.listen", config.server.listen)?;
+    let admin = socket(1, "admin.listen", config.admin.listen)?;
+    let address = public.local_addr().map_err(ListenError::Passed)?;
+    if !is_loopback(address) && config.keys.is_empty() {
+        return Err(ListenError::NoKey { address });
+    }
+    let address = admin.local_addr().map_err(ListenError::Passed)?;
+    if !is_loopback(address) && config.admin.token.is_empty() {
+        return Err(ListenError::NoToken { address });
+    }
+    Ok(Sockets { public, admin })
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {

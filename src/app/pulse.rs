@@ -1,9 +1,6 @@
 //! The pulse: once a second what is slow is measured, learned and shown.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use ::metrics::Gauge;
 use tokio::{
@@ -12,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    admission::Work,
+    admission::{Offered, Work},
     config::Config,
     http::Service,
     metrics::{self, Metrics},
@@ -50,8 +47,7 @@ struct Look {
     at: Instant,
     spool: Work,
     workers: Vec<Duration>,
-    offered: u64,
-    refused: u64,
+    offered: Offered,
 }
 
 struct Gauges {
@@ -136,8 +132,7 @@ fn look(service: &Service, published: &Published, workers: &[RuntimeMetrics]) ->
         at: Instant::now(),
         spool: published.work(),
         workers: workers.iter().map(|worker| worker.worker_total_busy_duration(0)).collect(),
-        offered: service.offered.load(Ordering::Relaxed),
-        refused: service.refused.load(Ordering::Relaxed),
+        offered: service.demand.offered(),
     }
 }
 
@@ -149,9 +144,10 @@ fn demand(before: &Look, now: &Look) -> f64 {
     let spool = share(now.spool.busy, before.spool.busy);
     let workers = now.workers.iter().zip(&before.workers).map(|(now, before)| share(*now, *before));
     let busiest = workers.fold(spool, f64::max);
-    let offered = now.offered.saturating_sub(before.offered) as f64;
-    let taken = offered - now.refused.saturating_sub(before.refused) as f64;
-    if offered <= 0.0 { busiest } else { (busiest.max(MIN_BUSY) * offered / taken.max(1.0)).min(MAX_DEMAND) }
+    if now.offered.refused == before.offered.refused {
+        return busiest;
+    }
+    (busiest.max(MIN_BUSY) * now.offered.ratio(before.offered)).min(MAX_DEMAND)
 }
 
 /// What the process has in memory, as the kernel counts it.
@@ -159,4 +155,27 @@ fn resident_bytes() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: f64 = status.split_ascii_whitespace().nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(at: Instant, busy_millis: u64, taken: u64, refused: u64) -> Look {
+        let busy = Duration::from_millis(busy_millis);
+        let spool = Work { bytes: taken, busy };
+        Look { at, spool, workers: vec![busy / 2], offered: Offered { taken, refused } }
+    }
+
+    #[test]
+    fn demand_is_how_busy_the_busiest_stage_is_times_what_was_refused_beside() {
+        let start = Instant::now();
+        let before = look(start, 0, 1_000, 0);
+        for (busy, taken, refused, expected) in
+            [(0, 0, 0, 0.0), (500, 1_000, 0, 0.5), (1_000, 1_000, 3_000, 4.0), (0, 0, 1_000_000, MAX_DEMAND)]
+        {
+            let demand = demand(&before, &look(start + BEAT, busy, 1_000 + taken, refused));
+            assert!((demand - expected).abs() < 0.01 * expected.max(0.01), "{demand} instead of {expected}");
+        }
+    }
 }

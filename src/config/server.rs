@@ -16,7 +16,8 @@ pub struct Server {
     /// Workers, each a core's runtime with its own connections. Default 0, one for every core; at most 1024.
     pub workers: usize,
     /// Connections that may be open together, 1 to 1,000,000; a further one is answered 429 and closed. Default 8192:
-    /// with `max_head` each, that bounds their read buffers to 128 MiB.
+    /// with `max_head` each, that bounds their read buffers to 128 MiB. Where the hard limit of open files leaves room
+    /// for fewer, the start warns and lets in that many.
     pub max_connections: usize,
     /// Bytes of a request's head, and of the read buffer that a connection may hold, 8 KiB to 64 KiB. Default 16 KiB,
     /// which is what load balancers let through.
@@ -82,6 +83,6 @@ impl Server {
 }
 
 /// Whether only this machine can reach `address`.
-pub(super) fn is_loopback(address: SocketAddr) -> bool {
+pub fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }

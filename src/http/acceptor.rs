@@ -12,21 +12,22 @@ use std::{
     time::Duration,
 };
 
+use ::metrics::Counter;
 use tokio::{
     sync::{mpsc::error::TrySendError, watch},
-    time::{Instant, sleep},
+    time::Instant,
 };
 
-use super::{Problem, Service, WorkerHandle};
-use crate::{admission::Cause, metrics};
-
-/// How long to wait after accepting failed, because descriptors or memory have run out.
-const ACCEPT_BACKOFF: Duration = Duration::from_millis(20);
+use super::{Problem, Service, WorkerHandle, listener::Listener};
+use crate::{
+    admission::Cause,
+    metrics::{self, Metrics},
+};
 
 /// How long a refused connection is kept, so that its client can read the answer.
 const PARTING: Duration = Duration::from_secs(1);
-/// How many such connections there may be.
-const MAX_PARTING: usize = 256;
+/// How many such connections there may be, beside those that are let in.
+pub const MAX_PARTING: usize = 256;
 
 /// The one listening socket and the workers behind it.
 #[derive(Debug)]
@@ -42,8 +43,12 @@ pub struct Acceptor {
 }
 
 /// What the acceptor remembers from one connection to the next.
-#[derive(Default)]
 struct Memory {
+    accepted: Counter,
+    refused: Counter,
+    /// Refusals are counted in one place whatever they are of.
+    refusals: Counter,
+    offered: Counter,
     /// Whose turn it is between equals.
     turn: usize,
     /// The connections that were refused last. Closing one at once, with its request unread, would reset it, and on many
@@ -52,6 +57,17 @@ struct Memory {
 }
 
 impl Memory {
+    fn new(metrics: &Metrics) -> Self {
+        Self {
+            accepted: metrics.counter(&metrics::CONNECTIONS_ACCEPTED, &[]),
+            refused: metrics.counter(&metrics::CONNECTIONS_REFUSED, &[]),
+            refusals: metrics.counter(&metrics::REFUSALS, &[Cause::Connections.as_str()]),
+            offered: metrics.counter(&metrics::OFFERED_BYTES, &[]),
+            turn: 0,
+            parting: VecDeque::new(),
+        }
+    }
+
     /// Closes the connections that were kept for long enough, and the oldest if there are too many.
     fn let_go(&mut self) {
         let late = |(since, _): &(Instant, TcpStream)| since.elapsed() >= PARTING;
@@ -80,41 +96,23 @@ impl Acceptor {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = {
             let _inside = runtime.enter();
-            tokio::net::TcpListener::from_std(self.listener.try_clone()?)?
+            let errors = self.service.metrics.counter(&metrics::ACCEPT_ERRORS, &[]);
+            Listener::new(self.listener.try_clone()?, errors)?
         };
         let thread =
             thread::Builder::new().name("acceptor".into()).spawn(move || runtime.block_on(self.run(listener, stop)))?;
         Ok(AcceptorHandle { address, thread })
     }
 
-    async fn run(
-        self,
-        listener: tokio::net::TcpListener,
-        mut stop: watch::Receiver<Option<Instant>>,
-    ) -> Vec<WorkerHandle> {
-        let accepted = self.service.metrics.counter(&metrics::CONNECTIONS_ACCEPTED, &[]);
-        let errors = self.service.metrics.counter(&metrics::ACCEPT_ERRORS, &[]);
-        // Shown as 0 before the first, so that the first is seen as an increase.
-        let _ = self.service.metrics.counter(&metrics::CONNECTIONS_REFUSED, &[]);
-        let mut memory = Memory::default();
+    async fn run(self, listener: Listener, mut stop: watch::Receiver<Option<Instant>>) -> Vec<WorkerHandle> {
+        let mut memory = Memory::new(&self.service.metrics);
         loop {
-            let connected = tokio::select! {
-                connected = listener.accept() => connected,
+            let stream = tokio::select! {
+                stream = listener.accept() => stream,
                 _ = stop.wait_for(Option::is_some) => break,
             };
-            match connected.and_then(|(stream, _)| stream.into_std()) {
-                Ok(stream) => {
-                    accepted.increment(1);
-                    self.hand_over(stream, &mut memory);
-                }
-                // The client was gone before it was accepted.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    errors.increment(1);
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    sleep(ACCEPT_BACKOFF).await;
-                }
-            }
+            memory.accepted.increment(1);
+            self.hand_over(stream, &mut memory);
         }
         // What was connected before the socket closes would be reset: it is handed over, and told to go when answered.
         while let Ok((stream, _)) = self.listener.accept() {
@@ -150,17 +148,15 @@ impl Acceptor {
 
     /// Answers 429 without reading the request, and closes the connection.
     fn refuse(&self, mut stream: TcpStream, memory: &mut Memory) {
-        self.service.metrics.counter(&metrics::CONNECTIONS_REFUSED, &[]).increment(1);
+        memory.refused.increment(1);
+        memory.refusals.increment(1);
+        // What it came with nobody knows: it counts as one body of the usual size.
+        let typical = self.service.demand.typical();
+        memory.offered.increment(typical);
+        self.service.demand.refuse(typical);
         let refused = self.service.gate.refuse(Cause::Connections, fastrand::f64());
-        let body = Problem::Refused(refused).body();
-        let head = format!(
-            "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/problem+json\r\nretry-after: {}\r\n\
-             connection: close\r\ncontent-length: {}\r\n\r\n",
-            refused.retry_after.seconds(),
-            body.len()
-        );
         // The socket does not block, and its buffer is empty.
-        let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+        let _ = stream.write_all(&Problem::Refused(refused).last_words());
         let _ = stream.shutdown(std::net::Shutdown::Write);
         memory.parting.push_back((Instant::now(), stream));
     }

@@ -22,18 +22,18 @@ use axum::{
 use subtle::ConstantTimeEq;
 use tokio::{
     runtime::{Builder, LocalOptions},
-    sync::watch,
-    time::Instant,
+    sync::oneshot,
 };
 use tower::ServiceExt;
 
 use super::{
     Problem, Service,
     connection::{self, ConnectionLimits, Draining},
+    listener::Listener,
     respond::AnswerBody,
     routes::{self, Instance},
 };
-use crate::queue::Published;
+use crate::{metrics, queue::Published};
 
 /// The admin port, on a thread of its own, so that it answers however busy the workers are.
 #[derive(Debug)]
@@ -55,42 +55,43 @@ pub struct Admin {
 pub struct AdminHandle {
     /// Where it listens.
     pub address: SocketAddr,
+    stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
 
 impl Admin {
-    /// Starts the port's thread. It ends when `stop` is told.
+    /// Starts the port's thread. It ends when its handle is told to stop, or dropped.
     ///
     /// # Errors
     /// The operating system's, if there is no thread or no runtime to be had.
-    pub fn spawn(self, stop: watch::Receiver<Option<Instant>>) -> io::Result<AdminHandle> {
+    pub fn spawn(self) -> io::Result<AdminHandle> {
         let address = self.listener.local_addr()?;
         self.listener.set_nonblocking(true)?;
+        let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name("admin".into()).spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
             match runtime {
-                Ok(runtime) => runtime.block_on(self.run(stop)),
+                Ok(runtime) => runtime.block_on(self.run(stopped)),
                 Err(error) => tracing::error!(%error, "the admin port cannot be served"),
             }
         })?;
-        Ok(AdminHandle { address, thread })
+        Ok(AdminHandle { address, stop, thread })
     }
 
-    async fn run(self, mut stop: watch::Receiver<Option<Instant>>) {
-        let listener = match tokio::net::TcpListener::from_std(self.listener) {
+    async fn run(self, mut stop: oneshot::Receiver<()>) {
+        let metrics = Arc::clone(&self.service.metrics);
+        let listener = match Listener::new(self.listener, metrics.counter(&metrics::ACCEPT_ERRORS, &[])) {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "the admin port cannot be served"),
         };
-        let metrics = Arc::clone(&self.service.metrics);
         let routes = router(Instance { service: self.service, published: self.published }, self.token);
         let (draining, limits) = (Rc::new(Draining::default()), Rc::new(self.connections));
         let open = Rc::new(());
         loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                _ = stop.wait_for(Option::is_some) => return,
+            let stream = tokio::select! {
+                stream = listener.accept() => stream,
+                _ = &mut stop => return,
             };
-            let Ok(stream) = accepted.and_then(|(stream, _)| stream.into_std()) else { continue };
             if Rc::strong_count(&open) > limits.most {
                 continue;
             }
@@ -116,8 +117,9 @@ impl Admin {
 }
 
 impl AdminHandle {
-    /// Waits until the port is closed.
-    pub fn join(self) {
+    /// Closes the port, and waits until that is done.
+    pub fn stop(self) {
+        let _ = self.stop.send(());
         if self.thread.join().is_err() {
             tracing::error!("the admin port panicked");
         }

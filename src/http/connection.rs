@@ -29,7 +29,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::respond::Answer;
+use super::{Problem, respond::Answer};
 use crate::metrics::{self, Metrics};
 
 /// How often in the shorter time-out the clock is looked at.
@@ -42,8 +42,6 @@ const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1024 * 1024;
 /// How much of it at a time, in bytes: no more than the connection buffered while it was served.
 const DISCARD_BYTES: usize = 8 * 1024;
-/// What a client is told whose head came too slowly.
-const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// What a connection may do.
 #[derive(Debug, Clone, Copy)]
@@ -182,6 +180,9 @@ pub(super) async fn serve<F>(
             ended = &mut connection => {
                 if let Err(error) = &ended {
                     tracing::debug!(%error, "a connection ended with an error");
+                    if let Some(cause) = broken_head(error) {
+                        metrics.counter(&metrics::CONNECTIONS_CUT, &[cause]).increment(1);
+                    }
                 }
                 if unread.get() || ended.is_err() {
                     discard(connection.into_parts().io.socket.into_inner()).await;
@@ -206,10 +207,20 @@ pub(super) async fn serve<F>(
     let mut socket = connection.into_parts().io.socket.into_inner();
     if cut == "head" {
         let _ = timeout(LAST_WORDS, async {
-            socket.write_all(TOO_SLOW).await?;
+            socket.write_all(&Problem::TooSlow.last_words()).await?;
             socket.shutdown().await
         })
         .await;
+    }
+}
+
+/// What was wrong with a head that hyper could not read. It has answered 400 or 431 (nothing to the preface of HTTP/2),
+/// and closes the connection.
+fn broken_head(error: &hyper::Error) -> Option<&'static str> {
+    match (error.is_parse_too_large(), error.is_parse()) {
+        (true, _) => Some("head_too_large"),
+        (false, true) => Some("malformed_head"),
+        (false, false) => None,
     }
 }
 

@@ -3,11 +3,7 @@
 //! Admit, read, decode, validate, submit, wait for the receipt, answer. Everything between the body's last byte and the
 //! submission is done in one go on the worker's thread.
 
-use std::{
-    rc::Rc,
-    sync::{Arc, atomic::Ordering},
-    time::Instant,
-};
+use std::{rc::Rc, sync::Arc, time::Instant};
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode,
@@ -21,7 +17,7 @@ use super::{
     auth::Key,
     body::{self, RawBody},
     decode::Encoding,
-    outcome::{Outcome, Tally},
+    outcome::{Books, Outcome, Tally},
     problem::Stopped,
     respond::{self, Answer},
     worker::{Target, WorkerState},
@@ -29,7 +25,7 @@ use super::{
 use crate::{
     admission::{Cause, Refused, Reservation, STEP_BYTES, Signals},
     batch::{BatchId, Book, Frame, FrameBuilder, Millis, StreamName},
-    queue::{Durable, Lost, Receipt, Submission},
+    queue::{Durable, Lost, Receipt, Submission, Witness},
     schema::Ack,
     validate::{Batch, Format, Output, Room, SentAt, Validated},
 };
@@ -53,14 +49,12 @@ pub(super) async fn ingest(worker: &Rc<WorkerState>, stream: &str, request: Requ
     let began = Instant::now();
     let tally = Tally::new(&worker.counts);
     let (parts, mut incoming) = request.into_parts();
-    let told = incoming.size_hint().exact().unwrap_or(0);
-    worker.counts.offered_bytes.increment(told);
-    worker.service.offered.fetch_add(told, Ordering::Relaxed);
+    let mut offer = Offer::new(worker);
     // The preflight lets a page send its key in a header too.
     let from_page = parts.uri.query().is_some_and(|query| query.contains("key="))
         || parts.headers.contains_key(ORIGIN) && worker.service.keys.has_browser_keys();
     let result = match head(worker, stream, &parts.method, &parts.headers, parts.uri.query()) {
-        Ok(head) => take(worker, &head, &mut incoming).await,
+        Ok(head) => take(worker, &head, &mut incoming, &mut offer).await,
         Err(problem) => Err(Stopped::Problem(problem)),
     };
     let mut response = match result {
@@ -78,7 +72,7 @@ pub(super) async fn ingest(worker: &Rc<WorkerState>, stream: &str, request: Requ
                     Problem::IncompleteBody
                 }
             };
-            tell(worker, &tally, &problem, told);
+            tell(worker, &tally, &problem, &mut offer);
             let at_end = match problem {
                 Problem::IncompleteBody => false,
                 // Reading the body would invite it, where the client asks first.
@@ -99,11 +93,74 @@ pub(super) async fn ingest(worker: &Rc<WorkerState>, stream: &str, request: Requ
     response
 }
 
-fn tell(worker: &WorkerState, tally: &Tally<'_>, problem: &Problem, bytes: u64) {
+/// The bytes that a request offers, for the demand: counted once its head and its size are found good, since anybody can
+/// announce a large body. One of unknown length counts as it was read, or if it was refused before, as a typical one.
+struct Offer<'w> {
+    worker: &'w WorkerState,
+    state: Offered,
+}
+
+/// What is known of an offer.
+#[derive(Clone, Copy)]
+enum Offered {
+    /// It is none, or it was counted as taken.
+    Nothing,
+    /// A body of unknown length may come.
+    Unknown,
+    /// A body of this length, in bytes, which is counted as offered.
+    Known(u64),
+}
+
+impl<'w> Offer<'w> {
+    fn new(worker: &'w WorkerState) -> Self {
+        Self { worker, state: Offered::Nothing }
+    }
+
+    /// A body may come.
+    fn open(&mut self, told: Option<u64>) {
+        match told {
+            Some(bytes) => self.count(bytes),
+            None => self.state = Offered::Unknown,
+        }
+    }
+
+    /// The body has come.
+    fn read(&mut self, bytes: u64) {
+        if let Offered::Unknown = self.state {
+            self.count(bytes);
+        }
+    }
+
+    /// The batch was submitted.
+    fn taken(&mut self) {
+        if let Offered::Known(bytes) = self.state {
+            self.worker.service.demand.take(bytes);
+        }
+        self.state = Offered::Nothing;
+    }
+
+    /// The request was refused with 429.
+    fn refused(&mut self) {
+        if let Offered::Unknown = self.state {
+            self.count(self.worker.service.demand.typical());
+        }
+        if let Offered::Known(bytes) = self.state {
+            self.worker.service.demand.refuse(bytes);
+        }
+        self.state = Offered::Nothing;
+    }
+
+    fn count(&mut self, bytes: u64) {
+        self.worker.counts.offered_bytes.increment(bytes);
+        self.state = Offered::Known(bytes);
+    }
+}
+
+fn tell(worker: &WorkerState, tally: &Tally<'_>, problem: &Problem, offer: &mut Offer<'_>) {
     tally.tell(Outcome::Problem(problem.name()));
     if let Problem::Refused(Refused { cause, .. }) = problem {
         worker.counts.refusal(*cause);
-        worker.service.refused.fetch_add(bytes, Ordering::Relaxed);
+        offer.refused();
     }
     if problem.status().is_server_error() {
         tracing::error!(problem = problem.name(), "a request could not be served");
@@ -161,48 +218,50 @@ fn idempotency_key(value: &HeaderValue) -> Result<BatchId, Problem> {
 }
 
 /// Takes the batch: reads, encodes, makes durable.
-async fn take(worker: &Rc<WorkerState>, head: &Head, incoming: &mut Incoming) -> Result<(Outcome, Answer), Stopped> {
-    let mut reservation = admit(worker, incoming)?;
+async fn take(
+    worker: &Rc<WorkerState>,
+    head: &Head,
+    incoming: &mut Incoming,
+    offer: &mut Offer<'_>,
+) -> Result<(Outcome, Answer), Stopped> {
+    let mut reservation = admit(worker, incoming, offer)?;
     let limits = worker.service.body;
     let raw = body::read(incoming, limits.encoded, limits.pace(), &mut reservation).await?;
     worker.counts.body_bytes.increment(raw.bytes().len() as u64);
+    offer.read(raw.bytes().len() as u64);
     let (validated, submission, room) = encode(worker, head, raw, reservation)?;
     let route = worker.route(&head.target)?;
-    let events = u64::from(validated.accepted) + u64::from(validated.rejected.total());
-    route.counts.received(events);
-    let receipt = submit(worker, submission).inspect_err(|_| route.counts.refused(events))?;
+    let books = Books::new(&worker.counts, &route, validated, room);
+    let receipt = submit(worker, &books, submission)?;
+    offer.taken();
     let ack = match route.stream.ack {
         Ack::Memory => {
             drop(receipt);
             Ack::Memory
         }
         wanted => {
-            let durable = receipt.await.map_err(|lost| {
-                route.counts.refused(events);
-                lost_problem(worker, lost)
-            })?;
+            let durable = receipt.await.map_err(|lost| lost_problem(worker, lost))?;
             if wanted == Ack::Stored && stored_in_time(worker, durable).await { Ack::Stored } else { Ack::Spooled }
         }
     };
-    let stream = route.stream.name.as_str();
-    worker.counts.verdicts(stream, &validated.rejected, &validated.mendings);
-    let (outcome, status) = if validated.accepted == 0 {
+    let (outcome, status) = if books.validated.accepted == 0 {
         (Outcome::AllRejected, StatusCode::UNPROCESSABLE_ENTITY)
     } else if ack == route.stream.ack {
         (Outcome::Accepted, StatusCode::OK)
     } else {
         (Outcome::Pending, StatusCode::ACCEPTED)
     };
-    Ok((outcome, respond::taken(status, ack, &validated, room)))
+    Ok((outcome, respond::taken(status, ack, &books.validated, books.room.take())))
 }
 
 /// Whether the body may come, by what its Content-Length says.
-fn admit(worker: &WorkerState, incoming: &Incoming) -> Result<Reservation, Problem> {
+fn admit(worker: &WorkerState, incoming: &Incoming, offer: &mut Offer<'_>) -> Result<Reservation, Problem> {
     let limit = worker.service.body.encoded;
     let told = incoming.size_hint().exact();
     if told.is_some_and(|len| len > limit as u64) {
         return Err(Problem::BodyTooLarge { limit });
     }
+    offer.open(told);
     let published = worker.submitter.published();
     if published.disk_failed() {
         return Err(Problem::DiskFailed);
@@ -306,8 +365,10 @@ fn settle_reservation(mut submission: Submission) -> Submission {
     submission
 }
 
-fn submit(worker: &Rc<WorkerState>, submission: Submission) -> Result<Receipt, Problem> {
-    worker.submitter.submit(submission).map_err(|_| {
+fn submit(worker: &WorkerState, books: &Rc<Books>, submission: Submission) -> Result<Receipt, Problem> {
+    let witness: Rc<dyn Witness> = Rc::<Books>::clone(books);
+    worker.submitter.submit_before(witness, submission).map_err(|_| {
+        books.refused();
         if worker.service.health.draining() {
             return Problem::Draining;
         }

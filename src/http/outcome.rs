@@ -1,14 +1,21 @@
 //! What came of requests, for the books: every request to store a batch has exactly one outcome.
 
-use std::{cell::Cell, collections::HashMap, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+};
 
 use ::metrics::{Counter, Histogram};
 
-use super::Problem;
+use super::{Problem, worker::Route};
 use crate::{
-    admission::Cause,
+    admission::{Cause, Reservation},
     batch::{Mending, Mendings, Reason, Rejections},
     metrics::{self, Metrics},
+    queue::{Lost, Witness},
+    validate::Validated,
 };
 
 /// What came of a request.
@@ -96,21 +103,11 @@ impl StreamCounts {
             refused: metrics.counter(&metrics::EVENTS_REFUSED, &[stream]),
         }
     }
-
-    /// Events of a batch that was parsed.
-    pub(super) fn received(&self, events: u64) {
-        self.received.increment(events);
-    }
-
-    /// Events that were parsed and then not taken.
-    pub(super) fn refused(&self, events: u64) {
-        self.refused.increment(events);
-    }
 }
 
 impl Counts {
     /// What happened to the events of a batch that was taken. Rare enough to look the counters up.
-    pub(super) fn verdicts(&self, stream: &str, rejections: &Rejections, mendings: &Mendings) {
+    fn verdicts(&self, stream: &str, rejections: &Rejections, mendings: &Mendings) {
         for reason in Reason::ALL {
             let count = u64::from(rejections.count(reason));
             if count > 0 {
@@ -124,6 +121,54 @@ impl Counts {
                     self.metrics.counter(&metrics::MENDED, &[stream, mending.as_str()]).increment(count);
                 }
             }
+        }
+    }
+}
+
+/// A batch that was parsed: what is to be counted of it once it is known whether it is durable, however its client fares
+/// and whatever it waits for. So received = accepted + rejected + refused holds for the events of every stream.
+#[derive(Debug)]
+pub(super) struct Books {
+    counts: Rc<Counts>,
+    route: Rc<Route>,
+    pub(super) validated: Validated,
+    /// What the list of rejections takes of the budget; the answer, if there is one, holds it on.
+    pub(super) room: RefCell<Option<Reservation>>,
+}
+
+impl Books {
+    /// Opens the books of a batch, with its events as received.
+    pub(super) fn new(
+        counts: &Rc<Counts>,
+        route: &Rc<Route>,
+        validated: Validated,
+        room: Option<Reservation>,
+    ) -> Rc<Self> {
+        let (counts, route) = (Rc::clone(counts), Rc::clone(route));
+        let books = Self { counts, route, validated, room: RefCell::new(room) };
+        books.route.counts.received.increment(books.events());
+        Rc::new(books)
+    }
+
+    /// Its events were parsed, and are not taken.
+    pub(super) fn refused(&self) {
+        self.route.counts.refused.increment(self.events());
+    }
+
+    fn events(&self) -> u64 {
+        u64::from(self.validated.accepted) + u64::from(self.validated.rejected.total())
+    }
+}
+
+impl Witness for Books {
+    fn settled(&self, outcome: Result<(), Lost>) {
+        match outcome {
+            // The writer counts the events themselves.
+            Ok(()) => {
+                let Validated { rejected, mendings, .. } = &self.validated;
+                self.counts.verdicts(self.route.stream.name.as_str(), rejected, mendings);
+            }
+            Err(_) => self.refused(),
         }
     }
 }

@@ -80,7 +80,7 @@ impl Problem {
             Self::DecodedTooLarge { .. } => (413, "decoded-too-large", "the decoded body is too large"),
             Self::InvalidEncoding(_) => (400, "invalid-encoding", "the body cannot be decoded"),
             Self::IncompleteBody => (400, "incomplete-body", "the body ended early or its framing is broken"),
-            Self::TooSlow => (408, "too-slow", "the body came too slowly"),
+            Self::TooSlow => (408, "too-slow", "the request came too slowly"),
             Self::InvalidIdempotencyKey => (400, "invalid-batch-id", "the Idempotency-Key is no batch id"),
             Self::Batch(error) => return batch_row(error),
             Self::Refused(_) => (429, "refused", "come back later"),
@@ -126,6 +126,24 @@ impl Problem {
             body["retry_after_ms"] = retry_after.millis().into();
         }
         body.to_string().into_bytes()
+    }
+
+    /// The whole answer, as it is written where there is no request that hyper could answer; the connection ends behind
+    /// it.
+    pub(super) fn last_words(&self) -> Vec<u8> {
+        let (status, body) = (self.status(), self.body());
+        let reason = status.canonical_reason().unwrap_or_default();
+        let retry_after = match self {
+            Self::Refused(Refused { retry_after, .. }) => format!("retry-after: {}\r\n", retry_after.seconds()),
+            _ => String::new(),
+        };
+        let head = format!(
+            "HTTP/1.1 {} {reason}\r\ncontent-type: application/problem+json\r\n{retry_after}connection: close\r\n\
+             content-length: {}\r\n\r\n",
+            status.as_u16(),
+            body.len()
+        );
+        [head.as_bytes(), &body].concat()
     }
 
     /// What is particular to this occurrence; limits and places, never a value.

@@ -1,12 +1,15 @@
 //! What every worker serves from.
 
-use std::{
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{Health, Keyring, body::Pace};
-use crate::{admission::Gate, batch::Clock, metrics::Metrics, schema::Catalog, validate};
+use crate::{
+    admission::{Demand, Gate},
+    batch::Clock,
+    metrics::Metrics,
+    schema::Catalog,
+    validate,
+};
 
 /// How large a body may be, and how slow.
 #[derive(Debug, Clone, Copy)]
@@ -50,8 +53,6 @@ pub struct Service {
     pub limits: validate::Limits,
     /// How long an answer waits for `ack = "stored"`.
     pub stored_timeout: Duration,
-    /// Bytes of bodies offered, as their Content-Length says, those of refused requests included.
-    pub offered: AtomicU64,
-    /// Bytes of bodies offered and refused with 429.
-    pub refused: AtomicU64,
+    /// What is offered, for each byte that is taken.
+    pub demand: Demand,
 }

@@ -82,7 +82,7 @@ pub(super) struct WorkerState {
     pub(super) validator: RefCell<Validator>,
     pub(super) decoders: RefCell<Decoders>,
     pub(super) nonces: RefCell<Nonces>,
-    pub(super) counts: Counts,
+    pub(super) counts: Rc<Counts>,
     routes: RefCell<HashMap<StreamName, Rc<Route>>>,
     others: Router,
 }
@@ -94,7 +94,7 @@ impl WorkerState {
             validator: RefCell::new(Validator::new(service.limits)),
             decoders: RefCell::new(Decoders::new()),
             nonces: RefCell::new(nonces),
-            counts: Counts::new(&service.metrics),
+            counts: Rc::new(Counts::new(&service.metrics)),
             routes: RefCell::default(),
             others: routes::public(Instance { service: Arc::clone(&service), published }),
             service,
@@ -232,6 +232,7 @@ impl Worker {
         let gauge = self.service.metrics.gauge(&metrics::CONNECTIONS, &[&self.number.to_string()]);
         let state = Rc::new(WorkerState::new(self.service, self.published, self.lane, nonces));
         tokio::task::spawn_local(Rc::clone(&state.submitter).deliver());
+        let submitter = Rc::clone(&state.submitter);
         let draining = Rc::new(Draining::default());
         let limits = Rc::new(self.connections);
         let take_up = |stream: TcpStream| {
@@ -261,8 +262,9 @@ impl Worker {
             take_up(stream);
         }
         draining.begin();
+        // Batches that nobody waits for have their place in the books, too.
         let all_closed = async {
-            while open.load(Ordering::Relaxed) > 0 {
+            while open.load(Ordering::Relaxed) > 0 || !submitter.is_idle() {
                 sleep(DRAIN_POLL).await;
             }
         };

@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     collections::{HashMap, VecDeque},
+    fmt,
     pin::Pin,
     rc::Rc,
     sync::{
@@ -109,15 +110,34 @@ struct StoredWaiters {
     next: u64,
 }
 
+/// Who keeps the books of a submission. It is told what became of it, once, whether or not anybody still waits for the
+/// receipt: a client that went away, or did not ask for more than memory, drops it.
+pub trait Witness: fmt::Debug {
+    /// The submission is durable, or it is lost.
+    fn settled(&self, outcome: Result<(), Lost>);
+}
+
+/// A ticket that is not settled yet.
+#[derive(Debug)]
+struct Slot {
+    /// `None` once it was told.
+    witness: Option<Rc<dyn Witness>>,
+    /// Whether its receipt lives. A loss is kept only for one that may still ask for it.
+    awaited: bool,
+    waker: Option<Waker>,
+}
+
 /// Who waits for which ticket.
 #[derive(Debug, Default)]
 struct Waiting {
     /// Tickets below this are settled, as far as this worker has been told.
     settled: u64,
-    /// The waiters of the tickets from `settled` on.
-    wakers: VecDeque<Option<Waker>>,
-    /// Settled tickets that failed and whose waiters have not asked yet.
-    lost: Vec<(u64, Lost)>,
+    /// The tickets from `settled` on.
+    slots: VecDeque<Slot>,
+    /// Tickets that failed, `from..to`, not all of them below `settled` yet.
+    failures: Vec<(u64, u64, Lost)>,
+    /// Settled tickets that failed and whose receipts live.
+    lost: HashMap<u64, Lost>,
     /// The segment of the last durable group.
     segment: SegmentId,
 }
@@ -128,6 +148,22 @@ impl Submitter {
     /// # Errors
     /// [`Full`] if the lane holds as many as it may, or if the writer has ended.
     pub fn submit(self: &Rc<Self>, submission: Submission) -> Result<Receipt, Box<Full>> {
+        self.push(submission, None)
+    }
+
+    /// Puts a batch on its way to the disk, and tells `witness` what became of it.
+    ///
+    /// # Errors
+    /// [`Full`] if the lane holds as many as it may, or if the writer has ended; `witness` is told nothing then.
+    pub fn submit_before(
+        self: &Rc<Self>,
+        witness: Rc<dyn Witness>,
+        submission: Submission,
+    ) -> Result<Receipt, Box<Full>> {
+        self.push(submission, Some(witness))
+    }
+
+    fn push(self: &Rc<Self>, submission: Submission, witness: Option<Rc<dyn Witness>>) -> Result<Receipt, Box<Full>> {
         if self.signal.closed() {
             return Err(Box::new(Full(submission)));
         }
@@ -136,10 +172,15 @@ impl Submitter {
             return Err(Box::new(Full(submission)));
         }
         let mut waiting = self.waiting.borrow_mut();
-        let ticket = waiting.settled + waiting.wakers.len() as u64;
-        waiting.wakers.push_back(None);
+        let ticket = waiting.settled + waiting.slots.len() as u64;
+        waiting.slots.push_back(Slot { witness, awaited: true, waker: None });
         self.signal.work();
         Ok(Receipt { submitter: Rc::clone(self), ticket })
+    }
+
+    /// Whether every witness was told what became of its submission.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.borrow().slots.iter().all(|slot| slot.witness.is_none())
     }
 
     /// Whether the lane has a place.
@@ -179,24 +220,44 @@ impl Submitter {
         }
     }
 
-    fn deliver_once(&self) {
-        let mut ready = Vec::new();
+    /// How many losses are kept for receipts that live.
+    #[cfg(test)]
+    pub(super) fn losses(&self) -> usize {
+        self.waiting.borrow().lost.len()
+    }
+
+    pub(super) fn deliver_once(&self) {
+        let (mut ready, mut told) = (Vec::new(), Vec::new());
         let mut waiting = self.waiting.borrow_mut();
-        let settled = self.shared.settled.load(Ordering::Acquire);
+        let Waiting { settled, slots, failures, lost, segment } = &mut *waiting;
+        // Before `settled` is read: whatever is not settled by then is settled as lost, if at all.
+        let closed = self.signal.closed();
+        let (from, to) = (*settled, self.shared.settled.load(Ordering::Acquire));
         if self.shared.failed.swap(false, Ordering::Relaxed) {
-            let mut failures = self.shared.failures.lock().unwrap_or_else(PoisonError::into_inner);
-            for (from, to, lost) in failures.drain(..) {
-                waiting.lost.extend((from..to).map(|ticket| (ticket, lost)));
+            failures.append(&mut self.shared.failures.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        *segment = SegmentId(self.shared.segment.load(Ordering::Relaxed));
+        *settled = to;
+        for (ticket, slot) in (from..to).zip(slots.drain(..(to - from) as usize)) {
+            let failure = failures.iter().find(|(from, to, _)| (*from..*to).contains(&ticket)).map(|(.., lost)| *lost);
+            if let Some(failure) = failure.filter(|_| slot.awaited) {
+                lost.insert(ticket, failure);
+            }
+            told.extend(slot.witness.map(|witness| (witness, failure.map_or(Ok(()), Err))));
+            ready.extend(slot.waker);
+        }
+        failures.retain(|(_, end, _)| *end > to);
+        if closed {
+            for slot in slots {
+                told.extend(slot.witness.take().map(|witness| (witness, Err(Lost::Closed))));
+                ready.extend(slot.waker.take());
             }
         }
-        waiting.segment = SegmentId(self.shared.segment.load(Ordering::Relaxed));
-        let count = settled - waiting.settled;
-        waiting.settled = settled;
-        ready.extend(waiting.wakers.drain(..count as usize).flatten());
-        if self.signal.closed() {
-            ready.extend(waiting.wakers.iter_mut().filter_map(Option::take));
-        }
         drop(waiting);
+        // Before their waiters answer: who reads an answer finds it in the books.
+        for (witness, outcome) in told {
+            witness.settled(outcome);
+        }
         let stored_before = self.published.stored_before();
         self.stored.borrow_mut().wakers.retain(|_, (segment, waker)| {
             let waits = *segment >= stored_before;
@@ -243,19 +304,19 @@ impl Future for Receipt {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut waiting = self.submitter.waiting.borrow_mut();
         let Some(place) = self.ticket.checked_sub(waiting.settled) else {
-            let lost = waiting.lost.iter().position(|(ticket, _)| *ticket == self.ticket);
-            return Poll::Ready(match lost {
-                Some(place) => Err(waiting.lost.swap_remove(place).1),
+            return Poll::Ready(match waiting.lost.remove(&self.ticket) {
+                Some(lost) => Err(lost),
                 None => Ok(Durable { segment: waiting.segment }),
             });
         };
-        if self.submitter.signal.closed() {
+        // What the writer settled before it ended is on its way here.
+        if self.submitter.signal.closed() && self.submitter.shared.settled.load(Ordering::Acquire) <= self.ticket {
             return Poll::Ready(Err(Lost::Closed));
         }
-        if let Some(slot) = waiting.wakers.get_mut(place as usize) {
-            match slot {
+        if let Some(Slot { waker, .. }) = waiting.slots.get_mut(place as usize) {
+            match waker {
                 Some(waker) => waker.clone_from(context.waker()),
-                None => *slot = Some(context.waker().clone()),
+                None => *waker = Some(context.waker().clone()),
             }
         }
         Poll::Pending
@@ -264,11 +325,18 @@ impl Future for Receipt {
 
 impl Drop for Receipt {
     fn drop(&mut self) {
-        // A client that went away does not ask for its loss.
+        // A client that went away does not ask for its loss, be it known already or not.
         let mut waiting = self.submitter.waiting.borrow_mut();
-        if !waiting.lost.is_empty() {
-            let ticket = self.ticket;
-            waiting.lost.retain(|(lost, _)| *lost != ticket);
+        match self.ticket.checked_sub(waiting.settled) {
+            Some(place) => {
+                if let Some(slot) = waiting.slots.get_mut(place as usize) {
+                    slot.awaited = false;
+                    slot.waker = None;
+                }
+            }
+            None => {
+                waiting.lost.remove(&self.ticket);
+            }
         }
     }
 }

@@ -1,12 +1,15 @@
 //! The queue's invariants, with a writer on another thread.
 
 use std::{
+    cell::RefCell,
     collections::VecDeque,
     future::Future,
     pin::pin,
     rc::Rc,
     task::{Context, Poll, Wake, Waker},
 };
+
+use proptest::{collection::vec, prelude::*};
 
 use super::*;
 use crate::{
@@ -82,6 +85,96 @@ fn a_failure_is_told_to_those_it_met_and_to_nobody_else() {
         }
         assert_eq!(outcomes, [Ok(()), Err(Lost::DiskFull), Err(Lost::DiskFailed), Ok(())]);
     });
+}
+
+/// Notes what it is told.
+#[derive(Debug, Default)]
+struct Told(RefCell<Vec<Result<(), Lost>>>);
+
+impl Witness for Told {
+    fn settled(&self, outcome: Result<(), Lost>) {
+        self.0.borrow_mut().push(outcome);
+    }
+}
+
+#[test]
+fn a_witness_is_told_once_whoever_waits() {
+    block_on(async {
+        let (submitter, mut intake) = bound();
+        let budget = ByteBudget::new(1_000);
+        let witnesses: Vec<Rc<Told>> = (0..4).map(|_| Rc::default()).collect();
+        let submit =
+            |n: usize| submitter.submit_before(Rc::clone(&witnesses[n]) as _, submission(&budget, 10)).unwrap();
+        let told = || witnesses.iter().map(|witness| witness.0.borrow().clone()).collect::<Vec<_>>();
+        // Nobody waits for the first and the third, and the fourth is never settled by the writer.
+        drop(submit(0));
+        let (awaited, third) = (submit(1), submit(2));
+        let mut group = Vec::new();
+        for outcome in [Err(Lost::DiskFull), Err(Lost::DiskFailed)] {
+            intake.take(1, &mut group);
+            intake.settle(outcome);
+        }
+        submitter.deliver_once();
+        assert_eq!(told(), [vec![Err(Lost::DiskFull)], vec![Err(Lost::DiskFailed)], vec![], vec![]]);
+        assert_eq!(submitter.losses(), 1, "only what somebody may ask for is kept");
+        assert_eq!(awaited.await, Err(Lost::DiskFailed));
+        intake.take(1, &mut group);
+        drop(third);
+        intake.settle(Ok(SegmentId(1)));
+        let fourth = submit(3);
+        assert!(!submitter.is_idle());
+        drop(intake);
+        for _ in 0..2 {
+            submitter.deliver_once();
+        }
+        let once = [Err(Lost::DiskFull), Err(Lost::DiskFailed), Ok(()), Err(Lost::Closed)];
+        assert_eq!(told(), once.map(|outcome| vec![outcome]));
+        drop(fourth);
+        assert!(submitter.is_idle() && submitter.losses() == 0);
+    });
+}
+
+proptest! {
+    /// However batches are submitted, settled and forgotten, each witness is told once what its receipt would say, and
+    /// nothing is kept for a receipt that is gone.
+    #[test]
+    fn witnesses_and_receipts_agree(steps in vec(0_u8..6, 0..200)) {
+        let (submitter, mut intake) = bound();
+        let budget = ByteBudget::new(10_000);
+        let (mut witnesses, mut receipts, mut group) = (Vec::new(), Vec::new(), Vec::new());
+        let mut context = Context::from_waker(Waker::noop());
+        let settle = |intake: &mut Intake, group: &mut Vec<Submission>, outcome| {
+            intake.take(usize::MAX, group);
+            intake.settle(outcome);
+            group.clear();
+        };
+        for (number, step) in steps.into_iter().enumerate() {
+            match step {
+                0 | 1 => {
+                    let witness = Rc::<Told>::default();
+                    let submitted = submitter.submit_before(Rc::clone(&witness) as _, submission(&budget, 1));
+                    if let Ok(receipt) = submitted {
+                        receipts.push((receipt, Rc::clone(&witness)));
+                        witnesses.push(witness);
+                    }
+                }
+                2 => settle(&mut intake, &mut group, Ok(SegmentId(1))),
+                3 => settle(&mut intake, &mut group, Err(Lost::DiskFull)),
+                4 => submitter.deliver_once(),
+                _ if receipts.is_empty() => {}
+                _ => drop(receipts.swap_remove(number % receipts.len())),
+            }
+        }
+        drop(intake);
+        submitter.deliver_once();
+        prop_assert!(submitter.losses() <= receipts.len());
+        for (mut receipt, witness) in receipts {
+            let Poll::Ready(outcome) = pin!(&mut receipt).poll(&mut context) else { panic!("it is settled") };
+            prop_assert_eq!(&*witness.0.borrow(), &[outcome.map(|_| ())]);
+        }
+        prop_assert!(witnesses.iter().all(|witness| witness.0.borrow().len() == 1));
+        prop_assert!(submitter.is_idle() && submitter.losses() == 0);
+    }
 }
 
 #[test]

@@ -1,9 +1,15 @@
 //! The books balance (P3): whatever comes from however many clients at once, every request has one outcome, every event
 //! one verdict, and the objects hold exactly what was counted.
 
-use std::thread;
+use std::{fs, thread, time::Duration};
 
-use crate::{client::Client, protocol::STREAMS, request::Request, samples::Samples, server::TestServer};
+use crate::{
+    client::{Client, until},
+    protocol::STREAMS,
+    request::Request,
+    samples::Samples,
+    server::TestServer,
+};
 
 const CLIENTS: usize = 6;
 const ROUNDS: usize = 60;
@@ -112,4 +118,32 @@ fn the_books_balance_after_a_mixed_load() {
     let stored = server.stop();
     assert_eq!(stored.iter().filter(|line| line.rejected).count() as u64, rejected);
     assert_eq!(stored.len() as u64, all);
+}
+
+/// A request that is cut at the end of a drain has its events in the books all the same.
+#[test]
+fn a_batch_that_nobody_waits_for_any_more_keeps_its_verdicts_in_the_books() {
+    let server = TestServer::start(&format!("{STREAMS}\n[streams.safe]\nack = \"stored\""));
+    let (admin, objects) = (server.admin, server.objects());
+    // A file stands where the sink's directory must be.
+    fs::write(&objects, "in the way").unwrap();
+    let mut client = server.connect();
+    client.send(Request::post("safe", r#"[{"a":"\u0000"},7,{}]"#).bytes());
+    let verdict = |verdict: &str| format!("logweir_events_total{{stream=\"safe\",verdict=\"{verdict}\"}}");
+    server.until("it is durable", |metrics| metrics.get(&verdict("accepted")) == 2);
+    let stored = thread::scope(|scope| {
+        let stopping = scope.spawn(|| server.stop_within(Duration::from_secs(6)));
+        let metrics = until("it is abandoned", || {
+            let answer = Client::connect(admin).ask(&Request::new("GET", "/metrics"));
+            Some(Samples::parse(answer.text())).filter(|metrics| metrics.outcome("abandoned") == 1)
+        });
+        fs::remove_file(&objects).unwrap();
+        assert_eq!(metrics.get(&verdict("rejected")), 1);
+        assert_eq!(of(&metrics, "logweir_rejections_total"), 1);
+        assert_eq!(of(&metrics, "logweir_mended_total"), 1);
+        assert_eq!(of(&metrics, "logweir_events_received_total"), 3);
+        stopping.join().unwrap()
+    });
+    client.end();
+    assert_eq!(stored.len(), 3);
 }

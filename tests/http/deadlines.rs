@@ -44,7 +44,8 @@ fn a_head_that_comes_byte_by_byte_is_cut() {
         let sent = trickle(&mut client, head.as_bytes());
         assert!(began.elapsed() >= Duration::from_millis(400) && sent < head.len(), "{sent} bytes were sent");
         let answer = client.receive();
-        assert_eq!((answer.status, answer.header("connection")), (408, Some("close")));
+        assert_eq!((answer.status, answer.problem().as_str()), (408, "too-slow"));
+        assert_eq!(answer.header("connection"), Some("close"));
         client.end();
     }
     server.until("both are counted", |metrics| metrics.get("logweir_connections_cut_total{cause=\"head\"}") == 2);

@@ -1,7 +1,7 @@
 //! How an instance ends: first it says so, then it stops taking, and what it took is stored.
 
 use std::{
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
@@ -97,10 +97,41 @@ fn a_client_that_never_finishes_does_not_take_the_time_of_the_sinks() {
     let server = TestServer::start("");
     let mut stuck = server.connect();
     stuck.send(batch(1).head());
+    // A head that was not read when the drain begins is not waited for.
+    server.until("it has begun", |metrics| metrics.get("logweir_offered_bytes_total") > 0);
     assert_eq!(server.ask(&batch(2)).status, 200);
     let began = Instant::now();
     let stored = server.stop_within(Duration::from_secs(4));
     assert!(began.elapsed() >= Duration::from_secs(2), "it had its part of the time");
     stuck.end();
     assert_eq!(stored.len(), 1);
+}
+
+/// The uploads may take the longest of all: that is when operations people look.
+#[test]
+fn the_admin_port_answers_until_the_sinks_are_done() {
+    let server = TestServer::start("");
+    let (public, admin, objects) = (server.address, server.admin, server.objects());
+    assert_eq!(server.ask(&batch(1)).status, 200);
+    // A file stands where the sink's directory must be.
+    fs::write(&objects, "in the way").unwrap();
+    let mut kept = Client::connect(admin);
+    let stored = thread::scope(|scope| {
+        let stopping = scope.spawn(|| server.stop());
+        until("nobody is let in", || Client::try_connect(public).err());
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(500) {
+            for client in [&mut kept, &mut Client::connect(admin)] {
+                let answer = client.ask(&Request::new("GET", "/readyz"));
+                assert_eq!((answer.status, answer.text()), (503, "draining"));
+                assert_eq!(client.ask(&Request::new("GET", "/livez")).status, 200);
+                let metrics = client.ask(&Request::new("GET", "/metrics"));
+                assert!(metrics.text().contains("logweir_oldest_unstored_seconds"), "{metrics:?}");
+            }
+        }
+        fs::remove_file(&objects).unwrap();
+        stopping.join().unwrap()
+    });
+    assert_eq!(stored.len(), 1);
+    assert!(Client::try_connect(admin).is_err(), "it is closed at the end");
 }

@@ -175,12 +175,17 @@ fn heads_that_are_none_are_answered_and_the_connection_is_closed() {
     let mut client = server.connect();
     client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     client.end();
+    let cut = |cause: &str| format!("logweir_connections_cut_total{{cause=\"{cause}\"}}");
+    server.until("every head is counted", |metrics| {
+        (metrics.get(&cut("malformed_head")), metrics.get(&cut("head_too_large"))) == (9, 3)
+    });
     // A chunk that is none spoils a request that was begun.
     let mut client = server.connect();
     client.send(format!("{post}transfer-encoding: chunked\r\n\r\nZ\r\n[{{}}]\r\n0\r\n\r\n"));
     assert_eq!(client.receive().problem(), "incomplete-body");
     client.end();
     assert_eq!(outcome(&server, "incomplete_body"), 1);
+    assert_eq!(server.metrics().sum("logweir_connections_cut_total"), 12, "that was no broken head");
 }
 
 /// Two lengths that disagree are how requests are smuggled past a load balancer: the next request must not be found

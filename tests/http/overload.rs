@@ -32,14 +32,19 @@ fn refusals(server: &TestServer, cause: &str) -> u64 {
     server.metrics().get(&format!("logweir_refusals_total{{cause=\"{cause}\"}}"))
 }
 
+fn offered(server: &TestServer) -> u64 {
+    server.metrics().get("logweir_offered_bytes_total")
+}
+
 /// Clients that have announced bodies which fill the budget, and do not send them.
 fn hold_the_budget(server: &TestServer) -> Vec<Client> {
+    let before = offered(server);
     let announced = Request::post("heard", "").header("content-length", "65536");
     let mut holders: Vec<_> = (0..5).map(|_| server.connect()).collect();
     for holder in &mut holders {
         holder.send(announced.head());
     }
-    server.until("all are announced", |metrics| metrics.get("logweir_offered_bytes_total") == BUDGET_BYTES);
+    until("all are announced", || (offered(server) == before + BUDGET_BYTES).then_some(()));
     holders
 }
 
@@ -150,11 +155,47 @@ fn one_connection_too_many_is_answered_and_closed() {
     assert_refused(&refused.receive(), "connections");
     assert_eq!(refused.end(), End::Closed);
     assert!(!refused.is_reset_within(Duration::from_millis(100)));
-    assert_eq!(server.metrics().get("logweir_connections_refused_total"), 3);
+    let metrics = server.metrics();
+    assert_eq!(metrics.get("logweir_connections_refused_total"), 3);
+    assert_eq!(metrics.get("logweir_refusals_total{cause=\"connections\"}"), 3);
+    assert_eq!(metrics.get("logweir_offered_bytes_total"), 3 * 4 + 3 * 4, "each may have come with what is usual");
     for client in &mut clients {
         assert_eq!(client.ask(&Request::post("heard", "[{}]")).status, 200);
     }
 
     drop(clients.pop());
     until("there is a place again", || Some(server.ask(&Request::post("heard", "[{}]"))).filter(|a| a.status == 200));
+}
+
+/// What no key and no limit has let in is no demand: anybody could make a fleet of instances grow by announcing bodies.
+#[test]
+fn only_what_could_be_taken_counts_as_offered() {
+    let server = TestServer::start("keys = [{ name = \"sdk\", key = \"a-key-of-16-bytes-or-more\" }]");
+    let announced = |bytes: &str| Request::post("heard", "").header("content-length", bytes);
+    let with_key = |request: Request| request.header("x-api-key", "a-key-of-16-bytes-or-more");
+    for (request, status) in [
+        (announced("1000000"), 401),
+        (announced("1000000").header("x-api-key", "a-wrong-key-of-16-bytes"), 401),
+        (with_key(announced("1000000").without("content-type")), 415),
+        (with_key(announced("1000000000000")), 413),
+    ] {
+        assert_eq!(server.ask(&request).status, status);
+    }
+    assert_eq!(offered(&server), 0);
+    let body = r#"[{"a":1},{"a":2}]"#;
+    assert_eq!(server.ask(&with_key(Request::post("heard", body))).status, 200);
+    assert_eq!(offered(&server), 17);
+    assert_eq!(server.ask(&with_key(Request::post("heard", body)).chunked(5)).status, 200);
+    assert_eq!(offered(&server), 34, "a chunked body counts as it was read");
+}
+
+#[test]
+fn a_refused_body_of_unknown_length_counts_like_those_that_were_taken() {
+    let server = TestServer::start(SMALL_BUDGET);
+    let batch = Request::post("heard", format!(r#"[{{"a":"{}"}}]"#, "x".repeat(990)));
+    assert_eq!(server.ask(&batch).status, 200);
+    assert_eq!(offered(&server), 1_000);
+    let _holders = hold_the_budget(&server);
+    assert_refused(&server.ask(&batch.chunked(100)), "memory");
+    assert_eq!(offered(&server), BUDGET_BYTES + 2_000);
 }
