@@ -191,9 +191,11 @@ impl Footer {
         let end = file.len()? / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
         let mut at = end;
         while at > end.saturating_sub(SEARCH_BYTES) {
+            // What cannot be read is no footer; there may be one before it.
             let tail_at = at - TAIL_BYTES as u64;
-            if let Some(begin) = read_tail(file, segment, tail_at)?
-                && let Some(footer) = Self::read_at(file, segment, begin, tail_at)?
+            let begin = read_tail(file, segment, tail_at).ok().flatten();
+            let footer = begin.and_then(|begin| Self::read_at(file, segment, begin, tail_at).ok().flatten());
+            if let Some((footer, begin)) = footer.zip(begin)
                 && life.is_none_or(|life| life == footer.life)
             {
                 return Ok(Some((footer, begin)));

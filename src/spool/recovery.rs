@@ -142,7 +142,7 @@ impl Recovery {
             }
             opened => opened?,
         };
-        let former = Footer::read(&*file, segment).ok().flatten();
+        let former = Footer::read(&*file, segment)?;
         let len = file.len()?;
         let scan = scan(&*file, segment, former.as_ref().map_or(len, |footer| footer.data_end))?;
         if scan.other_version || scan.facts.groups == 0 {

@@ -265,8 +265,10 @@ impl Consumer {
     pub fn open(&self, segment: SegmentId, destinations: &[Destination]) -> io::Result<Option<SealedSegment>> {
         match self.shelf.footer(segment) {
             Ok(Some((file, footer))) => Ok(Some(SealedSegment { file, footer })),
-            // No sound footer, no file, or it cannot be read: what can be is found out by reading all of it.
-            Ok(None) | Err(_) => self.shelf.repair(segment, destinations),
+            // No sound footer: what can be read is found out by reading all of it.
+            Ok(None) => self.shelf.repair(segment, destinations),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.shelf.repair(segment, destinations),
+            Err(error) => Err(error),
         }
     }
 

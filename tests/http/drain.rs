@@ -45,7 +45,8 @@ fn requests_are_served_through_the_linger_and_finished_behind_it() {
         partial.send(&late.bytes()[20..]);
         for client in [&mut slow, &mut partial] {
             let answer = client.receive();
-            assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+            // The worker may not have heard yet what the closed socket tells already; it closes all the same.
+            assert!(matches!((answer.status, answer.header("connection")), (200, Some("close") | None)), "{answer:?}");
             assert_eq!(client.end(), End::Closed);
         }
         // What was idle is closed.
