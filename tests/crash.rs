@@ -27,7 +27,7 @@ use schedule::{Damage, Op, ops};
 use world::World;
 
 /// Schedules of each property in a usual run.
-const SCHEDULES: u32 = 1_000;
+const SCHEDULES: u32 = 1_500;
 /// How many schedules a fault that is put in on purpose may take to be found.
 const FOUND_WITHIN: u32 = 5_000;
 

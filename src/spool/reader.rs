@@ -145,6 +145,8 @@ impl Lines {
 #[derive(Debug, Default)]
 struct Window {
     bytes: Vec<u8>,
+    /// How many of them were read.
+    filled: usize,
     start: u64,
 }
 
@@ -169,17 +171,19 @@ impl Window {
 
     fn from(&self, at: u64) -> &[u8] {
         let skip = at.checked_sub(self.start).and_then(|skip| usize::try_from(skip).ok());
-        skip.and_then(|skip| self.bytes.get(skip..)).unwrap_or_default()
+        skip.and_then(|skip| self.bytes[..self.filled].get(skip..)).unwrap_or_default()
     }
 
     fn fill(&mut self, file: &dyn DiskFile, at: u64) -> Result<(), ReadError> {
-        self.bytes.resize(WINDOW_BYTES, 0);
+        if self.bytes.is_empty() {
+            self.bytes = vec![0; WINDOW_BYTES];
+        }
+        self.filled = 0;
         let read = read_again(file, &mut self.bytes, at).map_err(|error| {
             tracing::warn!(offset = at, %error, "a place of a segment cannot be read");
             ReadError::Damaged(at)
         })?;
-        self.bytes.truncate(read);
-        self.start = at;
+        (self.filled, self.start) = (read, at);
         Ok(())
     }
 }

@@ -45,7 +45,7 @@ pub(crate) enum Damage {
 
 /// Schedules.
 pub(crate) fn ops(damage: Damage) -> impl Strategy<Value = Vec<Op>> {
-    let bytes = prop_oneof![8 => 1_u32..400, 2 => 1_000_u32..20_000, 1 => 100_000_u32..300_000];
+    let bytes = prop_oneof![24 => 1_u32..400, 4 => 1_000_u32..20_000, 1 => 60_000_u32..200_000];
     let push = (0_u8..3, 0_u8..3, 0_u8..4, bytes).prop_map(|(stream, rejected, accepted, bytes)| Op::Push {
         stream,
         rejected,
