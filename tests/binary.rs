@@ -9,6 +9,8 @@
 mod access_log;
 #[path = "binary/activation.rs"]
 mod activation;
+#[path = "binary/bucket.rs"]
+mod bucket;
 #[path = "binary/checks.rs"]
 mod checks;
 #[path = "binary/client.rs"]
@@ -17,10 +19,18 @@ mod client;
 mod copy_rules;
 #[path = "binary/crash.rs"]
 mod crash;
+#[path = "binary/crash_s3.rs"]
+mod crash_s3;
 #[path = "binary/defaults.rs"]
 mod defaults;
 #[path = "binary/drain.rs"]
 mod drain;
+#[path = "binary/drain_s3.rs"]
+mod drain_s3;
+#[path = "common/fault_proxy.rs"]
+mod fault_proxy;
+#[path = "binary/figures.rs"]
+mod figures;
 #[path = "binary/memory.rs"]
 mod memory;
 #[path = "binary/objects.rs"]
@@ -31,6 +41,9 @@ mod plan;
 mod process;
 #[path = "binary/refused_start.rs"]
 mod refused_start;
+#[path = "common/s3_server.rs"]
+#[expect(dead_code, reason = "the tests of the S3 sink use the rest of it")]
+mod s3_server;
 #[path = "binary/secrets.rs"]
 mod secrets;
 #[path = "binary/sink_down.rs"]

@@ -1,0 +1,15 @@
+//! What a test is asked for by its environment, and the figures that it tells.
+
+use std::{fmt, str::FromStr};
+
+/// The value of the environment variable `LOGWEIR_TEST_{name}`, or `default`.
+#[expect(clippy::disallowed_methods, reason = "how long a test runs is asked of the test, not of the server")]
+pub(crate) fn asked<T: FromStr<Err: fmt::Debug>>(name: &str, default: T) -> T {
+    std::env::var(format!("LOGWEIR_TEST_{name}")).map_or(default, |value| value.parse().expect(name))
+}
+
+/// Tells a figure, or why there is none, on standard error: nextest shows it with `--no-capture`.
+#[expect(clippy::disallowed_macros, clippy::print_stderr, reason = "a test speaks to whoever runs it")]
+pub(crate) fn tell(what: impl fmt::Display) {
+    eprintln!("{what}");
+}
