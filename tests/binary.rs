@@ -31,6 +31,8 @@ mod drain_s3;
 mod fault_proxy;
 #[path = "binary/figures.rs"]
 mod figures;
+#[path = "binary/long_outage.rs"]
+mod long_outage;
 #[path = "binary/memory.rs"]
 mod memory;
 #[path = "binary/objects.rs"]
@@ -44,6 +46,8 @@ mod refused_start;
 #[path = "common/s3_server.rs"]
 #[expect(dead_code, reason = "the tests of the S3 sink use the rest of it")]
 mod s3_server;
+#[path = "binary/scrape.rs"]
+mod scrape;
 #[path = "binary/secrets.rs"]
 mod secrets;
 #[path = "binary/sink_down.rs"]

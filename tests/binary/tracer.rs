@@ -6,7 +6,10 @@ use std::{
     net::SocketAddr,
     path::Path,
     rc::Rc,
-    sync::LazyLock,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle, sleep},
     time::Duration,
 };
@@ -14,7 +17,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    client::{Client, Post, gzip},
+    client::{Answer, Client, Post, gzip},
     copy_rules::Line,
     objects::{self, Object},
 };
@@ -96,10 +99,10 @@ impl Book {
 
     /// Sends a batch of `count` events whose names hold `name`, and notes what came of it.
     pub(crate) fn send(&mut self, client: &mut Client, name: &str, count: usize) -> io::Result<u16> {
-        self.send_batch(client, &Batch::plain(name, count))
+        self.send_batch(client, &Batch::plain(name, count)).map(|answer| answer.status)
     }
 
-    fn send_batch(&mut self, client: &mut Client, batch: &Batch<'_>) -> io::Result<u16> {
+    fn send_batch(&mut self, client: &mut Client, batch: &Batch<'_>) -> io::Result<Answer> {
         let names = batch.names();
         let encoding = if batch.packed { "gzip" } else { "identity" };
         let answer = client.post(Post {
@@ -117,23 +120,23 @@ impl Book {
                 assert_eq!(answer.json()["accepted"], names.len() - bad);
                 assert_eq!(answer.json()["rejected"].as_array().unwrap().len(), bad);
                 self.acknowledged.extend(names);
-                Ok(answer.status)
+                Ok(answer)
             }
             other => {
                 self.uncertain.extend(names);
-                other.map(|answer| answer.status)
+                other
             }
         }
     }
 
-    /// Sends one batch of `count` events on a connection of its own: the status of its answer.
-    pub(crate) fn try_one(&mut self, address: SocketAddr, name: &str, count: usize) -> u16 {
-        self.send(&mut Client::connect(address).unwrap(), name, count).unwrap()
+    /// Sends one batch of `count` events on a connection of its own: the answer.
+    pub(crate) fn try_one(&mut self, address: SocketAddr, name: &str, count: usize) -> Answer {
+        self.send_batch(&mut Client::connect(address).unwrap(), &Batch::plain(name, count)).unwrap()
     }
 
     /// The same, for a batch that must be taken.
     pub(crate) fn send_one(&mut self, address: SocketAddr, name: &str, count: usize) {
-        assert_eq!(self.try_one(address, name, count), 200);
+        assert_eq!(self.try_one(address, name, count).status, 200);
     }
 
     /// Compares with the objects below `root`: what is there of what was promised.
@@ -213,34 +216,53 @@ impl fmt::Display for Audit {
     }
 }
 
-/// Connections that send batch after batch until the server is gone.
-pub(crate) struct Load(Vec<JoinHandle<Book>>);
+/// Connections that send batch after batch until they are told to end, or the server is gone.
+pub(crate) struct Load {
+    connections: Vec<JoinHandle<Book>>,
+    over: Arc<AtomicBool>,
+}
 
 impl Load {
     /// Starts `connections` of them; the events' names begin with `name`.
     pub(crate) fn start(address: SocketAddr, connections: usize, name: &str) -> Self {
-        let connection = |number| {
-            let name = format!("{name}-{number}");
-            thread::Builder::new().name("load".into()).spawn(move || send_until_gone(address, &name)).unwrap()
-        };
-        Self((0..connections).map(connection).collect())
+        Self::padded(address, connections, name, 200)
     }
 
-    /// Waits until every connection has noticed that the server is gone.
+    /// The same, with events that carry `padding` bytes each.
+    pub(crate) fn padded(address: SocketAddr, connections: usize, name: &str, padding: usize) -> Self {
+        let over = Arc::<AtomicBool>::default();
+        let connection = |number| {
+            let (name, over) = (format!("{name}-{number}"), Arc::clone(&over));
+            let send = move || send_until_gone(address, &name, padding, &over);
+            thread::Builder::new().name("load".into()).spawn(send).unwrap()
+        };
+        Self { connections: (0..connections).map(connection).collect(), over }
+    }
+
+    /// Tells every connection to end behind its next answer.
+    pub(crate) fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until every connection has ended or noticed that the server is gone.
     pub(crate) fn join(self) -> Book {
         let mut book = Book::default();
-        for connection in self.0 {
+        for connection in self.connections {
             book.merge(connection.join().unwrap());
         }
         book
     }
 }
 
-fn send_until_gone(address: SocketAddr, name: &str) -> Book {
+fn send_until_gone(address: SocketAddr, name: &str, padding: usize, over: &AtomicBool) -> Book {
     let mut book = Book::default();
     let Ok(mut client) = Client::connect(address) else { return book };
     for number in 0.. {
-        match book.send_batch(&mut client, &Batch::mixed(&format!("{name}-{number}"), number, 200)) {
+        if over.load(Ordering::Relaxed) {
+            break;
+        }
+        let answer = book.send_batch(&mut client, &Batch::mixed(&format!("{name}-{number}"), number, padding));
+        match answer.map(|answer| answer.status) {
             Ok(200 | 422) => {}
             Ok(429 | 503) => sleep(AFTER_REFUSAL),
             Ok(status) => panic!("{status}"),
