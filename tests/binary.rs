@@ -41,6 +41,8 @@ mod objects;
 mod plan;
 #[path = "binary/process.rs"]
 mod process;
+#[path = "binary/real_faults.rs"]
+mod real_faults;
 #[path = "binary/refused_start.rs"]
 mod refused_start;
 #[path = "common/s3_server.rs"]
