@@ -31,6 +31,8 @@ mod drain_s3;
 mod fault_proxy;
 #[path = "binary/figures.rs"]
 mod figures;
+#[path = "binary/large_spool.rs"]
+mod large_spool;
 #[path = "binary/long_outage.rs"]
 mod long_outage;
 #[path = "binary/memory.rs"]
@@ -52,6 +54,9 @@ mod s3_server;
 mod scrape;
 #[path = "binary/secrets.rs"]
 mod secrets;
+#[path = "common/segments.rs"]
+#[expect(dead_code, reason = "the tests of the S3 sink use the rest of it")]
+mod segments;
 #[path = "binary/sink_down.rs"]
 mod sink_down;
 #[path = "binary/ten_thousand_lines.rs"]

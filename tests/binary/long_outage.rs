@@ -15,7 +15,7 @@ use crate::{
     figures::{asked, tell},
     objects,
     process::{Place, Server, status_bytes},
-    s3_server::Operation,
+    s3_server::{Operation, Seen},
     scrape::Scrape,
     tracer::{Book, Load},
 };
@@ -116,7 +116,8 @@ fn drain_through(last: u64, bucket: &Bucket, server: &Server) -> (Instant, Scrap
     let deadline = Instant::now() + LIMIT;
     let mut segment = 0;
     while segment <= last {
-        for seen in bucket.server.seen().into_iter().filter(|seen| seen.operation == Operation::Put) {
+        let object = |seen: &Seen| seen.operation == Operation::Put && !seen.path.contains("/_ledger/");
+        for seen in bucket.server.seen().into_iter().filter(object) {
             let next = objects::segment(&seen.path);
             assert!(next >= segment, "segment {next} is put after segment {segment}");
             segment = next;

@@ -37,6 +37,12 @@ static NOISE: LazyLock<String> = LazyLock::new(|| {
     (0..16 * MOST_PADDING).map(|_| random.alphanumeric()).collect()
 });
 
+/// Text of `len` bytes, at most [`MOST_PADDING`], that hardly compresses.
+pub(crate) fn padding(len: usize) -> &'static str {
+    let from = fastrand::usize(..NOISE.len() - MOST_PADDING);
+    &NOISE[from..from + len]
+}
+
 /// What was sent, and what was promised about it.
 #[derive(Default)]
 pub(crate) struct Book {
@@ -78,8 +84,7 @@ impl<'a> Batch<'a> {
 
     fn body(&self, names: &[String]) -> Vec<u8> {
         let event = |name: &String| {
-            let from = fastrand::usize(..NOISE.len() - MOST_PADDING);
-            let mut event = json!({ "trace": name, "padding": NOISE[from..from + self.padding] });
+            let mut event = json!({ "trace": name, "padding": padding(self.padding) });
             if name.ends_with(BAD) {
                 // Keys that differ in nothing but their case reject an event.
                 event["Trace"] = json!(0);
