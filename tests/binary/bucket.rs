@@ -109,6 +109,14 @@ impl Bucket {
         self.server.fault(Operation::Put, 1, if stored { Fault::SilenceAfter } else { Fault::Silence });
     }
 
+    /// Waits until `count` more requests have met a fault at random, if they do soon.
+    pub(crate) fn wait_for_faults(&self, count: usize) {
+        let (most, deadline) = (self.server.met_at_random() + count, Instant::now() + SOON);
+        while self.server.met_at_random() < most && Instant::now() < deadline {
+            sleep(POLL);
+        }
+    }
+
     /// Waits until an object is being put, and tells what was until then. `None` if none comes.
     pub(crate) fn wait_for_put(&self) -> Option<Vec<Seen>> {
         let deadline = Instant::now() + SOON;

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 
 use crate::{
     bucket::Bucket,
+    fault_proxy::Weather,
     figures::{asked, tell},
     process::{END, Place, Process, Server},
     tracer::{Book, Load},
@@ -16,6 +17,8 @@ use crate::{
 const ROUNDS: usize = 12;
 /// The same, where there is time.
 const MANY_ROUNDS: usize = 120;
+/// How many faults S3 still makes when there are no more kills, if that many requests come.
+const LAST_FAULTS: usize = 40;
 /// Connections that are in the middle of something when it is.
 const CONNECTIONS: usize = 6;
 
@@ -61,8 +64,12 @@ fn kill(rounds: usize) {
         book.merge(load.join());
     }
     assert!(!book.acknowledged.is_empty() && !book.uncertain.is_empty(), "no kill came in the middle of a load");
+    // A part of what is left meets the faults of S3 alone, the rest none.
+    bucket.turn(Weather::Clear);
+    let server = bucket.serve(&place, &[]);
+    bucket.wait_for_faults(LAST_FAULTS);
     bucket.good_day();
-    let ended = bucket.serve(&place, &[]).stop();
+    let ended = server.stop();
     assert!(ended.entry("stopped; everything is stored").is_some(), "{}", ended.stderr);
     let (audit, faults) = (book.compare(&bucket.objects()), bucket.server.met_at_random());
     tell(format_args!("{kills} kills in {rounds} rounds, {faults} faults of S3: {audit}"));

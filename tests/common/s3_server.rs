@@ -115,7 +115,7 @@ pub(crate) const BAD_DAY: [Chance; 9] = [
     (0.05, Fault::Answer(403, "AccessDenied")),
     (0.05, Fault::RefuseCondition(409, "ConditionalRequestConflict")),
     // Taken, says the answer: by nobody, and by the very request that is answered so.
-    (0.04, Fault::RefuseCondition(412, "PreconditionFailed")),
+    (0.08, Fault::RefuseCondition(412, "PreconditionFailed")),
     (0.04, Fault::AnswerAfter(412, "PreconditionFailed")),
     (0.04, Fault::AnswerAfter(500, "InternalError")),
     (0.06, Fault::LoseAnswer),
