@@ -19,6 +19,8 @@ const ROUNDS: usize = 12;
 const MANY_ROUNDS: usize = 120;
 /// How many faults S3 still makes when there are no more kills, if that many requests come.
 const LAST_FAULTS: usize = 40;
+/// How long what is left after many rounds may take.
+const LIMIT: Duration = Duration::from_mins(30);
 /// Connections that are in the middle of something when it is.
 const CONNECTIONS: usize = 6;
 
@@ -66,10 +68,10 @@ fn kill(rounds: usize) {
     assert!(!book.acknowledged.is_empty() && !book.uncertain.is_empty(), "no kill came in the middle of a load");
     // A part of what is left meets the faults of S3 alone, the rest none.
     bucket.turn(Weather::Clear);
-    let server = bucket.serve(&place, &[]);
+    let server = bucket.serve(&place, &[("DRAIN__TIMEOUT", "1h")]);
     bucket.wait_for_faults(LAST_FAULTS);
     bucket.good_day();
-    let ended = server.stop();
+    let ended = server.stop_within(LIMIT);
     assert!(ended.entry("stopped; everything is stored").is_some(), "{}", ended.stderr);
     let (audit, faults) = (book.compare(&bucket.objects()), bucket.server.met_at_random());
     tell(format_args!("{kills} kills in {rounds} rounds, {faults} faults of S3: {audit}"));
