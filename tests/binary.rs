@@ -11,6 +11,8 @@ mod access_log;
 mod activation;
 #[path = "binary/books.rs"]
 mod books;
+#[path = "binary/bucket.rs"]
+mod bucket;
 #[path = "binary/checks.rs"]
 mod checks;
 #[path = "binary/client.rs"]
@@ -19,12 +21,24 @@ mod client;
 mod copy_rules;
 #[path = "binary/crash.rs"]
 mod crash;
+#[path = "binary/crash_s3.rs"]
+mod crash_s3;
 #[path = "binary/defaults.rs"]
 mod defaults;
 #[path = "binary/descriptors.rs"]
 mod descriptors;
 #[path = "binary/drain.rs"]
 mod drain;
+#[path = "binary/drain_s3.rs"]
+mod drain_s3;
+#[path = "common/fault_proxy.rs"]
+mod fault_proxy;
+#[path = "binary/figures.rs"]
+mod figures;
+#[path = "binary/large_spool.rs"]
+mod large_spool;
+#[path = "binary/long_outage.rs"]
+mod long_outage;
 #[path = "binary/memory.rs"]
 mod memory;
 #[path = "binary/objects.rs"]
@@ -33,12 +47,22 @@ mod objects;
 mod plan;
 #[path = "binary/process.rs"]
 mod process;
+#[path = "binary/real_faults.rs"]
+mod real_faults;
 #[path = "binary/refused_start.rs"]
 mod refused_start;
 #[path = "binary/replay.rs"]
 mod replay;
+#[path = "common/s3_server.rs"]
+#[expect(dead_code, reason = "the tests of the S3 sink use the rest of it")]
+mod s3_server;
+#[path = "binary/scrape.rs"]
+mod scrape;
 #[path = "binary/secrets.rs"]
 mod secrets;
+#[path = "common/segments.rs"]
+#[expect(dead_code, reason = "the tests of the S3 sink use the rest of it")]
+mod segments;
 #[path = "binary/sink_down.rs"]
 mod sink_down;
 #[path = "binary/ten_thousand_lines.rs"]

@@ -24,7 +24,7 @@ use logweir::{
     },
     spool::Destination,
 };
-use s3_server::{ACCESS_KEY, BUCKET, Fault, Operation, S3Server, SECRET_KEY, base64};
+use s3_server::{ACCESS_KEY, BAD_DAY, BUCKET, Fault, Operation, S3Server, SECRET_KEY, base64};
 use segments::{Object, SINK, Segments, noise};
 use tokio::time::{sleep, timeout};
 
@@ -491,6 +491,23 @@ async fn the_driver_stores_each_object_once_however_often_the_store_fails() {
     shows(&segments, "logweir_upload_retries_total{sink=\"s3\",cause=\"throttled\"} 2");
     shows(&segments, "logweir_upload_retries_total{sink=\"s3\",cause=\"denied\"} 3");
     shows(&segments, "logweir_upload_retries_total{sink=\"s3\",cause=\"network\"} 1");
+}
+
+#[tokio::test]
+async fn on_a_bad_day_the_driver_stores_each_object_once_under_its_own_key() {
+    const STREAMS: [&str; 16] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"];
+    let server = S3Server::start().await;
+    let lines: Vec<_> = STREAMS.iter().map(|stream| (*stream, format!("{{\"event_id\":\"{stream}\"}}\n"))).collect();
+    let segments = Segments::sealed(&destination(), &lines);
+    let objects = segments.objects();
+    server.fault_at_random(2026, &BAD_DAY);
+    drive(&server, &segments).await;
+    assert_eq!(server.keys(), objects.iter().map(|object| object.plan().key.to_string()).collect::<Vec<_>>());
+    for object in objects {
+        assert_eq!(gunzip(&server.object(&object.plan().key.to_string())), object.lines());
+    }
+    assert!(server.met_at_random() > 0, "S3 did nothing wrong");
+    assert!(server.seen().iter().all(|seen| seen.path.starts_with("/logs/raw/")));
 }
 
 #[tokio::test]

@@ -30,14 +30,19 @@ pub(crate) struct Object {
 /// Each has a key of the promised form, is exactly one gzip member, and holds lines that a warehouse can load, which
 /// were received in the hour that the key names. No file is left half-written.
 pub(crate) fn read(root: &Path) -> Vec<Object> {
-    let objects: Vec<Object> = keys(root).into_iter().map(|key| open(root, key)).collect();
+    each(root).collect()
+}
+
+/// The same, one object after the other, for more than what fits in memory.
+pub(crate) fn each(root: &Path) -> impl Iterator<Item = Object> {
     let mut ids = BTreeSet::new();
-    for object in &objects {
+    keys(root).into_iter().map(move |key| {
+        let object = open(root, key);
         // A segment becomes one object for each stream, book and hour, so no two have one name.
         let hour = object.key.rsplit_once('/').unwrap().0;
-        assert!(ids.insert((hour, &object.instance, segment(&object.key))), "{}", object.key);
-    }
-    objects
+        assert!(ids.insert((hour.to_owned(), object.instance.clone(), segment(&object.key))), "{}", object.key);
+        object
+    })
 }
 
 /// The keys of all objects, sorted.
@@ -59,8 +64,10 @@ pub(crate) fn keys(root: &Path) -> Vec<String> {
     keys
 }
 
-fn segment(key: &str) -> &str {
-    key.rsplit_once('-').unwrap().1
+/// The number of the segment that became the object of this key.
+pub(crate) fn segment(key: &str) -> u64 {
+    let number = key.rsplit_once('-').and_then(|(_, name)| name.strip_suffix(".ndjson.gz"));
+    number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{key}"))
 }
 
 fn open(root: &Path, key: String) -> Object {

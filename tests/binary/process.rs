@@ -237,8 +237,13 @@ impl Server {
 
     /// Asks it to end with SIGTERM, and holds it to ending well.
     pub(crate) fn stop(self) -> Ended {
+        self.stop_within(END)
+    }
+
+    /// The same, for one that has much to do.
+    pub(crate) fn stop_within(self, limit: Duration) -> Ended {
         self.signal(Signal::TERM);
-        let ended = self.wait(END);
+        let ended = self.wait(limit);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         ended
     }

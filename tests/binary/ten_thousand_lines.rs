@@ -12,11 +12,12 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     access_log::{self, canonical},
-    client::{Client, Post, get},
+    client::{Client, Post},
     copy_rules::Line,
     objects::{self, Object},
     plan::{self, CONFIG, FREE, Fate, POISON, Planned, TYPED},
     process::{Place, Server},
+    scrape::Scrape,
 };
 
 /// Connections that send at the same time.
@@ -135,11 +136,7 @@ fn send(client: &mut Client, planned: Planned) -> Sent {
 }
 
 fn the_metrics_agree(server: &Server, counts: &Counts) {
-    let value = |series: &str| -> u64 {
-        let metrics = get(server.admin, "/metrics").text();
-        let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no {series} in {metrics}")).parse().unwrap()
-    };
+    let value = |series: &str| Scrape::of(server.admin).value(series) as u64;
     let events = |stream: &str, verdict: &str| {
         value(&format!("logweir_events_total{{stream=\"{stream}\",verdict=\"{verdict}\"}}"))
     };

@@ -1,15 +1,19 @@
 //! An S3 server in this process, with faults on demand.
 //!
 //! It listens on loopback, checks signatures and checksums, and keeps objects below a directory of its own by s3s-fs. A
-//! script says which requests meet which fault; everything else is served. It ends, with its connections, when it is
-//! dropped. Bodies are limited to [`MAX_BODY_BYTES`], connections to [`MAX_CONNECTIONS`], silence to [`SILENCE`].
+//! script says which requests meet which fault, and what no script takes may meet one at random; everything else is
+//! served. It ends, with its connections, when it is dropped. Bodies are limited to [`MAX_BODY_BYTES`], connections to
+//! [`MAX_CONNECTIONS`], silence to [`SILENCE`].
 
 use std::{
     collections::VecDeque,
     fmt, fs, io,
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,6 +30,7 @@ use s3s::{
 use socket2::{SockRef, Socket};
 use tokio::{
     net::TcpListener,
+    sync::Mutex as AsyncMutex,
     task::{JoinHandle, JoinSet},
     time::sleep,
 };
@@ -82,6 +87,8 @@ pub(crate) enum Fault {
     Answer(u16, &'static str),
     /// The same, but only if it carries `If-None-Match`, which the answer names.
     RefuseCondition(u16, &'static str),
+    /// It has effect, and is answered with this status and code.
+    AnswerAfter(u16, &'static str),
     /// It is answered with this status and code before its body is read, and the connection is closed on the rest.
     AnswerEarly(u16, &'static str),
     /// The connection is reset once this many bytes of the body were read; it has no effect.
@@ -98,11 +105,30 @@ pub(crate) enum Fault {
     IgnoreCondition,
 }
 
+/// What a request meets, and how likely it is, from 0 to 1.
+pub(crate) type Chance = (f64, Fault);
+
+/// What is known of S3 on a bad day. All together are well below 1.
+pub(crate) const BAD_DAY: [Chance; 9] = [
+    (0.06, Fault::Answer(500, "InternalError")),
+    (0.08, Fault::Answer(503, "SlowDown")),
+    (0.05, Fault::Answer(403, "AccessDenied")),
+    (0.05, Fault::RefuseCondition(409, "ConditionalRequestConflict")),
+    // Taken, says the answer: by nobody, and by the very request that is answered so.
+    (0.08, Fault::RefuseCondition(412, "PreconditionFailed")),
+    (0.04, Fault::AnswerAfter(412, "PreconditionFailed")),
+    (0.04, Fault::AnswerAfter(500, "InternalError")),
+    (0.06, Fault::LoseAnswer),
+    (0.03, Fault::SilenceAfter),
+];
+
 /// A request that came.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     /// What it asked for.
     pub(crate) operation: Operation,
+    /// The path of its bucket and key, as it was sent.
+    pub(crate) path: String,
     /// Its headers.
     pub(crate) headers: HeaderMap,
     /// The length of its body in bytes, as far as it was read.
@@ -128,7 +154,13 @@ struct State {
     service: S3Service,
     root: PathBuf,
     script: Mutex<VecDeque<(Operation, usize, Fault)>>,
+    random: Mutex<Option<(fastrand::Rng, &'static [Chance])>>,
+    /// How many requests met a fault at random.
+    met_at_random: AtomicUsize,
     seen: Mutex<Vec<Seen>>,
+    /// Held while a request has its effect: s3s-fs checks a condition, writes an object and writes its metadata in three
+    /// steps, which S3 takes in one.
+    effect: AsyncMutex<()>,
 }
 
 /// The connection is to be cut without an answer.
@@ -154,7 +186,10 @@ impl S3Server {
             service: builder.build(),
             root: root.path().to_owned(),
             script: Mutex::default(),
+            random: Mutex::default(),
+            met_at_random: AtomicUsize::default(),
             seen: Mutex::default(),
+            effect: AsyncMutex::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -162,14 +197,34 @@ impl S3Server {
         Self { address, root, state, accepting }
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Where it listens, as an endpoint.
     pub(crate) fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.address())
+    }
+
+    /// The directory that holds the objects of [`BUCKET`].
+    pub(crate) fn objects(&self) -> PathBuf {
+        self.root.path().join(BUCKET)
     }
 
     /// The next `times` requests for `operation` that no earlier fault takes meet `fault`.
     pub(crate) fn fault(&self, operation: Operation, times: usize, fault: Fault) {
         self.state.script.lock().unwrap().push_back((operation, times, fault));
+    }
+
+    /// From now on any request may meet one of `chances`, as numbers from `seed` have it; with none, nothing does.
+    pub(crate) fn fault_at_random(&self, seed: u64, chances: &'static [Chance]) {
+        *self.state.random.lock().unwrap() = Some((fastrand::Rng::with_seed(seed), chances));
+    }
+
+    /// How many requests met a fault at random.
+    pub(crate) fn met_at_random(&self) -> usize {
+        self.state.met_at_random.load(Ordering::Relaxed)
     }
 
     /// How many faults have not been met yet.
@@ -189,7 +244,7 @@ impl S3Server {
 
     /// The keys of all objects, sorted.
     pub(crate) fn keys(&self) -> Vec<String> {
-        let bucket = self.root.path().join(BUCKET);
+        let bucket = self.objects();
         let mut keys = Vec::new();
         let mut dirs = vec![bucket.clone()];
         while let Some(dir) = dirs.pop() {
@@ -217,7 +272,7 @@ impl S3Server {
     }
 
     fn path(&self, key: &str) -> PathBuf {
-        self.root.path().join(BUCKET).join(key)
+        self.objects().join(key)
     }
 
     /// How many multipart uploads are neither completed nor aborted, and how many parts they have.
@@ -255,7 +310,8 @@ async fn handle(state: Arc<State>, socket: Arc<Socket>, request: Request<Incomin
     let operation = Operation::of(&head);
     let fault = state.meet(operation, &head.headers);
     let saw = |body_bytes| {
-        state.seen.lock().unwrap().push(Seen { operation, headers: head.headers.clone(), body_bytes });
+        let (path, headers) = (head.uri.path().to_owned(), head.headers.clone());
+        state.seen.lock().unwrap().push(Seen { operation, path, headers, body_bytes });
     };
     match fault {
         Some(Fault::AnswerEarly(status, code)) => {
@@ -273,6 +329,10 @@ async fn handle(state: Arc<State>, socket: Arc<Socket>, request: Request<Incomin
     match fault {
         Some(Fault::Answer(status, code)) => Ok(error(status, code, "")),
         Some(Fault::RefuseCondition(status, code)) => Ok(error(status, code, "<Header>If-None-Match</Header>")),
+        Some(Fault::AnswerAfter(status, code)) => {
+            state.serve(head, body).await?;
+            Ok(error(status, code, ""))
+        }
         Some(Fault::Silence) => Err(silence().await),
         Some(Fault::Corrupt) => {
             let mut bytes = body.to_vec();
@@ -301,10 +361,30 @@ async fn handle(state: Arc<State>, socket: Arc<Socket>, request: Request<Incomin
 
 impl State {
     fn meet(&self, operation: Operation, headers: &HeaderMap) -> Option<Fault> {
-        let mut script = self.script.lock().unwrap();
-        let meets = |(on, _, fault): &(Operation, usize, Fault)| {
-            *on == operation && (!matches!(fault, Fault::RefuseCondition(..)) || headers.contains_key("if-none-match"))
+        let can_meet = |fault: &Fault| {
+            !matches!(fault, Fault::RefuseCondition(..) | Fault::AnswerAfter(409 | 412, _))
+                || headers.contains_key("if-none-match")
         };
+        let scripted = self.meet_scripted(|(on, _, fault)| *on == operation && can_meet(fault));
+        scripted.or_else(|| {
+            let fault = self.meet_random().filter(can_meet)?;
+            self.met_at_random.fetch_add(1, Ordering::Relaxed);
+            Some(fault)
+        })
+    }
+
+    fn meet_random(&self) -> Option<Fault> {
+        let mut random = self.random.lock().unwrap();
+        let (random, chances) = random.as_mut()?;
+        let mut drawn = random.f64();
+        chances.iter().find_map(|(chance, fault)| {
+            drawn -= chance;
+            (drawn < 0.0).then_some(*fault)
+        })
+    }
+
+    fn meet_scripted(&self, meets: impl Fn(&(Operation, usize, Fault)) -> bool) -> Option<Fault> {
+        let mut script = self.script.lock().unwrap();
         let place = script.iter().position(meets)?;
         let (_, times, fault) = &mut script[place];
         let fault = *fault;
@@ -315,7 +395,17 @@ impl State {
         Some(fault)
     }
 
-    async fn serve(&self, head: Parts, body: Bytes) -> Result<Response<Body>, Cut> {
+    /// Serves a request to its end, also if nobody waits for the answer any more.
+    async fn serve(self: &Arc<Self>, head: Parts, body: Bytes) -> Result<Response<Body>, Cut> {
+        let state = Arc::clone(self);
+        let served = tokio::spawn(async move {
+            let _alone = state.effect.lock().await;
+            state.take_effect(head, body).await
+        });
+        served.await.map_err(|_| Cut)?
+    }
+
+    async fn take_effect(&self, head: Parts, body: Bytes) -> Result<Response<Body>, Cut> {
         // s3s-fs checks the checksums of objects, but not those of parts.
         if let Some(told) = head.headers.get("x-amz-checksum-crc32")
             && told.as_bytes() != base64(&crc32fast::hash(&body).to_be_bytes()).as_bytes()

@@ -32,10 +32,7 @@ impl Segments {
     /// A segment with the lines of each stream, which are to become objects at `destination`.
     pub(crate) fn sealed(destination: &Destination, streams: &[(&'static str, String)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (settings, streams) = (settings(dir.path(), destination), streams.to_vec());
-        // The spool's submitters live on one thread; the tests' runtimes need not.
-        let written = thread::Builder::new().name("segments".into()).spawn(move || write(settings, &streams)).unwrap();
-        let (shelf, metrics) = written.join().unwrap();
+        let (shelf, metrics) = append(dir.path(), vec![destination.clone()], streams);
         Self { shelf, metrics, _dir: dir }
     }
 
@@ -119,7 +116,20 @@ pub(crate) fn noise(bytes: usize, seed: u64) -> String {
     text
 }
 
-fn settings(dir: &Path, destination: &Destination) -> Settings {
+/// Appends a sealed segment with the lines of each stream to the spool at `dir`. Without destinations it becomes what
+/// whoever takes it up makes of it.
+pub(crate) fn append(
+    dir: &Path,
+    destinations: Vec<Destination>,
+    streams: &[(&'static str, String)],
+) -> (Arc<Shelf>, Arc<Metrics>) {
+    let (settings, streams) = (settings(dir, destinations), streams.to_vec());
+    // The spool's submitters live on one thread; the tests' runtimes need not.
+    let written = thread::Builder::new().name("segments".into()).spawn(move || write(settings, &streams)).unwrap();
+    written.join().unwrap()
+}
+
+fn settings(dir: &Path, destinations: Vec<Destination>) -> Settings {
     Settings {
         dir: dir.to_owned(),
         disk_quota: 1 << 30,
@@ -128,7 +138,7 @@ fn settings(dir: &Path, destination: &Destination) -> Settings {
         seal_jitter: 0.0,
         early_seal_interval: Duration::from_millis(50),
         sync_interval: Duration::ZERO,
-        destinations: vec![destination.clone()],
+        destinations,
     }
 }
 
