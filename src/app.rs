@@ -10,6 +10,7 @@
 mod ceiling;
 mod listen;
 mod pulse;
+mod stores;
 
 use std::{
     io,
@@ -27,11 +28,12 @@ use tokio::{
 
 pub use ceiling::memory_ceiling;
 pub use listen::ListenError;
+pub use stores::StoreSetupError;
 
 use self::pulse::Pulse;
 use crate::{
     admission::Gate,
-    config::{Config, Loaded, SinkTarget, Sse, UndeclaredStreams},
+    config::{Config, Loaded, SinkTarget, UndeclaredStreams},
     http::{
         Acceptor, AcceptorHandle, Admin, AdminHandle, BodyLimits, ConnectionLimits, Health, Key, Keyring, Service,
         Worker, WorkerHandle,
@@ -39,15 +41,13 @@ use crate::{
     metrics::{self, Metrics},
     queue::{self, Published},
     schema::Catalog,
-    sink::{Backoff, Driver, FileStore, ObjectStore, S3Encryption, S3Settings, S3SetupError, S3Store, Settings},
-    spool::{Shelf, Spool, StartError as SpoolError},
+    sink::{Backoff, Driver, FileStore, Settings},
+    spool::{Spool, StartError as SpoolError},
 };
 
 /// Threads of the sinks' runtime that may block, for each object that is stored at the same time: reading and
 /// compressing, and as many for the file calls.
 const BLOCKING_THREADS_PER_UPLOAD: usize = 2;
-/// How long a bucket's endpoint may take to connect.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Into how many parts the time for the drain falls of which requests may take the first. One slow client must not take
 /// the time in which the sinks store what everybody else has sent.
 const REQUESTS_SHARE: u32 = 2;
@@ -87,13 +87,8 @@ pub enum StartError {
         source: io::Error,
     },
     /// An object store cannot be set up.
-    #[error("cannot set up the sink {sink}: {source}")]
-    Store {
-        /// The sink's name.
-        sink: String,
-        /// What is wrong.
-        source: S3SetupError,
-    },
+    #[error(transparent)]
+    Store(#[from] StoreSetupError),
     /// A thread or a runtime cannot be had.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
@@ -124,7 +119,7 @@ impl Server {
         let published = intake.published();
         let spool = Spool::open(config.spool.settings(config.destinations()), intake, &metrics)?;
         let runtime = background(&config)?;
-        let sinks = start_sinks(&config, &spool.shelf(), &runtime, &metrics)?;
+        let sinks = start_sinks(&config, &spool, &runtime, &metrics)?;
         let catalog =
             Catalog::new(streams, config.limits.streams, config.ingest.undeclared_streams == UndeclaredStreams::Accept);
         let service = Arc::new(service(&config, catalog, &spool, &metrics));
@@ -220,31 +215,19 @@ fn background(config: &Config) -> io::Result<Runtime> {
 
 fn start_sinks(
     config: &Config,
-    shelf: &Arc<Shelf>,
+    spool: &Spool,
     runtime: &Runtime,
     metrics: &Arc<Metrics>,
 ) -> Result<JoinSet<()>, StartError> {
+    let shelf = spool.shelf();
     let mut drivers = Vec::with_capacity(config.sinks.len());
     for sink in &config.sinks {
-        let store: Arc<dyn ObjectStore> = match sink.target() {
-            SinkTarget::File { .. } => Arc::new(FileStore),
-            SinkTarget::S3(bucket) => {
-                let settings = S3Settings {
-                    region: bucket.region.map(Into::into),
-                    endpoint: bucket.endpoint.map(Into::into),
-                    path_style: bucket.path_style,
-                    storage_class: bucket.storage_class.map(Into::into),
-                    encryption: match (bucket.sse, bucket.kms_key) {
-                        (Sse::None, _) => S3Encryption::Bucket,
-                        (Sse::S3, _) => S3Encryption::S3,
-                        (Sse::Kms, key) => S3Encryption::Kms { key_id: key.unwrap_or_default().into() },
-                    },
-                    connect_timeout: CONNECT_TIMEOUT,
-                };
-                let store = runtime.block_on(S3Store::from_environment(settings));
-                Arc::new(store.map_err(|source| StartError::Store { sink: sink.name.clone(), source })?)
-            }
-        };
+        if let SinkTarget::File { dir } = sink.target()
+            && let Err(error) = FileStore::sweep(dir, spool.instance())
+        {
+            tracing::warn!(sink = sink.name, %error, "cannot remove what a killed process has left of unfinished files");
+        }
+        let store = stores::store(sink, runtime)?;
         let settings = Settings {
             destination: sink.destination(),
             concurrency: sink.concurrency,
