@@ -8,6 +8,7 @@
 //! sinks store what they can until the time is over. What they could not stays in the spool.
 
 mod ceiling;
+mod heartbeat;
 mod listen;
 mod pulse;
 mod stores;
@@ -30,7 +31,7 @@ pub use ceiling::memory_ceiling;
 pub use listen::ListenError;
 pub use stores::StoreSetupError;
 
-use self::pulse::Pulse;
+use self::{heartbeat::Hearts, pulse::Pulse, stores::Stores};
 use crate::{
     admission::Gate,
     config::{Config, Loaded, SinkTarget, UndeclaredStreams},
@@ -67,6 +68,7 @@ pub struct Server {
     /// The runtime of the sinks and of everything that is not hot.
     runtime: Runtime,
     sinks: JoinSet<()>,
+    hearts: Hearts,
 }
 
 /// A server cannot be started.
@@ -119,7 +121,8 @@ impl Server {
         let published = intake.published();
         let spool = Spool::open(config.spool.settings(config.destinations()), intake, &metrics)?;
         let runtime = background(&config)?;
-        let sinks = start_sinks(&config, &spool, &runtime, &metrics)?;
+        let (sinks, stores) = start_sinks(&config, &spool, &runtime, &metrics)?;
+        let hearts = Hearts::start(&config, &spool, &runtime, (&metrics, stores));
         let catalog =
             Catalog::new(streams, config.limits.streams, config.ingest.undeclared_streams == UndeclaredStreams::Accept);
         let service = Arc::new(service(&config, catalog, &spool, &metrics));
@@ -145,7 +148,7 @@ impl Server {
         let admin = admin.spawn(working)?;
         let pulse = Pulse::new(&config, Arc::clone(&service), Arc::clone(&published), spool.shelf(), busy);
         runtime.spawn(pulse.run());
-        Ok(Self { service, published, spool, acceptor, admin, stop_accepting, stop_working, runtime, sinks })
+        Ok(Self { service, published, spool, acceptor, admin, stop_accepting, stop_working, runtime, sinks, hearts })
     }
 
     /// Where devices post to.
@@ -195,10 +198,12 @@ impl Server {
             let _ = stored.await;
             sinks.shutdown().await;
         });
+        let (segments_left, bytes_left) = segments.sealed();
+        // Behind the last object, so that nothing it says is not so.
+        self.hearts.end(&self.runtime, segments_left == 0, deadline);
         self.admin.join();
         // Compressing cannot be interrupted; what it makes is not wanted any more.
         self.runtime.shutdown_background();
-        let (segments_left, bytes_left) = segments.sealed();
         Stopped { segments_left, bytes_left }
     }
 }
@@ -207,7 +212,8 @@ fn background(config: &Config) -> io::Result<Runtime> {
     let uploads: usize = config.sinks.iter().map(|sink| sink.concurrency).sum();
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
-        .max_blocking_threads(1 + uploads * BLOCKING_THREADS_PER_UPLOAD)
+        // One for each sink's heartbeat.
+        .max_blocking_threads(1 + uploads * BLOCKING_THREADS_PER_UPLOAD + config.sinks.len())
         .thread_name("background")
         .enable_all()
         .build()
@@ -218,9 +224,10 @@ fn start_sinks(
     spool: &Spool,
     runtime: &Runtime,
     metrics: &Arc<Metrics>,
-) -> Result<JoinSet<()>, StartError> {
+) -> Result<(JoinSet<()>, Stores), StartError> {
     let shelf = spool.shelf();
     let mut drivers = Vec::with_capacity(config.sinks.len());
+    let mut stores = Vec::with_capacity(config.sinks.len());
     for sink in &config.sinks {
         if let SinkTarget::File { dir } = sink.target()
             && let Err(error) = FileStore::sweep(dir, spool.instance())
@@ -236,7 +243,8 @@ fn start_sinks(
         };
         let consumer = shelf.consumer(&sink.name, sink.required);
         let consumer = consumer.map_err(|source| StartError::Cursor { sink: sink.name.clone(), source })?;
-        drivers.push(Driver::new(settings, store, consumer, metrics));
+        drivers.push(Driver::new(settings, Arc::clone(&store), consumer, metrics));
+        stores.push(store);
     }
     // Every sink has its consumer: from here on segments may go.
     shelf.settle()?;
@@ -244,7 +252,7 @@ fn start_sinks(
     for driver in drivers {
         running.spawn_on(driver.run(), runtime.handle());
     }
-    Ok(running)
+    Ok((running, stores))
 }
 
 fn service(config: &Config, catalog: Catalog, spool: &Spool, metrics: &Arc<Metrics>) -> Service {

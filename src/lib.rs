@@ -47,6 +47,7 @@ pub mod cli;
 pub mod config;
 pub mod gzip;
 pub mod http;
+pub mod ledger;
 pub mod metrics;
 pub mod queue;
 pub mod schema;

@@ -10,7 +10,8 @@
 //!   same is success, another is left alone, and ours is stored under a suffixed key and alarmed;
 //! - nothing that a store answers loses data: whatever fails is tried again, with exponential back-off and full
 //!   jitter, for as long as it takes;
-//! - the cursor moves, durably, only after every object of the segment is stored.
+//! - the cursor moves, durably, only after every object of the segment is stored, and then the books' pages that name
+//!   them (see [`ledger`](crate::ledger)).
 
 mod backoff;
 mod driver;
@@ -19,6 +20,7 @@ mod gzip_object;
 mod object_key;
 mod s3;
 mod store;
+mod upload;
 
 use std::{error::Error, fmt};
 
@@ -26,7 +28,7 @@ pub use backoff::Backoff;
 pub use driver::{Driver, Settings};
 pub use file::FileStore;
 pub use gzip_object::{BodyError, FIRST_PART_BYTES, ObjectBody, PART_BYTES, Part, UPLOAD_OVERHEAD_BYTES};
-pub use object_key::ObjectKey;
+pub use object_key::{ObjectKey, REJECTED};
 pub use s3::{S3Encryption, S3Settings, S3SetupError, S3Store};
 pub use store::{BoxFuture, Listed, ObjectReader, ObjectStore, Page, StoreError, Told};
 

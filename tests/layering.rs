@@ -18,7 +18,7 @@ use paths::paths;
 
 /// Which modules each module may import, from the ground up: a row names rows above it only, so there is no circle.
 /// Everything may import itself.
-const FLOORS: [(&str, &[&str]); 17] = [
+const FLOORS: [(&str, &[&str]); 18] = [
     // The domain, and what is pure.
     ("batch", &[]),
     ("metrics", &[]),
@@ -30,7 +30,9 @@ const FLOORS: [(&str, &[&str]); 17] = [
     ("queue", &["admission", "batch"]),
     // The path of a batch: neither the spool nor a sink knows of HTTP, and HTTP knows of durability as a receipt only.
     ("spool", &["batch", "metrics", "queue"]),
-    ("sink", &["batch", "gzip", "metrics", "schema", "spool"]),
+    // A sink writes the books of what it stores.
+    ("ledger", &["batch", "spool"]),
+    ("sink", &["batch", "gzip", "ledger", "metrics", "schema", "spool"]),
     ("http", &["admission", "batch", "metrics", "queue", "schema", "validate"]),
     // The configuration makes what others are told: schemas, the limits of validation, the settings of the spool. It
     // does not know who starts with them.
@@ -46,6 +48,7 @@ const FLOORS: [(&str, &[&str]); 17] = [
             "batch",
             "config",
             "http",
+            "ledger",
             "metrics",
             "queue",
             "schema",

@@ -181,6 +181,7 @@ impl Sink {
         };
         Destination {
             sink: self.name.clone(),
+            kind: self.kind.as_str().to_owned(),
             place,
             prefix: self.prefix.clone(),
             codec: "gzip".to_owned(),

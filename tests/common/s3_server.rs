@@ -187,8 +187,13 @@ impl S3Server {
         self.seen().into_iter().map(|seen| seen.operation).collect()
     }
 
-    /// The keys of all objects, sorted.
+    /// The keys of all objects but the books', sorted.
     pub(crate) fn keys(&self) -> Vec<String> {
+        self.all_keys().into_iter().filter(|key| !key.contains("_ledger/")).collect()
+    }
+
+    /// The keys of all objects, sorted.
+    pub(crate) fn all_keys(&self) -> Vec<String> {
         let bucket = self.root.path().join(BUCKET);
         let mut keys = Vec::new();
         let mut dirs = vec![bucket.clone()];
