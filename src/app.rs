@@ -7,6 +7,7 @@
 //! connected and closes its socket; the workers finish what they have; the spool's writer settles, seals and ends; the
 //! sinks store what they can until the time is over. What they could not stays in the spool.
 
+mod audit;
 mod ceiling;
 mod heartbeat;
 mod listen;
@@ -27,6 +28,7 @@ use tokio::{
     time::{Instant as TokioInstant, timeout_at},
 };
 
+pub use audit::{AuditFailure, AuditRequest, audit};
 pub use ceiling::memory_ceiling;
 pub use listen::ListenError;
 pub use stores::StoreSetupError;

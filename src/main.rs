@@ -8,17 +8,17 @@ use std::{
 
 use clap::Parser;
 use logweir::{
-    app::{self, Server, Stopped},
+    app::{self, AuditRequest, Server, Stopped},
     check,
-    cli::{Cli, Command},
+    cli::{AuditArgs, Cli, Command},
     config::{self, Loaded, Problems, Source},
     signals::Signals,
     telemetry,
 };
 
-/// The configuration is wrong (`EX_CONFIG` of sysexits.h).
+/// The configuration or an argument is wrong (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
-/// The server could not start (`EX_UNAVAILABLE`).
+/// The server could not start, or a store cannot be read (`EX_UNAVAILABLE`).
 const EXIT_UNAVAILABLE: u8 = 69;
 
 fn main() -> ExitCode {
@@ -27,6 +27,10 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => load(arguments.config).map_or_else(|code| code, serve),
         Command::Check(arguments) => {
             load(arguments.config).map_or_else(|code| code, |loaded| print(&check::report(&loaded)))
+        }
+        Command::Audit(AuditArgs { config, from, to, sink, quick }) => {
+            let asked = AuditRequest { from, to, sink, quick };
+            load(config.config).map_or_else(|code| code, |loaded| audit(&loaded, &asked))
         }
     }
 }
@@ -69,6 +73,16 @@ fn serve(loaded: Loaded) -> ExitCode {
         tracing::warn!(segments_left, bytes_left, "stopped; what is not stored stays in the spool");
     }
     ExitCode::SUCCESS
+}
+
+fn audit(loaded: &Loaded, asked: &AuditRequest) -> ExitCode {
+    match app::audit(&loaded.config, asked, &mut io::stdout().lock()) {
+        Ok(summary) => ExitCode::from(u8::from(summary.differences > 0)),
+        Err(failure) => {
+            complain(&failure);
+            ExitCode::from(if failure.is_of_arguments() { EXIT_CONFIG } else { EXIT_UNAVAILABLE })
+        }
+    }
 }
 
 /// What goes wrong before there is a log is told on standard error.

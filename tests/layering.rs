@@ -18,7 +18,7 @@ use paths::paths;
 
 /// Which modules each module may import, from the ground up: a row names rows above it only, so there is no circle.
 /// Everything may import itself.
-const FLOORS: [(&str, &[&str]); 18] = [
+const FLOORS: [(&str, &[&str]); 19] = [
     // The domain, and what is pure.
     ("batch", &[]),
     ("metrics", &[]),
@@ -33,6 +33,8 @@ const FLOORS: [(&str, &[&str]); 18] = [
     // A sink writes the books of what it stores.
     ("ledger", &["batch", "spool"]),
     ("sink", &["batch", "gzip", "ledger", "metrics", "schema", "spool"]),
+    // What reads the objects: it knows their keys and their books.
+    ("warehouse", &["batch", "ledger", "schema", "sink"]),
     ("http", &["admission", "batch", "metrics", "queue", "schema", "validate"]),
     // The configuration makes what others are told: schemas, the limits of validation, the settings of the spool. It
     // does not know who starts with them.
@@ -56,6 +58,7 @@ const FLOORS: [(&str, &[&str]); 18] = [
             "spool",
             "telemetry",
             "validate",
+            "warehouse",
         ],
     ),
     ("check", &["app", "config"]),

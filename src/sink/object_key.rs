@@ -53,14 +53,18 @@ impl ObjectKey {
         format!("{prefix}{book}{stream}/{}/", hour.partition())
     }
 
+    /// An object's name, without its directory.
+    pub fn name((instance, segment): (InstanceId, SegmentId), suffix: u32) -> String {
+        Self { directory: String::new(), name: format!("{instance}-{segment}"), suffix }.to_string()
+    }
+
     /// The instance, the segment and the suffix that an object's name tells, without its directory; `None` if it is no
     /// name that this crate gives.
     pub fn parse_name(name: &str) -> Option<(InstanceId, SegmentId, u32)> {
         let mut parts = name.strip_suffix(EXTENSION)?.split('-');
         let (instance, segment) = (InstanceId::parse(parts.next()?)?, SegmentId(parts.next()?.parse().ok()?));
         let suffix = parts.next().map_or(Some(0), |suffix| suffix.parse().ok())?;
-        let told = Self { directory: String::new(), name: format!("{instance}-{segment}"), suffix };
-        (told.to_string() == name).then_some((instance, segment, suffix))
+        (Self::name((instance, segment), suffix) == name).then_some((instance, segment, suffix))
     }
 
     /// Another key for the same object: the same but for a number at the end of the name.

@@ -221,7 +221,8 @@ impl S3Server {
         fs::remove_file(self.path(key)).unwrap();
     }
 
-    fn path(&self, key: &str) -> PathBuf {
+    /// The file behind an object: what is done to it is done to the object, behind the server's back.
+    pub(crate) fn path(&self, key: &str) -> PathBuf {
         self.root.path().join(BUCKET).join(key)
     }
 
