@@ -10,7 +10,7 @@ mod segments;
 
 use std::{
     fs,
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -333,6 +333,34 @@ async fn a_page_that_cannot_be_read_is_named() {
         assert!(report.contains(&format!("bad page: {page} (")), "{report}");
     }
     assert!(summary.differences > 2, "what they named is not in the books: {report}");
+}
+
+#[tokio::test]
+async fn damage_is_told_and_of_two_pages_of_a_segment_the_later_one_is_right() {
+    let site = Site::directory();
+    let instance = site.store(vec![vec![Batch::accepted("heard", lines(5, "a"))]]).await;
+    let page = site.keys("_ledger/segments").remove(0);
+    let object = site.keys("heard").remove(0);
+    let written = io::read_to_string(flate2::read::GzDecoder::new(fs::File::open(site.path(&page)).unwrap())).unwrap();
+    // The segment was damaged after it had been stored, repaired, and stored again.
+    let again = object.replace(".ndjson.gz", "-1.ndjson.gz");
+    gzip(&site.path(&again), &lines(4, "a"));
+    let (bytes, sum) = (lines(4, "a").len(), crc32fast::hash(lines(4, "a").as_bytes()));
+    let mut told: serde_json::Value = serde_json::from_str(&written).unwrap();
+    told["key"] = again.as_str().into();
+    told["events"] = 4.into();
+    told["bytes"] = bytes.into();
+    told["crc32"] = format!("{sum:08x}").into();
+    let damage = format!(
+        "{{\"kind\":\"damage\",\"format\":1,\"instance\":\"{instance}\",\"segment\":1,\"dt\":\"2026-11-22\",\"hour\":\"09\",\
+         \"places\":1,\"bytes\":4096}}\n"
+    );
+    gzip(&site.path(&page.replace(".ndjson.gz", "-1.ndjson.gz")), &format!("{told}\n{damage}"));
+    let (summary, report) = site.audit(false, LATER).await;
+    assert_eq!(summary.differences, 2, "{report}");
+    assert!(report.contains(&format!("damaged: segment 0000000001 of {instance} (1 places of 4096 bytes")), "{report}");
+    assert!(report.contains(&format!("not in the books: {object} (5 events)")), "{report}");
+    assert_eq!(row(&report, "2026-11-22T09", "heard"), ["4", "9", "0", "0", "5"], "{report}");
 }
 
 #[tokio::test]

@@ -145,3 +145,38 @@ async fn segments_of_a_sink_that_was_a_bucket_go_where_the_directory_is_now() {
     drive(&segments, destination("file", &root.path().join("objects"))).await;
     assert!(root.path().join("old/raw/heard").is_dir());
 }
+
+#[tokio::test]
+async fn the_cursor_stands_still_until_the_pages_are_stored() {
+    let root = tempfile::tempdir().unwrap();
+    let destination = destination("file", root.path());
+    let segments = Segments::each(&destination, vec![vec![Batch::accepted("heard", LINE)]]);
+    // Where the books should be made there is a file.
+    let books = root.path().join("raw/_ledger");
+    fs::create_dir(root.path().join("raw")).unwrap();
+    fs::write(&books, "").unwrap();
+    let driver = drive(&segments, destination.clone());
+    assert!(timeout(Duration::from_secs(1), driver).await.is_err(), "it goes on trying");
+    assert!(segments.metrics.render().contains("logweir_objects_total{sink=\"s3\",outcome=\"stored\"} 1"));
+    assert!(segments.consumer().lag_bytes() > 0, "the cursor has not moved");
+    fs::remove_file(&books).unwrap();
+    drive(&segments, destination).await;
+    assert_eq!(segments.consumer().lag_bytes(), 0);
+    let text = segments.metrics.render();
+    assert!(text.contains("logweir_objects_total{sink=\"s3\",outcome=\"existed\"} 1"), "{text}");
+    assert_eq!(files(root.path()).iter().filter(|key| key.contains("_ledger/")).count(), 1);
+}
+
+#[tokio::test]
+async fn what_occupies_the_key_of_a_page_is_left_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let destination = destination("file", root.path());
+    let segments = Segments::each(&destination, vec![vec![Batch::accepted("heard", LINE)]]);
+    let key = segments.objects().remove(0).plan().key.to_string().replace("heard/", "_ledger/segments/");
+    let taken = root.path().join(&key);
+    fs::create_dir_all(taken.parent().unwrap()).unwrap();
+    fs::write(&taken, "something else").unwrap();
+    drive(&segments, destination).await;
+    assert_eq!(fs::read(&taken).unwrap(), b"something else");
+    assert_eq!(page(&root.path().join(key.replace(".ndjson.gz", "-1.ndjson.gz"))).len(), 1);
+}
