@@ -58,19 +58,23 @@ struct Vitals {
 
 impl Vitals {
     fn heartbeat(&self, clean_end: bool) -> Heartbeat {
-        // In this order: what is received after the clock was read may be in the counts, and is not called stored.
-        let at = self.clock.now();
-        let oldest = if self.any_required { self.shelf.oldest_unstored() } else { Some(self.started) };
-        let mut heartbeat = Heartbeat::new(self.instance, self.started, self.interval);
-        heartbeat.at = at;
-        heartbeat.oldest_unstored = oldest.filter(|_| !clean_end);
-        heartbeat.ended = clean_end;
-        for count in self.metrics.counts(&[
+        // In this order: all that was counted had been received by then, and what is received later is not called stored.
+        let counts = self.metrics.counts(&[
             &metrics::REQUESTS,
             &metrics::EVENTS_RECEIVED,
             &metrics::EVENTS_REFUSED,
             &metrics::EVENTS,
-        ]) {
+        ]);
+        let at = self.clock.now();
+        let unstored = self.shelf.oldest_unstored();
+        let oldest = if self.any_required { unstored } else { Some(self.started) };
+        // A segment that could not be sealed is not among those that are left, but its events are.
+        let ended = clean_end && unstored.is_none();
+        let mut heartbeat = Heartbeat::new(self.instance, self.started, self.interval);
+        heartbeat.at = at;
+        heartbeat.oldest_unstored = oldest.filter(|_| !ended);
+        heartbeat.ended = ended;
+        for count in counts {
             let of = |label: usize| count.labels.get(label).cloned().unwrap_or_default();
             if count.metric.name == metrics::REQUESTS.name {
                 heartbeat.requests.insert(of(0), count.value);

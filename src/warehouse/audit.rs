@@ -18,7 +18,8 @@
 //! | not spooled | the heartbeats of an instance that has stored everything count more events than its pages |
 //!
 //! An object without a page is *in flight* as long as its instance's heartbeat says that its hour may not be complete;
-//! without any heartbeat of its instance, for an hour. In flight is no difference.
+//! without any heartbeat of its instance, for an hour. In flight is no difference. (What was stored by a version that
+//! kept no books is not in them.)
 //!
 //! # What can lag
 //!

@@ -38,7 +38,7 @@ pub(super) struct Accepted {
 pub(super) struct Fleet {
     /// The last heartbeat of each instance.
     latest: BTreeMap<InstanceId, Heartbeat>,
-    accepted: BTreeMap<(Hour, StreamName), Accepted>,
+    accepted: BTreeMap<Hour, BTreeMap<StreamName, Accepted>>,
     /// What processes that started within the range have counted within it.
     counted: Spooled,
 }
@@ -85,7 +85,7 @@ impl Fleet {
         for (stream, events) in streams(heartbeat) {
             let former =
                 before.and_then(|before| before.events.get(stream.as_str())).map_or(0, |former| former.accepted);
-            let accepted = self.accepted.entry((hour, stream)).or_default();
+            let accepted = self.accepted.entry(hour).or_default().entry(stream).or_default();
             accepted.events += if unknown { 0 } else { events.accepted.saturating_sub(former) };
             accepted.can_lag |= unknown || !heartbeat.ended;
         }
@@ -93,13 +93,13 @@ impl Fleet {
 
     /// What was accepted of `stream` in `hour`, if heartbeats tell.
     pub(super) fn accepted(&self, hour: Hour, stream: &StreamName) -> Option<Accepted> {
-        self.accepted.get(&(hour, stream.clone())).copied()
+        self.accepted.get(&hour)?.get(stream).copied()
     }
 
     /// The streams of which something was accepted in `hour`.
     pub(super) fn streams(&self, hour: Hour) -> impl Iterator<Item = StreamName> {
-        let counted = self.accepted.iter().filter(move |((of, _), accepted)| *of == hour && accepted.events > 0);
-        counted.map(|((_, stream), _)| stream.clone())
+        let counted = self.accepted.get(&hour).into_iter().flatten();
+        counted.filter(|(_, accepted)| accepted.events > 0).map(|(stream, _)| stream.clone())
     }
 
     /// Whether `instance` may still be storing events of `hour`.
