@@ -385,3 +385,34 @@ async fn a_store_that_fails_for_a_moment_is_asked_again_and_one_that_does_not_an
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn what_was_accepted_stands_in_the_hour_of_its_heartbeat_until_the_process_has_ended() {
+    let site = Site::directory();
+    let at = |millis| Millis::new(millis).unwrap();
+    let instance = site.store(batches()).await;
+    // A process that is older than the range, and whose former count nobody knows; and one whose counts are all known.
+    let old = Heartbeat::new(instance, at(RECEIVED - 100 * HOUR), Duration::from_mins(1));
+    let new = Heartbeat::new(instance, at(RECEIVED), Duration::from_mins(1));
+    let counts = |accepted| [("heard".to_owned(), EventCounts { accepted, ..EventCounts::default() })].into();
+    for (heartbeat, hours, accepted) in
+        [(&old, -1, 1_000), (&old, 0, 1_010), (&new, 0, 140), (&new, 1, 200), (&new, 2, 270)]
+    {
+        let mut heartbeat = heartbeat.clone();
+        heartbeat.at = at(RECEIVED + hours * HOUR + 1);
+        heartbeat.events = counts(accepted);
+        heartbeat.ended = hours == 2;
+        site.beat(&heartbeat).await;
+    }
+    let (summary, report) = site.audit(false, LATER).await;
+    assert_eq!(summary, Summary::default(), "{report}");
+    let accepted = |hour: &str| {
+        let row = report.lines().find(|line| line.split_whitespace().take(2).eq([hour, "heard"])).unwrap();
+        row.split_whitespace().nth(2).unwrap().to_owned()
+    };
+    assert_eq!(
+        ["T09", "T10", "T11"].map(|hour| accepted(&format!("2026-11-22{hour}"))),
+        ["~150", "~60", "70"],
+        "{report}"
+    );
+}

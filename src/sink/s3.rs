@@ -59,10 +59,13 @@
 //!
 //! # Permissions
 //!
-//! The audit lists and reads: `s3:ListBucket` and `s3:GetObject`. A server needs
 //! `s3:PutObject`, `s3:AbortMultipartUpload` and `s3:GetObject` on the objects (without the last, 412 is followed by a 403
 //! for the comparison), `s3:ListBucket` on the bucket (without it, S3 answers 403 for an object that is not there), and
-//! `kms:GenerateDataKey` and `kms:Decrypt` where a KMS key encrypts.
+//! `kms:GenerateDataKey` and `kms:Decrypt` where a KMS key encrypts. The audit needs `s3:ListBucket` and `s3:GetObject`
+//! (and `kms:Decrypt`).
+//!
+//! Only the heartbeats of the books are overwritten. A bucket policy that demands `If-None-Match` has to leave out
+//! `*_ledger/heartbeats/*`, and a bucket with versions wants a lifecycle rule for those that are not current there.
 //!
 //! # Sources
 //!

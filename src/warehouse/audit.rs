@@ -119,6 +119,6 @@ pub async fn run(source: &Arc<Source>, request: Request, out: &mut dyn io::Write
     if request.required {
         fleet.compare_counts(hours, &spooled, &mut report);
     }
-    fleet.tell(request.now, &mut report);
+    fleet.tell(&request, &mut report);
     Ok(report.conclude()?)
 }

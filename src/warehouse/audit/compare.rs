@@ -39,12 +39,11 @@ pub(super) async fn stream(
     source: &Arc<Source>,
     request: &Request,
     fleet: &Fleet,
-    (hour, stream, mut books): (Hour, &StreamName, StreamBooks),
+    (hour, stream, books): (Hour, &StreamName, StreamBooks),
     report: &mut Report<'_>,
 ) -> Result<Row, AuditError> {
     let mut row = Row::default();
-    for book in [Book::Accepted, Book::Rejected] {
-        let named = books.remove(&book).unwrap_or_default();
+    for (book, named) in books {
         let directory = ObjectKey::directory(&source.prefix, stream, book, hour);
         let mut one = OneBook { source, request, fleet, hour, directory, unseen: named.clone(), named, stored: 0 };
         one.compare(report).await?;

@@ -135,7 +135,10 @@ impl Fleet {
     }
 
     /// Tells up to when everything is stored, and who has not been heard of.
-    pub(super) fn tell(&self, now: Millis, report: &mut Report<'_>) {
+    pub(super) fn tell(&self, request: &Request, report: &mut Report<'_>) {
+        if !request.required {
+            report.note("this sink is not required: what follows is about those that are");
+        }
         let open = self.latest.values().filter_map(|heartbeat| Some((heartbeat.complete_until()?, heartbeat)));
         match open.min_by_key(|(until, _)| *until) {
             None if self.latest.is_empty() => {
@@ -146,7 +149,7 @@ impl Fleet {
                 report.note(&format!("complete up to {until}; {} may still store what came later", heartbeat.instance));
             }
         }
-        for heartbeat in self.latest.values().filter(|heartbeat| heartbeat.is_silent(now)) {
+        for heartbeat in self.latest.values().filter(|heartbeat| heartbeat.is_silent(request.now)) {
             let Heartbeat { instance, at, .. } = heartbeat;
             let since = heartbeat.complete_until().unwrap_or(*at);
             report.note(&format!(

@@ -88,13 +88,16 @@ impl Books {
         }
     }
 
-    /// Adds streams that have objects, or events, perhaps.
+    /// Adds what has a directory, and may have objects that no page names; and streams of which events were counted.
     pub(super) fn add_streams(
         &mut self,
         directories: &BTreeSet<(StreamName, Book)>,
         counted: impl Iterator<Item = StreamName>,
     ) {
-        for stream in directories.iter().map(|(stream, _)| stream.clone()).chain(counted) {
+        for (stream, book) in directories {
+            self.0.entry(stream.clone()).or_default().entry(*book).or_default();
+        }
+        for stream in counted {
             self.0.entry(stream).or_default();
         }
     }
