@@ -8,11 +8,14 @@
 //! sinks store what they can until the time is over. What they could not stays in the spool. The admin port is closed
 //! last: how the uploads come on is what people look at then.
 
+mod audit;
 mod ceiling;
 mod descriptors;
+mod heartbeat;
 mod listen;
 mod pulse;
 mod replay;
+mod stores;
 
 use std::{
     io,
@@ -28,15 +31,18 @@ use tokio::{
     time::{Instant as TokioInstant, timeout_at},
 };
 
+pub use audit::{AuditFailure, AuditRequest, audit};
 pub use ceiling::memory_ceiling;
 pub use descriptors::TooFewDescriptors;
 pub use listen::ListenError;
 pub use replay::{Replay, ReplayError};
+pub use stores::StoreSetupError;
 
-use self::pulse::Pulse;
+use self::{heartbeat::Hearts, pulse::Pulse, stores::Stores};
 use crate::{
     admission::{Demand, Gate},
-    config::{Config, Loaded, SinkTarget, Sse, UndeclaredStreams},
+    batch::InstanceId,
+    config::{Config, Loaded, SinkTarget, UndeclaredStreams},
     http::{
         Acceptor, AcceptorHandle, Admin, AdminHandle, BodyLimits, ConnectionLimits, Health, Key, Keyring, Service,
         Worker, WorkerHandle,
@@ -44,15 +50,13 @@ use crate::{
     metrics::{self, Metrics},
     queue::{self, Published},
     schema::Catalog,
-    sink::{Backoff, Driver, FileStore, ObjectStore, S3Encryption, S3Settings, S3SetupError, S3Store, Settings},
+    sink::{Backoff, Driver, FileStore, Settings},
     spool::{Shelf, Spool, StartError as SpoolError},
 };
 
 /// Threads of the sinks' runtime that may block, for each object that is stored at the same time: reading and
 /// compressing, and as many for the file calls.
 const BLOCKING_THREADS_PER_UPLOAD: usize = 2;
-/// How long a bucket's endpoint may take to connect.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Into how many parts the time for the drain falls of which requests may take the first. One slow client must not take
 /// the time in which the sinks store what everybody else has sent.
 const REQUESTS_SHARE: u32 = 2;
@@ -74,6 +78,7 @@ pub struct Server {
     /// The runtime of the sinks and of everything that is not hot.
     runtime: Runtime,
     sinks: JoinSet<()>,
+    hearts: Hearts,
 }
 
 /// A server cannot be started.
@@ -97,13 +102,8 @@ pub enum StartError {
         source: io::Error,
     },
     /// An object store cannot be set up.
-    #[error("cannot set up the sink {sink}: {source}")]
-    Store {
-        /// The sink's name.
-        sink: String,
-        /// What is wrong.
-        source: S3SetupError,
-    },
+    #[error(transparent)]
+    Store(#[from] StoreSetupError),
     /// A thread or a runtime cannot be had.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
@@ -142,7 +142,8 @@ impl Server {
         let published = intake.published();
         let spool = Spool::open(config.spool.settings(config.destinations()), intake, &metrics)?;
         let runtime = background(&config)?;
-        let sinks = start_sinks(&config, &spool.shelf(), &runtime, &metrics)?;
+        let (sinks, stores) = start_sinks(&config, (spool.instance(), &spool.shelf()), &runtime, &metrics)?;
+        let hearts = Hearts::start(&config, &spool, &runtime, (&metrics, stores));
         let catalog =
             Catalog::new(streams, config.limits.streams, config.ingest.undeclared_streams == UndeclaredStreams::Accept);
         let service = Arc::new(service(&config, catalog, &spool, &metrics));
@@ -169,7 +170,19 @@ impl Server {
         let pulse = Pulse::new(&config, Arc::clone(&service), Arc::clone(&published), spool.shelf(), busy);
         runtime.spawn(pulse.run());
         let ceiling = memory_ceiling(&config);
-        Ok(Self { service, published, spool, acceptor, admin, stop_accepting, stop_working, ceiling, runtime, sinks })
+        Ok(Self {
+            service,
+            published,
+            spool,
+            acceptor,
+            admin,
+            stop_accepting,
+            stop_working,
+            ceiling,
+            runtime,
+            sinks,
+            hearts,
+        })
     }
 
     /// Where devices post to.
@@ -219,11 +232,13 @@ impl Server {
             let _ = stored.await;
             sinks.shutdown().await;
         });
+        segments.tidy();
+        let (segments_left, bytes_left) = segments.kept();
+        // Behind the last object, so that nothing it says is not so.
+        self.hearts.end(&self.runtime, segments_left == 0, deadline);
         self.admin.stop();
         // Compressing cannot be interrupted; what it makes is not wanted any more.
         self.runtime.shutdown_background();
-        segments.tidy();
-        let (segments_left, bytes_left) = segments.kept();
         Stopped { segments_left, bytes_left }
     }
 }
@@ -232,7 +247,8 @@ fn background(config: &Config) -> io::Result<Runtime> {
     let uploads: usize = config.sinks.iter().map(|sink| sink.concurrency).sum();
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
-        .max_blocking_threads(1 + uploads * BLOCKING_THREADS_PER_UPLOAD)
+        // One for each sink's heartbeat.
+        .max_blocking_threads(1 + uploads * BLOCKING_THREADS_PER_UPLOAD + config.sinks.len())
         .thread_name("background")
         .enable_all()
         .build()
@@ -240,31 +256,19 @@ fn background(config: &Config) -> io::Result<Runtime> {
 
 fn start_sinks(
     config: &Config,
-    shelf: &Arc<Shelf>,
+    (instance, shelf): (InstanceId, &Arc<Shelf>),
     runtime: &Runtime,
     metrics: &Arc<Metrics>,
-) -> Result<JoinSet<()>, StartError> {
+) -> Result<(JoinSet<()>, Stores), StartError> {
     let mut drivers = Vec::with_capacity(config.sinks.len());
+    let mut stores = Vec::with_capacity(config.sinks.len());
     for sink in &config.sinks {
-        let store: Arc<dyn ObjectStore> = match sink.target() {
-            SinkTarget::File { .. } => Arc::new(FileStore),
-            SinkTarget::S3(bucket) => {
-                let settings = S3Settings {
-                    region: bucket.region.map(Into::into),
-                    endpoint: bucket.endpoint.map(Into::into),
-                    path_style: bucket.path_style,
-                    storage_class: bucket.storage_class.map(Into::into),
-                    encryption: match (bucket.sse, bucket.kms_key) {
-                        (Sse::None, _) => S3Encryption::Bucket,
-                        (Sse::S3, _) => S3Encryption::S3,
-                        (Sse::Kms, key) => S3Encryption::Kms { key_id: key.unwrap_or_default().into() },
-                    },
-                    connect_timeout: CONNECT_TIMEOUT,
-                };
-                let store = runtime.block_on(S3Store::from_environment(settings));
-                Arc::new(store.map_err(|source| StartError::Store { sink: sink.name.clone(), source })?)
-            }
-        };
+        if let SinkTarget::File { dir } = sink.target()
+            && let Err(error) = FileStore::sweep(dir, instance)
+        {
+            tracing::warn!(sink = sink.name, %error, "cannot remove what a killed process has left of unfinished files");
+        }
+        let store = stores::store(sink, runtime)?;
         let settings = Settings {
             destination: sink.destination(),
             concurrency: sink.concurrency,
@@ -273,7 +277,8 @@ fn start_sinks(
         };
         let consumer = shelf.consumer(&sink.name, sink.required);
         let consumer = consumer.map_err(|source| StartError::Cursor { sink: sink.name.clone(), source })?;
-        drivers.push(Driver::new(settings, store, consumer, metrics));
+        drivers.push(Driver::new(settings, Arc::clone(&store), consumer, metrics));
+        stores.push(store);
     }
     // Every sink has its consumer: from here on segments may go.
     shelf.tidy();
@@ -281,7 +286,7 @@ fn start_sinks(
     for driver in drivers {
         running.spawn_on(driver.run(), runtime.handle());
     }
-    Ok(running)
+    Ok((running, stores))
 }
 
 fn service(config: &Config, catalog: Catalog, spool: &Spool, metrics: &Arc<Metrics>) -> Service {

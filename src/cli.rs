@@ -37,6 +37,15 @@ pub enum Command {
     /// Attach the instance's volume, name its spool with --spool, and the sinks with --config. It is safe to repeat and
     /// to interrupt. Exits with 0 when every sink has everything, and with 75 when it was interrupted before.
     Replay(ReplayArgs),
+    /// Compare what was spooled, by the books, with what is stored
+    ///
+    /// Reads the books that sinks keep under `_ledger/`, lists and reads the objects of the hours in question, prints a
+    /// table per stream and hour, and names every difference down to the object: missing, unreadable, changed, duplicate,
+    /// not in the books. Says up to which received time everything is stored, and which instances are silent.
+    ///
+    /// Exits with 0 if everything adds up, 1 if something does not, 69 if the store cannot be read, and 78 if the
+    /// configuration or an argument is wrong.
+    Audit(AuditArgs),
 }
 
 /// What to replay, and where to.
@@ -48,6 +57,26 @@ pub struct ReplayArgs {
     /// Where the sinks are configured.
     #[command(flatten)]
     pub config: ConfigArgs,
+}
+
+/// What to audit.
+#[derive(Debug, Clone, Args)]
+pub struct AuditArgs {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The first received hour: a date (UTC) or RFC 3339, such as 2026-11-22 or 2026-11-22T18:00:00+09:00
+    #[arg(long, value_name = "T")]
+    pub from: String,
+    /// Where the received hours end, in the same form; a date is the beginning of its day
+    #[arg(long, value_name = "T")]
+    pub to: String,
+    /// The sink [default: the first required one]
+    #[arg(long, value_name = "NAME")]
+    pub sink: Option<String>,
+    /// Compare metadata only (of a file, the gzip trailer) instead of reading every object
+    #[arg(long)]
+    pub quick: bool,
 }
 
 /// Where the configuration is.

@@ -22,6 +22,7 @@ mod environment;
 mod forecast;
 mod ingest;
 mod keys;
+mod ledger;
 mod limits;
 mod log;
 mod nearest;
@@ -53,6 +54,7 @@ pub use environment::environment;
 pub use forecast::Forecast;
 pub use ingest::{Ingest, UndeclaredStreams};
 pub use keys::Key;
+pub use ledger::Ledger;
 pub use limits::Limits;
 pub use log::{Log, LogFormat, LogLevel};
 pub use ordered::Ordered;
@@ -95,6 +97,8 @@ pub struct Config {
     /// Where spooled data goes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sinks: Vec<Sink>,
+    /// The books.
+    pub ledger: Ledger,
     /// Who may post.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<Key>,

@@ -19,6 +19,7 @@
 //!                      ├─► S3, file           each sink at its own pace, by its own durable cursor
 //!                      ▼
 //!  s3://bucket/{prefix}{stream}/dt=2026-11-22/hour=09/{instance}-{segment}.ndjson.gz
+//!                    {prefix}_ledger/…    the books of it, behind the last object of each segment
 //! ```
 //!
 //! A 200 is a promise, and says which one: `spooled`, the batch is synced to this instance's disk; `stored`, every
@@ -36,7 +37,8 @@
 //! - [`admission`] decides whether a request may try. [`schema`] says what events look like, [`validate`] turns bytes
 //!   into lines and verdicts; all three are pure. [`batch`] has the words that everybody uses.
 //! - [`queue`] brings batches to the [`spool`], which makes them durable, and brings the receipts back.
-//! - [`sink`] brings sealed segments to where they belong; [`gzip`] makes them small.
+//! - [`sink`] brings sealed segments to where they belong; [`gzip`] makes them small. [`ledger`] is the books of it, and
+//!   [`warehouse`] reads them: the audit proves that they balance.
 //! - [`metrics`] declares every metric, [`telemetry`] writes the log.
 
 pub mod admission;
@@ -44,9 +46,11 @@ pub mod app;
 pub mod batch;
 pub mod check;
 pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod gzip;
 pub mod http;
+pub mod ledger;
 pub mod metrics;
 pub mod queue;
 pub mod schema;
@@ -55,3 +59,4 @@ pub mod sink;
 pub mod spool;
 pub mod telemetry;
 pub mod validate;
+pub mod warehouse;

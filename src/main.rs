@@ -1,48 +1,31 @@
 //! The start, as a story: arguments, configuration, telemetry, run, exit code.
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use clap::Parser;
 use logweir::{
-    app::{self, Replay, Server, Stopped},
-    check,
-    cli::{Cli, Command},
-    config::{self, Loaded, Problems, Source},
+    app::{self, AuditRequest, Server, Stopped},
+    cli::{AuditArgs, Cli, Command},
+    commands::{self, EXIT_CONFIG, EXIT_UNAVAILABLE},
+    config::Loaded,
     signals::Signals,
     telemetry,
 };
 
-/// The configuration is wrong (`EX_CONFIG` of sysexits.h).
-const EXIT_CONFIG: u8 = 78;
-/// The server could not start (`EX_UNAVAILABLE`).
-const EXIT_UNAVAILABLE: u8 = 69;
-
-/// There is more to do (`EX_TEMPFAIL`).
-const EXIT_INTERRUPTED: u8 = 75;
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
-        Command::Serve(arguments) => load(arguments.config).map_or_else(|code| code, serve),
-        Command::Check(arguments) => {
-            load(arguments.config).map_or_else(|code| code, |loaded| print(&check::report(&loaded)))
-        }
+    let done = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Serve(arguments) => commands::load(arguments.config).map(serve),
+        Command::Check(arguments) => commands::load(arguments.config).map(|loaded| commands::check(&loaded)),
         Command::Replay(arguments) => {
-            load(arguments.config.config).map_or_else(|code| code, |loaded| replay(loaded, arguments.spool))
+            commands::load(arguments.config.config).map(|loaded| commands::replay(loaded, arguments.spool))
         }
-    }
-}
-
-fn load(file: Option<PathBuf>) -> Result<Loaded, ExitCode> {
-    let source = file.map_or(Source::Embedded, Source::File);
-    config::load(source, config::environment()).map_err(|problems: Problems| {
-        complain(&problems);
-        ExitCode::from(EXIT_CONFIG)
-    })
+        Command::Audit(AuditArgs { config, from, to, sink, quick }) => {
+            let asked = AuditRequest { from, to, sink, quick };
+            commands::load(config.config).map(|loaded| commands::audit(&loaded, &asked))
+        }
+    };
+    done.unwrap_or_else(|code| code)
 }
 
 fn serve(loaded: Loaded) -> ExitCode {
@@ -52,16 +35,13 @@ fn serve(loaded: Loaded) -> ExitCode {
     let server = match Server::start(loaded) {
         Ok(server) => server,
         Err(error) => {
-            complain(&error);
-            return ExitCode::from(if error.is_configuration() { EXIT_CONFIG } else { EXIT_UNAVAILABLE });
+            let code = if error.is_configuration() { EXIT_CONFIG } else { EXIT_UNAVAILABLE };
+            return commands::fail(code, &error);
         }
     };
     let mut signals = match Signals::new(server.runtime()) {
         Ok(signals) => signals,
-        Err(error) => {
-            complain(&error);
-            return ExitCode::from(EXIT_UNAVAILABLE);
-        }
+        Err(error) => return commands::fail(EXIT_UNAVAILABLE, &error),
     };
     // Only now: who reads this may send a signal at once.
     app::announce(&server, &config);
@@ -75,43 +55,4 @@ fn serve(loaded: Loaded) -> ExitCode {
         tracing::warn!(segments_left, bytes_left, "stopped; what is not stored stays in the spool");
     }
     ExitCode::SUCCESS
-}
-
-fn replay(loaded: Loaded, spool: PathBuf) -> ExitCode {
-    telemetry::start(&loaded.config.log);
-    let replay = match Replay::start(loaded, spool) {
-        Ok(replay) => replay,
-        Err(error) => {
-            complain(&error);
-            return ExitCode::from(EXIT_UNAVAILABLE);
-        }
-    };
-    let mut signals = match Signals::new(replay.runtime()) {
-        Ok(signals) => signals,
-        Err(error) => {
-            complain(&error);
-            return ExitCode::from(EXIT_UNAVAILABLE);
-        }
-    };
-    let (segments, bytes) = replay.left();
-    tracing::info!(instance = %replay.instance(), segments, bytes, "replaying a spool");
-    let (segments_left, bytes_left) = replay.run(async move { signals.next().await });
-    if segments_left == 0 {
-        tracing::info!("everything is stored; the spool is not needed any more");
-        return ExitCode::SUCCESS;
-    }
-    tracing::warn!(segments_left, bytes_left, "interrupted; what is not stored stays in the spool");
-    ExitCode::from(EXIT_INTERRUPTED)
-}
-
-/// What goes wrong before there is a log is told on standard error.
-fn complain(error: &dyn std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "logweir: {error}");
-}
-
-fn print(text: &str) -> ExitCode {
-    match io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
 }

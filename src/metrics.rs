@@ -10,7 +10,7 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, R
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 /// A metric as it is declared.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Declared {
     /// Its name, with the unit at its end.
     pub name: &'static str,
@@ -125,6 +125,8 @@ declare! {
     OBJECT_LINES: Kind::Counter, "logweir_object_lines_total", Count, ["sink"], "Lines stored.";
     UPLOAD_SECONDS: Kind::Histogram(Buckets::Seconds), "logweir_upload_seconds", Seconds, ["sink"], "Duration of one attempt to store an object, compression included.";
     UPLOAD_RETRIES: Kind::Counter, "logweir_upload_retries_total", Count, ["sink", "cause"], "Attempts to store an object that failed and are made again.";
+    LEDGER_PAGES: Kind::Counter, "logweir_ledger_pages_total", Count, ["sink", "outcome"], "Pages of the books that a sink has, by how: stored now, stored before, or under another key because theirs held something else.";
+    HEARTBEATS: Kind::Counter, "logweir_heartbeats_total", Count, ["sink", "outcome"], "Heartbeats written into a sink's books, and those that failed.";
     SINK_LAG_BYTES: Kind::Gauge, "logweir_sink_lag_bytes", Bytes, ["sink"], "Bytes of sealed segments that the sink has not passed.";
 }
 
@@ -133,6 +135,17 @@ pub struct Metrics {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     started: Instant,
+}
+
+/// What a counter with labels stands at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Count {
+    /// Which metric it is, as it is declared.
+    pub metric: &'static Declared,
+    /// The labels' values, in the order of their declaration.
+    pub labels: Vec<String>,
+    /// What it stands at.
+    pub value: u64,
 }
 
 const METADATA: Metadata<'static> = Metadata::new("logweir", Level::INFO, None);
@@ -187,6 +200,25 @@ impl Metrics {
         self.handle.render()
     }
 
+    /// What the counters of `wanted` stand at.
+    ///
+    /// The recorder shows its values as text only, so the text is read: some tens of microseconds for each stream. To be
+    /// asked once a minute, not for every batch.
+    pub fn counts(&self, wanted: &[&'static Declared]) -> Vec<Count> {
+        let text = self.render();
+        let counts = text.lines().filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let (name, labels) = series.strip_suffix('}')?.split_once('{')?;
+            let metric = *wanted.iter().find(|metric| metric.name == name)?;
+            let labels = metric.labels.iter().map(|label| {
+                let (_, behind) = labels.split_once(&format!("{label}=\""))?;
+                behind.split_once('"').map(|(value, _)| value.to_owned())
+            });
+            Some(Count { metric, labels: labels.collect::<Option<_>>()?, value: value.parse().ok()? })
+        });
+        counts.collect()
+    }
+
     /// Sorts what histograms have gathered into their buckets. To be called every few seconds, whether or not somebody
     /// reads: until then they keep every value.
     pub fn upkeep(&self) {
@@ -235,6 +267,22 @@ mod tests {
                 _ => {}
             }
         }
+    }
+
+    #[test]
+    fn what_is_counted_can_be_asked_for() {
+        let metrics = Metrics::new().unwrap();
+        metrics.counter(&EVENTS, &["heard", "accepted"]).increment(3);
+        metrics.counter(&EVENTS_RECEIVED, &["heard"]).increment(u64::MAX);
+        metrics.counter(&REQUESTS, &["accepted"]).increment(1);
+        let count = |metric, labels: &[&str], value| Count {
+            metric,
+            labels: labels.iter().map(ToString::to_string).collect(),
+            value,
+        };
+        let mut counts = metrics.counts(&[&EVENTS, &EVENTS_RECEIVED]);
+        counts.sort_by_key(|count| count.value);
+        assert_eq!(counts, [count(&EVENTS, &["heard", "accepted"], 3), count(&EVENTS_RECEIVED, &["heard"], u64::MAX)]);
     }
 
     #[test]

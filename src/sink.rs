@@ -10,7 +10,8 @@
 //!   same is success, another is left alone, and ours is stored under a suffixed key and alarmed;
 //! - nothing that a store answers loses data: whatever fails is tried again, with exponential back-off and full
 //!   jitter, for as long as it takes;
-//! - the cursor moves, durably, only after every object of the segment is stored.
+//! - the cursor moves, durably, only after every object of the segment is stored, and then the books' pages that name
+//!   them (see [`ledger`](crate::ledger)).
 
 mod backoff;
 mod driver;
@@ -18,15 +19,18 @@ mod file;
 mod gzip_object;
 mod object_key;
 mod s3;
+mod store;
+mod upload;
 
-use std::{error::Error, fmt, future::Future, pin::Pin};
+use std::{error::Error, fmt};
 
 pub use backoff::Backoff;
 pub use driver::{Driver, Settings};
 pub use file::FileStore;
 pub use gzip_object::{BodyError, FIRST_PART_BYTES, ObjectBody, PART_BYTES, Part, UPLOAD_OVERHEAD_BYTES};
-pub use object_key::ObjectKey;
+pub use object_key::{ObjectKey, REJECTED};
 pub use s3::{S3Encryption, S3Settings, S3SetupError, S3Store};
+pub use store::{BoxFuture, Listed, ObjectReader, ObjectStore, Page, StoreError, Told};
 
 use crate::batch::{InstanceId, Millis, SegmentId};
 
@@ -164,30 +168,10 @@ impl From<BodyError> for PutError {
 impl fmt::Display for PutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Store { cause, source } => {
-                write!(f, "{}: {source}", cause.as_str())?;
-                // An SDK's error says what happened only in its sources.
-                let mut deeper = source.source();
-                while let Some(error) = deeper {
-                    write!(f, ": {error}")?;
-                    deeper = error.source();
-                }
-                Ok(())
-            }
+            Self::Store { cause, source } => store::tell(f, *cause, &**source),
             Self::Body(error) => error.fmt(f),
         }
     }
 }
 
 impl Error for PutError {}
-
-/// A future that can be held without knowing its type.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// A place for objects.
-pub trait ObjectStore: Send + Sync {
-    /// Puts the object of `plan`, whose compressed bytes `body` gives, unless its key is taken.
-    ///
-    /// Cancel-safe in the sense that a second attempt finds out what became of the first.
-    fn put<'a>(&'a self, plan: &'a ObjectPlan, body: ObjectBody) -> BoxFuture<'a, Result<Placed, PutError>>;
-}

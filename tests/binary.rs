@@ -9,6 +9,8 @@
 mod access_log;
 #[path = "binary/activation.rs"]
 mod activation;
+#[path = "binary/audit.rs"]
+mod audit;
 #[path = "binary/books.rs"]
 mod books;
 #[path = "binary/bucket.rs"]

@@ -18,7 +18,7 @@ use paths::paths;
 
 /// Which modules each module may import, from the ground up: a row names rows above it only, so there is no circle.
 /// Everything may import itself.
-const FLOORS: [(&str, &[&str]); 17] = [
+const FLOORS: [(&str, &[&str]); 20] = [
     // The domain, and what is pure.
     ("batch", &[]),
     ("metrics", &[]),
@@ -30,7 +30,11 @@ const FLOORS: [(&str, &[&str]); 17] = [
     ("queue", &["admission", "batch"]),
     // The path of a batch: neither the spool nor a sink knows of HTTP, and HTTP knows of durability as a receipt only.
     ("spool", &["batch", "metrics", "queue"]),
-    ("sink", &["batch", "gzip", "metrics", "schema", "spool"]),
+    // A sink writes the books of what it stores.
+    ("ledger", &["batch", "spool"]),
+    ("sink", &["batch", "gzip", "ledger", "metrics", "schema", "spool"]),
+    // What reads the objects: it knows their keys and their books.
+    ("warehouse", &["batch", "ledger", "schema", "sink"]),
     ("http", &["admission", "batch", "metrics", "queue", "schema", "validate"]),
     // The configuration makes what others are told: schemas, the limits of validation, the settings of the spool. It
     // does not know who starts with them.
@@ -46,6 +50,7 @@ const FLOORS: [(&str, &[&str]); 17] = [
             "batch",
             "config",
             "http",
+            "ledger",
             "metrics",
             "queue",
             "schema",
@@ -53,9 +58,11 @@ const FLOORS: [(&str, &[&str]); 17] = [
             "spool",
             "telemetry",
             "validate",
+            "warehouse",
         ],
     ),
     ("check", &["app", "config"]),
+    ("commands", &["app", "check", "config", "signals", "telemetry"]),
     // The thin binary, a crate of its own, has no row to hold: it may import everything.
     ("main", &[]),
 ];

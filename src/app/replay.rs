@@ -54,7 +54,7 @@ impl Replay {
         // Nothing is taken: what is there is all that there will be.
         spool.close();
         let runtime = background(&config).map_err(StartError::from)?;
-        let sinks = start_sinks(&config, &segments, &runtime, &metrics)?;
+        let (sinks, _) = start_sinks(&config, (instance, &segments), &runtime, &metrics)?;
         Ok(Self { instance, segments, runtime, sinks })
     }
 

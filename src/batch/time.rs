@@ -182,6 +182,29 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
 pub struct Hour(pub u32);
 
 impl Hour {
+    /// The hour that a partition's two parts spell: `2026-11-22` and `09`.
+    pub fn parse(day: &str, hour: &str) -> Option<Self> {
+        let start = Millis::parse_rfc3339(&format!("{day}T{hour}:00:00Z"))?;
+        Some(start.hour()).filter(|hour| hour.start() == start)
+    }
+
+    /// The day and the hour of the day, as [`Self::parse`] reads them.
+    pub fn day_and_hour(self) -> (String, String) {
+        let text = self.start().to_string();
+        (text[..10].to_owned(), text[11..13].to_owned())
+    }
+
+    /// Its first instant.
+    pub fn start(self) -> Millis {
+        Millis(i64::from(self.0) * 3_600_000).min(Millis::MAX)
+    }
+
+    /// The hour after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
     /// `dt=2026-11-22/hour=09`: the partition as object keys spell it.
     pub fn partition(self) -> String {
         let (year, month, day) = civil_from_days(i64::from(self.0 / 24));
@@ -290,6 +313,13 @@ mod tests {
         assert_eq!(Millis(0).hour().partition(), "dt=1970-01-01/hour=00");
         assert_eq!(Millis(-5).hour(), Hour(0));
         assert_eq!(Millis::MAX.hour().partition(), "dt=9999-12-31/hour=23");
+        let nine = Millis(1_795_338_000_123).hour();
+        assert_eq!(nine.day_and_hour(), ("2026-11-22".to_owned(), "09".to_owned()));
+        assert_eq!((Hour::parse("2026-11-22", "09"), nine.start()), (Some(nine), Millis(1_795_338_000_000)));
+        assert_eq!(nine.next().partition(), "dt=2026-11-22/hour=10");
+        for (day, hour) in [("2026-11-22", "24"), ("2026-11-22", "9"), ("1969-12-31", "23"), ("x", "y")] {
+            assert_eq!(Hour::parse(day, hour), None, "{day} {hour}");
+        }
     }
 
     /// What jiff, which knows more about time than this module, reads and prints.

@@ -19,6 +19,8 @@ pub struct Forecast {
     pub disk_quota: Size,
     /// Bytes a second that the durable path is believed to take.
     pub capacity_floor: Size,
+    /// How often a heartbeat is written into the books; `None` for never.
+    pub heartbeat: Option<Period>,
 }
 
 /// How many times smaller gzip at level 1 makes logs, about.
@@ -35,7 +37,14 @@ impl Forecast {
             segment_size: config.spool.segment_size,
             disk_quota: config.spool.disk_quota,
             capacity_floor: config.pacing.capacity_floor,
+            heartbeat: config.ledger.heartbeats.then_some(config.ledger.interval),
         }
+    }
+
+    /// Requests a day that the books of each sink cost: a page for each seal, and the heartbeats.
+    pub fn book_requests_a_day(&self) -> u64 {
+        let heartbeats = self.heartbeat.map_or(0.0, |interval| 86_400.0 / interval.get().as_secs_f64());
+        self.objects_a_day() / self.streams + heartbeats.ceil() as u64
     }
 
     /// Objects a day in each sink from a steady trickle: the most that sealing by age makes. Sealing by size makes more
@@ -65,6 +74,7 @@ impl fmt::Display for Forecast {
             write!(f, ", {objects} for the {streams} streams that are declared")?;
         }
         writeln!(f)?;
+        writeln!(f, "the books take {} requests a day more", self.book_requests_a_day())?;
         writeln!(
             f,
             "at {events} events/s of {bytes} stored bytes an object has about {} compressed (at 1:{COMPRESSION})",
@@ -92,9 +102,12 @@ mod tests {
         assert_eq!(forecast.objects_a_day(), 288);
         assert_eq!(forecast.object_bytes(100, 600), 3_600_000);
         assert_eq!(forecast.outage(Size::mib(10)), Duration::from_secs(1_024));
+        assert_eq!(forecast.book_requests_a_day(), 288 + 1_440);
+        assert_eq!(Forecast { heartbeat: None, ..forecast }.book_requests_a_day(), 288);
         assert_eq!(
             forecast.to_string(),
             "up to 288 objects a day and stream (sealed every 5m)\n\
+             the books take 1728 requests a day more\n\
              at 100 events/s of 600 stored bytes an object has about 3.4 MiB compressed (at 1:5)\n\
              while the sinks take nothing, the disk quota of 10 GiB lasts 17m 4s at 10 MiB/s and 2h 50m 40s at 1 MiB/s"
         );

@@ -24,8 +24,8 @@ pub struct Sink {
     pub kind: SinkKind,
     /// Whether an event counts as stored only once this sink has it, and its lag fills the disk quota. Default true.
     pub required: bool,
-    /// What stands before the stream in every object's key: empty, or parts that each end in `/`, up to 512 bytes.
-    /// Default empty.
+    /// What stands before the stream in every object's key: empty, or parts of up to 255 bytes that each end in `/`, up
+    /// to 512 bytes in all. Default empty.
     pub prefix: String,
     /// The level of gzip, 1 to 9. Default 1: more costs several times the CPU for a tenth of the bytes.
     pub level: u32,
@@ -181,6 +181,7 @@ impl Sink {
         };
         Destination {
             sink: self.name.clone(),
+            kind: self.kind.as_str().to_owned(),
             place,
             prefix: self.prefix.clone(),
             codec: "gzip".to_owned(),

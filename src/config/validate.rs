@@ -24,6 +24,7 @@ pub(super) fn check(config: &Config, report: &mut Report) -> Vec<Stream> {
     config.pacing.check(report);
     config.spool.check(report);
     sinks::check(&config.sinks, report);
+    config.ledger.check(report);
     keys::check(&config.keys, report);
     config.privacy.check(report);
     config.drain.check(report);

@@ -1,26 +1,26 @@
 //! A sink's driver: segment by segment, object by object, until everything is stored.
 
-use std::{sync::Arc, time::Duration};
-
-use ::metrics::{Counter, Gauge, Histogram};
-use tokio::{
-    sync::Semaphore,
-    task::JoinSet,
-    time::{Instant, sleep, timeout},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
+use ::metrics::Gauge;
+use tokio::{sync::Semaphore, task::JoinSet, time::sleep};
+
 use super::{
-    Backoff, BodyError, ObjectBody, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore, Placed, PutError, PutFailure,
+    Backoff, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore,
+    upload::{Counts, Damaged, Kept, Lines, Upload},
 };
 use crate::{
     batch::{Millis, SegmentId},
+    ledger::Page,
     metrics::{self, Metrics},
-    spool::{Consumer, Content, Destination, ReadError, SealedSegment},
+    spool::{Consumer, Content, Destination, Footer, SealedSegment},
 };
-
-/// Under how many other keys an object is tried, if every one is taken by something else, before the search begins
-/// anew: each that is taken is an alarm already.
-const MAX_SUFFIX: u32 = 99;
 
 /// How a sink works.
 #[derive(Debug, Clone)]
@@ -41,50 +41,18 @@ pub struct Driver {
     store: Arc<dyn ObjectStore>,
     consumer: Consumer,
     counts: Arc<Counts>,
-}
-
-/// A sink's metrics.
-struct Counts {
-    metrics: Arc<Metrics>,
-    sink: String,
-    stored: Counter,
-    existed: Counter,
-    occupied: Counter,
-    bytes: Counter,
-    lines: Counter,
-    seconds: Histogram,
     lag_bytes: Gauge,
+    /// Whether it was told that segments are from when the sink was of another kind.
+    told_of_kind: AtomicBool,
 }
-
-impl Counts {
-    fn new(metrics: &Arc<Metrics>, sink: &str) -> Self {
-        let objects = |outcome| metrics.counter(&metrics::OBJECTS, &[sink, outcome]);
-        Self {
-            sink: sink.into(),
-            stored: objects("stored"),
-            existed: objects("existed"),
-            occupied: objects("occupied"),
-            bytes: metrics.counter(&metrics::OBJECT_BYTES, &[sink]),
-            lines: metrics.counter(&metrics::OBJECT_LINES, &[sink]),
-            seconds: metrics.histogram(&metrics::UPLOAD_SECONDS, &[sink]),
-            lag_bytes: metrics.gauge(&metrics::SINK_LAG_BYTES, &[sink]),
-            metrics: Arc::clone(metrics),
-        }
-    }
-
-    fn retry(&self, cause: &str) {
-        self.metrics.counter(&metrics::UPLOAD_RETRIES, &[&self.sink, cause]).increment(1);
-    }
-}
-
-/// A segment must be repaired before it can be stored.
-struct Damaged;
 
 impl Driver {
     /// The driver of the sink that `consumer` belongs to.
     pub fn new(settings: Settings, store: Arc<dyn ObjectStore>, consumer: Consumer, metrics: &Arc<Metrics>) -> Self {
-        let counts = Arc::new(Counts::new(metrics, &settings.destination.sink));
-        Self { settings, store, consumer, counts }
+        let sink = &settings.destination.sink;
+        let counts = Arc::new(Counts::new(metrics, sink));
+        let lag_bytes = metrics.gauge(&metrics::SINK_LAG_BYTES, &[sink]);
+        Self { settings, store, consumer, counts, lag_bytes, told_of_kind: AtomicBool::new(false) }
     }
 
     /// Stores segments until none will come any more. Dropping it between two polls loses nothing: what was stored is
@@ -96,9 +64,9 @@ impl Driver {
     /// Waits for the next segment, stores it and moves the cursor, for as long as it takes; `false` if none will come.
     pub async fn run_once(&mut self) -> bool {
         let Some(segment) = self.consumer.next().await else { return false };
-        self.counts.lag_bytes.set(self.lag_bytes() as f64);
+        self.lag_bytes.set(self.lag_bytes() as f64);
         self.store(segment).await;
-        self.counts.lag_bytes.set(self.lag_bytes() as f64);
+        self.lag_bytes.set(self.lag_bytes() as f64);
         true
     }
 
@@ -118,10 +86,15 @@ impl Driver {
                     Err(error) => error,
                 },
                 Ok(Some(opened)) => {
-                    let Ok(received) = self.store_all(Arc::new(opened)).await else {
+                    let received = opened.footer.last_received();
+                    if self.store_all(&Arc::new(opened)).await.is_err() {
+                        // Once at once; a repair that does not help is not made again and again.
+                        if repair {
+                            sleep(backoff.next_wait(fastrand::f64())).await;
+                        }
                         repair = true;
                         continue;
-                    };
+                    }
                     match self.pass(segment, received) {
                         Ok(()) => return,
                         Err(error) => error,
@@ -144,39 +117,105 @@ impl Driver {
         self.consumer.pass(segment, received.unwrap_or(Millis::MIN))
     }
 
-    /// Stores every object of `segment`: the received time of its last event.
-    async fn store_all(&self, segment: Arc<SealedSegment>) -> Result<Option<Millis>, Damaged> {
-        let received = segment.footer.last_received();
+    /// Where the objects of a segment go: where it says, unless it was sealed before this sink was configured, or when
+    /// the sink was of another kind, whose place is none for this one.
+    fn destination<'a>(&'a self, footer: &'a Footer) -> &'a Destination {
+        let configured = &self.settings.destination;
+        let Some(frozen) = footer.destination(&configured.sink) else { return configured };
+        if frozen.is_for(&configured.kind) {
+            return frozen;
+        }
+        if !self.told_of_kind.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                sink = configured.sink,
+                segment = %footer.segment,
+                was = frozen.kind,
+                is = configured.kind,
+                "the sink is of another kind than when segments were sealed; their objects go where it is now configured"
+            );
+        }
+        configured
+    }
+
+    /// Stores every object of `segment`, and then the pages of the books that name them.
+    async fn store_all(&self, segment: &Arc<SealedSegment>) -> Result<(), Damaged> {
+        let footer = &segment.footer;
+        let destination = self.destination(footer);
         let places = Arc::new(Semaphore::new(self.settings.concurrency));
         let mut objects = JoinSet::new();
-        for content in &segment.footer.contents {
-            let Some(plan) = plan(&segment, content, &self.settings.destination) else { return Err(Damaged) };
-            let upload = Upload {
-                plan,
-                segment: Arc::clone(&segment),
-                content: content.clone(),
-                settings: self.settings.clone(),
-                store: Arc::clone(&self.store),
-                counts: Arc::clone(&self.counts),
-            };
+        for (number, content) in footer.contents.iter().enumerate() {
+            let plan = plan(footer, content, destination).ok_or(Damaged)?;
+            let lines = Lines::Content(Arc::clone(segment), content.clone());
+            let upload = self.upload(plan, lines, destination.level);
             let places = Arc::clone(&places);
             objects.spawn(async move {
                 let _place = places.acquire_owned().await;
-                upload.run().await
+                upload.run().await.map(|kept| (number, kept))
             });
         }
+        let mut kept: Vec<Option<Kept>> = footer.contents.iter().map(|_| None).collect();
         while let Some(stored) = objects.join_next().await {
             // An upload that panicked is as good as a damaged segment: both are looked at anew.
-            stored.map_err(|_| Damaged)??;
+            let (number, object) = stored.map_err(|_| Damaged)??;
+            kept[number] = object;
         }
-        Ok(received)
+        let (booked, keys) = booked(footer, kept);
+        self.store_pages(&booked, &keys, destination).await
+    }
+
+    /// Stores the pages of a segment whose objects are at `keys`: one after the other, in the memory of an object.
+    async fn store_pages(&self, footer: &Footer, keys: &[String], destination: &Destination) -> Result<(), Damaged> {
+        let who = (footer.instance().ok_or(Damaged)?, footer.segment);
+        for hour in Page::hours(footer) {
+            let page = Page::new(footer, keys, hour);
+            let plan = ObjectPlan {
+                place: destination.place.clone(),
+                key: ObjectKey::page(&destination.prefix, hour, who),
+                facts: ObjectFacts {
+                    events: page.lines,
+                    bytes: page.text.len() as u64,
+                    crc32: crc32fast::hash(&page.text),
+                    first_event: None,
+                    last_event: None,
+                    instance: who.0,
+                    segment: who.1,
+                },
+            };
+            self.upload(plan, Lines::Page(page.text), destination.level).run().await?;
+        }
+        Ok(())
+    }
+
+    fn upload(&self, plan: ObjectPlan, lines: Lines, level: u32) -> Upload {
+        Upload {
+            plan,
+            lines,
+            level,
+            attempt_timeout: self.settings.attempt_timeout,
+            backoff: self.settings.backoff,
+            store: Arc::clone(&self.store),
+            counts: Arc::clone(&self.counts),
+        }
     }
 }
 
+/// The contents of which there are objects, counted as they are stored, with their keys.
+fn booked(footer: &Footer, kept: Vec<Option<Kept>>) -> (Footer, Vec<String>) {
+    let mut booked = footer.clone();
+    booked.contents.clear();
+    let mut keys = Vec::with_capacity(kept.len());
+    for (content, object) in footer.contents.iter().zip(kept) {
+        let Some(Kept { key, events, bytes, crc32 }) = object else { continue };
+        let mut content = content.clone();
+        (content.events, content.bytes, content.crc32) = (events, bytes, crc32);
+        booked.contents.push(content);
+        keys.push(key.to_string());
+    }
+    (booked, keys)
+}
+
 /// What the lines of `content` become; `None` if the footer makes no sense.
-fn plan(segment: &SealedSegment, content: &Content, now_configured: &Destination) -> Option<ObjectPlan> {
-    let footer = &segment.footer;
-    let destination = footer.destination(&now_configured.sink).unwrap_or(now_configured);
+fn plan(footer: &Footer, content: &Content, destination: &Destination) -> Option<ObjectPlan> {
     let instance = footer.instance()?;
     let who = (instance, footer.segment);
     Some(ObjectPlan {
@@ -192,86 +231,4 @@ fn plan(segment: &SealedSegment, content: &Content, now_configured: &Destination
             segment: footer.segment,
         },
     })
-}
-
-/// One object on its way.
-struct Upload {
-    plan: ObjectPlan,
-    segment: Arc<SealedSegment>,
-    content: Content,
-    settings: Settings,
-    store: Arc<dyn ObjectStore>,
-    counts: Arc<Counts>,
-}
-
-impl Upload {
-    /// Stores the object, for as long as it takes.
-    async fn run(mut self) -> Result<(), Damaged> {
-        let mut backoff = self.settings.backoff;
-        let frozen = self.plan.key.clone();
-        let mut attempt: u64 = 0;
-        loop {
-            attempt += 1;
-            let began = Instant::now();
-            let error = match self.attempt().await {
-                Ok(Placed::Occupied) => {
-                    self.counts.occupied.increment(1);
-                    let (key, sink) = (&self.plan.key, &self.counts.sink);
-                    tracing::error!(sink, %key, "the key holds something else; storing under another");
-                    self.plan.key = if key.suffix() < MAX_SUFFIX { key.another() } else { frozen.clone() };
-                    if self.plan.key == frozen {
-                        sleep(backoff.next_wait(fastrand::f64())).await;
-                    }
-                    continue;
-                }
-                Ok(placed) => {
-                    self.count(placed, began);
-                    return Ok(());
-                }
-                Err(error) => error,
-            };
-            let cause = match &error {
-                PutError::Body(BodyError::Read(ReadError::Damaged(_)) | BodyError::Footer { .. }) => {
-                    return Err(Damaged);
-                }
-                PutError::Body(_) => "spool",
-                PutError::Store { cause, .. } => cause.as_str(),
-            };
-            self.counts.retry(cause);
-            let wait = backoff.next_wait(fastrand::f64());
-            let (key, sink) = (&self.plan.key, &self.counts.sink);
-            // The first failure is worth a warning; the others of the same outage are not.
-            if attempt == 1 {
-                tracing::warn!(sink, %key, %error, ?wait, "an object could not be stored; trying again");
-            } else {
-                tracing::debug!(sink, %key, %error, ?wait, attempt, "an object could not be stored; trying again");
-            }
-            sleep(wait).await;
-        }
-    }
-
-    async fn attempt(&self) -> Result<Placed, PutError> {
-        let destination = self.segment.footer.destination(&self.settings.destination.sink);
-        let level = destination.unwrap_or(&self.settings.destination).level;
-        let body = ObjectBody::new(Arc::clone(&self.segment), &self.content, level);
-        let put = timeout(self.settings.attempt_timeout, self.store.put(&self.plan, body));
-        put.await.unwrap_or_else(|elapsed| Err(PutError::store(PutFailure::Timeout, elapsed)))
-    }
-
-    fn count(&self, placed: Placed, began: Instant) {
-        self.counts.seconds.record(began.elapsed().as_secs_f64());
-        let (key, sink, events) = (&self.plan.key, &self.counts.sink, self.content.events);
-        match placed {
-            Placed::Stored(bytes) => {
-                self.counts.stored.increment(1);
-                self.counts.bytes.increment(bytes);
-                self.counts.lines.increment(events);
-                tracing::info!(sink, %key, events, bytes, "stored an object");
-            }
-            Placed::Existed | Placed::Occupied => {
-                self.counts.existed.increment(1);
-                tracing::info!(sink, %key, events, "the object was stored before");
-            }
-        }
-    }
 }

@@ -1,14 +1,40 @@
 //! Objects as files: exactly the S3 layout below a directory.
+//!
+//! An object is written under a temporary name, synced, and then gets its name, if there is no such file: what has a
+//! name is whole. There is no metadata beside it; what a file holds is told by its gzip trailer.
+//!
+//! # Invariants
+//!
+//! - **`Stored` and `Existed` mean durable.** Either is answered only after the file, its name, and the names of all
+//!   directories between it and the root are synced. A name whose sync failed is found by the next attempt, which syncs
+//!   it anew before it says `Existed`.
+//! - **No two attempts share a file.** An attempt that ran out of time may still be writing on its thread: the next one
+//!   has a temporary name of its own, and whichever is first gives the object its name.
+//! - **A temporary file does not outlive its attempt**, unless the process is killed; [`FileStore::sweep`] removes what
+//!   a killed one has left.
+
+mod names;
+mod reading;
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use rustix::fs::{Advice, CWD, RenameFlags, fadvise, renameat_with};
+use rustix::fs::{Advice, fadvise};
+use xxhash_rust::xxh3::xxh3_64;
 
-use super::{BoxFuture, ObjectBody, ObjectFacts, ObjectPlan, ObjectStore, Placed, PutError, PutFailure};
+use self::names::Names;
+use super::{
+    BoxFuture, ObjectBody, ObjectFacts, ObjectPlan, ObjectReader, ObjectStore, Page, Placed, PutError, PutFailure,
+    StoreError, Told,
+};
+use crate::batch::InstanceId;
 
 /// Where files are written before they get their name, below the root; it is on the same file system.
 const TEMPORARY: &str = ".tmp";
@@ -17,54 +43,120 @@ const PART_BYTES: usize = 512 * 1024;
 /// The length of a gzip member's trailer, in bytes: CRC-32 and length of what was compressed.
 const TRAILER_BYTES: usize = 8;
 
-/// A directory of objects.
-///
-/// An object is written under a temporary name, synced, and then gets its name, if there is no such file: what has a
-/// name is whole and durable. There is no metadata beside it; what a file holds is told by its gzip trailer.
+/// Directories of objects.
 #[derive(Debug, Default)]
-pub struct FileStore;
+pub struct FileStore {
+    names: Arc<Names>,
+    /// Counts attempts, so that no two have the same temporary name.
+    attempts: AtomicU64,
+}
 
-impl ObjectStore for FileStore {
-    fn put<'a>(&'a self, plan: &'a ObjectPlan, body: ObjectBody) -> BoxFuture<'a, Result<Placed, PutError>> {
-        Box::pin(put(plan, body))
+impl FileStore {
+    /// Removes what attempts of a killed process have left below `root`. To be called before anything is put for
+    /// `instance`; other instances may be writing to the same root.
+    ///
+    /// # Errors
+    /// The operating system's. What is left takes room and does no other harm.
+    pub fn sweep(root: &Path, instance: InstanceId) -> io::Result<()> {
+        let entries = match fs::read_dir(root.join(TEMPORARY)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        let own = format!("{instance}-");
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(&own) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn place(&self, plan: &ObjectPlan, mut body: ObjectBody) -> Result<Placed, PutError> {
+        let root = PathBuf::from(&plan.place);
+        let path = root.join(plan.key.to_string());
+        let found = blocking({
+            let (names, root, path, facts) = (Arc::clone(&self.names), root.clone(), path.clone(), plan.facts.clone());
+            move || compare(&names, &root, &path, &facts)
+        });
+        if let Some(placed) = found.await? {
+            return Ok(placed);
+        }
+        let mut file = blocking({
+            let (names, root, name) = (Arc::clone(&self.names), root.clone(), self.temporary_name(plan));
+            move || Temporary::create(&names, &root, &name)
+        })
+        .await?;
+        let mut len = 0;
+        while let Some(part) = body.next_part(PART_BYTES).await? {
+            len += part.bytes.len() as u64;
+            file = blocking(move || file.file.write_all(&part.bytes).map(|()| file)).await?;
+        }
+        let (names, facts) = (Arc::clone(&self.names), plan.facts.clone());
+        let taken = blocking(move || {
+            file.sync()?;
+            if file.give_name(&names, &root, &path)? { Ok(None) } else { compare(&names, &root, &path, &facts) }
+        });
+        Ok(taken.await?.unwrap_or(Placed::Stored(len)))
+    }
+
+    async fn replace(&self, place: &str, key: &str, bytes: Vec<u8>) -> Result<(), PutError> {
+        let (names, root) = (Arc::clone(&self.names), PathBuf::from(place));
+        let path = root.join(key);
+        // Such keys begin with the instance, and so does what is left of them.
+        let base = key.rsplit('/').next().unwrap_or(key).split('-').next().unwrap_or_default();
+        let name = format!("{base}-{:016x}-{}", xxh3_64(key.as_bytes()), self.next_attempt());
+        blocking(move || {
+            let mut file = Temporary::create(&names, &root, &name)?;
+            file.file.write_all(&bytes)?;
+            file.sync()?;
+            file.replace(&names, &root, &path)
+        })
+        .await
+    }
+
+    fn next_attempt(&self) -> u64 {
+        self.attempts.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A name that no other attempt has: of other keys, since they hash differently, or of the same. Short, however
+    /// long the key is.
+    fn temporary_name(&self, plan: &ObjectPlan) -> String {
+        let (instance, segment) = (plan.facts.instance, plan.facts.segment);
+        let key = xxh3_64(plan.key.to_string().as_bytes());
+        format!("{instance}-{segment}-{key:016x}-{}", self.next_attempt())
     }
 }
 
-async fn put(plan: &ObjectPlan, mut body: ObjectBody) -> Result<Placed, PutError> {
-    let root = PathBuf::from(&plan.place);
-    let path = root.join(plan.key.to_string());
-    if let Some(placed) = blocking({
-        let (path, facts) = (path.clone(), plan.facts.clone());
-        move || compare(&path, &facts)
-    })
-    .await?
-    {
-        return Ok(placed);
+impl ObjectStore for FileStore {
+    fn put<'a>(&'a self, plan: &'a ObjectPlan, body: ObjectBody) -> BoxFuture<'a, Result<Placed, PutError>> {
+        Box::pin(self.place(plan, body))
     }
-    let name = format!("{}-{}-{}", plan.facts.instance, plan.facts.segment, plan.key.to_string().replace('/', "-"));
-    let temporary = root.join(TEMPORARY).join(name);
-    let mut file = blocking({
-        let (root, temporary) = (root.clone(), temporary.clone());
-        move || {
-            make_dir(&root.join(TEMPORARY))?;
-            File::create(&temporary)
-        }
-    })
-    .await?;
-    let mut len = 0;
-    while let Some(part) = body.next_part(PART_BYTES).await? {
-        len += part.bytes.len() as u64;
-        file = blocking(move || file.write_all(&part.bytes).map(|()| file)).await?;
+
+    fn overwrite<'a>(&'a self, place: &'a str, key: &'a str, bytes: Vec<u8>) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { Ok(self.replace(place, key, bytes).await?) })
     }
-    let facts = plan.facts.clone();
-    let named = blocking(move || {
-        file.sync_data()?;
-        // Nobody here will read it again: its place in the page cache is worth more to the spool.
-        let _ = fadvise(&file, 0, None, Advice::DontNeed);
-        drop(file);
-        give_name(&temporary, &path)?.map_or_else(|| compare(&path, &facts), |()| Ok(None))
-    });
-    Ok(named.await?.unwrap_or(Placed::Stored(len)))
+
+    fn list<'a>(
+        &'a self,
+        place: &'a str,
+        directory: &'a str,
+        after: Option<String>,
+    ) -> BoxFuture<'a, Result<Page, StoreError>> {
+        Box::pin(reading::list(place, directory, after))
+    }
+
+    fn get<'a>(
+        &'a self,
+        place: &'a str,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Box<dyn ObjectReader>>, StoreError>> {
+        Box::pin(reading::get(place, key))
+    }
+
+    fn told<'a>(&'a self, place: &'a str, key: &'a str) -> BoxFuture<'a, Result<Option<Told>, StoreError>> {
+        Box::pin(reading::told(place, key))
+    }
 }
 
 /// Runs `work` where it may block.
@@ -82,62 +174,87 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
     }
 }
 
-/// What stands at `path`: nothing, the same, or something else.
-fn compare(path: &Path, facts: &ObjectFacts) -> io::Result<Option<Placed>> {
+/// A file that has no name yet but a temporary one; it is removed unless it gets one.
+struct Temporary {
+    path: PathBuf,
+    file: File,
+    named: bool,
+}
+
+impl Temporary {
+    fn create(names: &Names, root: &Path, name: &str) -> io::Result<Self> {
+        let dir = root.join(TEMPORARY);
+        names.make_dir(&dir, root)?;
+        let path = dir.join(name);
+        // Never one that is there: somebody may be writing it.
+        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        Ok(Self { path, file, named: false })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()?;
+        // Nobody here will read it again: its place in the page cache is worth more to the spool.
+        let _ = fadvise(&self.file, 0, None, Advice::DontNeed);
+        Ok(())
+    }
+
+    /// Moves the file to `path`, durably; false if there is a file of that name.
+    fn give_name(mut self, names: &Names, root: &Path, path: &Path) -> io::Result<bool> {
+        names.make_dir(parent(path), root)?;
+        self.named = names::rename_to_new(&self.path, path)?;
+        if self.named {
+            names.sync_dir(parent(path))?;
+        }
+        Ok(self.named)
+    }
+
+    /// Moves the file to `path`, durably, in the place of what is there.
+    fn replace(mut self, names: &Names, root: &Path, path: &Path) -> io::Result<()> {
+        names.make_dir(parent(path), root)?;
+        fs::rename(&self.path, path)?;
+        self.named = true;
+        names.sync_dir(parent(path))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.named {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
+}
+
+/// What stands at `path`: nothing, the same, or something else. What is the same is durable when this says so.
+fn compare(names: &Names, root: &Path, path: &Path, facts: &ObjectFacts) -> io::Result<Option<Placed>> {
     let mut file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };
-    let mut trailer = [0; TRAILER_BYTES];
-    let whole = file.seek(SeekFrom::End(-(TRAILER_BYTES as i64))).is_ok();
-    if whole {
-        file.read_exact(&mut trailer)?;
-    }
     let told = [facts.crc32.to_le_bytes(), (facts.bytes as u32).to_le_bytes()].concat();
-    Ok(Some(if whole && trailer[..] == told { Placed::Existed } else { Placed::Occupied }))
+    if trailer(&mut file)?.is_none_or(|trailer| trailer[..] != told) {
+        return Ok(Some(Placed::Occupied));
+    }
+    // An earlier attempt may have given it this name and failed to sync it.
+    file.sync_data()?;
+    names.make_dir(parent(path), root)?;
+    names.sync_dir(parent(path))?;
+    Ok(Some(Placed::Existed))
 }
 
-/// Moves `temporary` to `path`, durably; `None` if there is a file of that name.
-fn give_name(temporary: &Path, path: &Path) -> io::Result<Option<()>> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    make_dir(dir)?;
-    match renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::EXIST) => {
-            fs::remove_file(temporary)?;
-            return Ok(None);
-        }
-        // Some file systems do not know the flag: a second name fails just as well if there is a file.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => match fs::hard_link(temporary, path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                fs::remove_file(temporary)?;
-                return Ok(None);
-            }
-            linked => {
-                linked?;
-                fs::remove_file(temporary)?;
-            }
-        },
-        Err(error) => return Err(error.into()),
+/// The last bytes of a file; `None` if it has fewer.
+fn trailer(file: &mut File) -> io::Result<Option<[u8; TRAILER_BYTES]>> {
+    if file.seek(SeekFrom::End(-(TRAILER_BYTES as i64))).is_err() {
+        return Ok(None);
     }
-    sync_dir(dir)?;
-    Ok(Some(()))
+    let mut trailer = [0; TRAILER_BYTES];
+    file.read_exact(&mut trailer)?;
+    Ok(Some(trailer))
 }
 
-/// Makes `dir` and what is missing above it, durably.
-fn make_dir(dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        make_dir(parent)?;
-    }
-    match fs::create_dir(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => sync_dir(dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))),
-    }
-}
-
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_data()
-}
+#[cfg(test)]
+mod tests;

@@ -57,11 +57,33 @@ pub struct ObjectBody(Option<Box<Maker>>);
 
 #[derive(Debug)]
 struct Maker {
-    lines: Lines,
-    content: Content,
+    lines: Source,
+    /// The length and the CRC-32 of the lines, as counted when they were frozen.
+    counted: (u64, u32),
     gzip: Gzip,
     /// Compressed bytes that did not fit the last part.
     left: Vec<u8>,
+}
+
+/// Where lines come from.
+#[derive(Debug)]
+enum Source {
+    /// A segment on disk, read piece by piece.
+    Segment(Lines),
+    /// Memory: the books' own lines, which are few. `None` once they were taken.
+    Text(Option<Vec<u8>>, Vec<u8>),
+}
+
+impl Source {
+    fn next_piece(&mut self) -> Result<Option<&[u8]>, ReadError> {
+        match self {
+            Self::Segment(lines) => lines.next_piece(),
+            Self::Text(text, taken) => Ok(text.take().map(|text| {
+                *taken = text;
+                taken.as_slice()
+            })),
+        }
+    }
 }
 
 /// The compressor of a level.
@@ -78,9 +100,17 @@ enum Gzip {
 impl ObjectBody {
     /// The object that the lines of `content` in `segment` become at gzip's `level`, 1 to 9.
     pub fn new(segment: Arc<SealedSegment>, content: &Content, level: u32) -> Self {
-        let lines = Lines::new(segment, content.clone());
-        let maker = Maker { lines, content: content.clone(), gzip: Gzip::new(level), left: Vec::new() };
-        Self(Some(Box::new(maker)))
+        Self::of(Source::Segment(Lines::new(segment, content.clone())), (content.bytes, content.crc32), level)
+    }
+
+    /// The object that `text` becomes.
+    pub fn of_text(text: Vec<u8>, level: u32) -> Self {
+        let counted = (text.len() as u64, crc32fast::hash(&text));
+        Self::of(Source::Text(Some(text), Vec::new()), counted, level)
+    }
+
+    fn of(lines: Source, counted: (u64, u32), level: u32) -> Self {
+        Self(Some(Box::new(Maker { lines, counted, gzip: Gzip::new(level), left: Vec::new() })))
     }
 
     /// The next part, of `most` bytes unless it is the last; `None` behind that. Reads and compresses on a thread that
@@ -112,8 +142,8 @@ impl Maker {
                 continue;
             }
             let (found, sum) = self.gzip.finish(&mut bytes)?;
-            let counted = self.content.bytes;
-            if found != counted || sum != self.content.crc32 {
+            let (counted, told) = self.counted;
+            if found != counted || sum != told {
                 return Err(BodyError::Footer { found, counted });
             }
         }

@@ -2,7 +2,15 @@
 
 use std::fmt;
 
-use crate::batch::{Book, Hour, InstanceId, SegmentId, StreamName};
+use crate::{
+    batch::{Book, Hour, InstanceId, SegmentId, StreamName},
+    ledger,
+};
+
+/// How the name of every object ends.
+const EXTENSION: &str = ".ndjson.gz";
+/// The directory of the rejected events, behind the prefix.
+pub const REJECTED: &str = "_rejected/";
 
 /// The name of an object in its store.
 ///
@@ -15,7 +23,6 @@ pub struct ObjectKey {
     name: String,
     /// Which other key this is, if the first was taken by something else.
     suffix: u32,
-    extension: &'static str,
 }
 
 impl ObjectKey {
@@ -27,16 +34,37 @@ impl ObjectKey {
         hour: Hour,
         (instance, segment): (InstanceId, SegmentId),
     ) -> Self {
+        let directory = Self::directory(prefix, stream, book, hour);
+        Self { directory, name: format!("{instance}-{segment}"), suffix: 0 }
+    }
+
+    /// The key of the books' page of a segment's hour.
+    pub fn page(prefix: &str, hour: Hour, (instance, segment): (InstanceId, SegmentId)) -> Self {
+        let directory = format!("{prefix}{}{}/", ledger::SEGMENTS, hour.partition());
+        Self { directory, name: format!("{instance}-{segment}"), suffix: 0 }
+    }
+
+    /// The directory in which the objects of a stream, book and hour stand.
+    pub fn directory(prefix: &str, stream: &StreamName, book: Book, hour: Hour) -> String {
         let book = match book {
             Book::Accepted => "",
-            Book::Rejected => "_rejected/",
+            Book::Rejected => REJECTED,
         };
-        Self {
-            directory: format!("{prefix}{book}{stream}/{}/", hour.partition()),
-            name: format!("{instance}-{segment}"),
-            suffix: 0,
-            extension: ".ndjson.gz",
-        }
+        format!("{prefix}{book}{stream}/{}/", hour.partition())
+    }
+
+    /// An object's name, without its directory.
+    pub fn name((instance, segment): (InstanceId, SegmentId), suffix: u32) -> String {
+        Self { directory: String::new(), name: format!("{instance}-{segment}"), suffix }.to_string()
+    }
+
+    /// The instance, the segment and the suffix that an object's name tells, without its directory; `None` if it is no
+    /// name that this crate gives.
+    pub fn parse_name(name: &str) -> Option<(InstanceId, SegmentId, u32)> {
+        let mut parts = name.strip_suffix(EXTENSION)?.split('-');
+        let (instance, segment) = (InstanceId::parse(parts.next()?)?, SegmentId(parts.next()?.parse().ok()?));
+        let suffix = parts.next().map_or(Some(0), |suffix| suffix.parse().ok())?;
+        (Self::name((instance, segment), suffix) == name).then_some((instance, segment, suffix))
     }
 
     /// Another key for the same object: the same but for a number at the end of the name.
@@ -58,7 +86,7 @@ impl fmt::Display for ObjectKey {
         if self.suffix > 0 {
             write!(f, "-{}", self.suffix)?;
         }
-        f.write_str(self.extension)
+        f.write_str(EXTENSION)
     }
 }
 
@@ -78,5 +106,30 @@ mod tests {
             ObjectKey::new("", &stream, Book::Rejected, hour, who).another().to_string(),
             "_rejected/heard/dt=2026-11-22/hour=09/01ARZ3NDEKTSV4RRFFQ69G5FAV-0000000042-1.ndjson.gz"
         );
+        assert_eq!(
+            ObjectKey::page("logs/", hour, who).to_string(),
+            "logs/_ledger/segments/dt=2026-11-22/hour=09/01ARZ3NDEKTSV4RRFFQ69G5FAV-0000000042.ndjson.gz"
+        );
+    }
+
+    #[test]
+    fn a_name_tells_who_wrote_the_object_and_others_do_not() {
+        let who = (InstanceId::parse("01ARZ3NDEKTSV4RRFFQ69G5FAV").unwrap(), SegmentId(42));
+        for suffix in [0, 1, 99] {
+            let mut key = ObjectKey::page("", Millis::MAX.hour(), who);
+            key.suffix = suffix;
+            let name = key.to_string().rsplit('/').next().unwrap().to_owned();
+            assert_eq!(ObjectKey::parse_name(&name), Some((who.0, who.1, suffix)), "{name}");
+        }
+        for other in [
+            "01ARZ3NDEKTSV4RRFFQ69G5FAV-42.ndjson.gz",
+            "01ARZ3NDEKTSV4RRFFQ69G5FAV-0000000042-0.ndjson.gz",
+            "01ARZ3NDEKTSV4RRFFQ69G5FAV-0000000042-1-1.ndjson.gz",
+            "01ARZ3NDEKTSV4RRFFQ69G5FAV-0000000042.ndjson",
+            "part-0000000042.ndjson.gz",
+            "",
+        ] {
+            assert_eq!(ObjectKey::parse_name(other), None, "{other}");
+        }
     }
 }

@@ -101,6 +101,9 @@ pub struct Former {
 pub struct Destination {
     /// The sink's name.
     pub sink: String,
+    /// What the sink was, by the name in the configuration; empty in footers that were written before it was told.
+    #[serde(default)]
+    pub kind: String,
     /// The bucket, or the root directory.
     pub place: String,
     /// What stands before the stream in every key.
@@ -109,6 +112,13 @@ pub struct Destination {
     pub codec: String,
     /// The compression's level.
     pub level: u32,
+}
+
+impl Destination {
+    /// Whether a sink that is now of `kind` can put objects there: a directory is no bucket.
+    pub fn is_for(&self, kind: &str) -> bool {
+        self.kind.is_empty() || self.kind == kind
+    }
 }
 
 impl Footer {

@@ -24,6 +24,7 @@ fn settings(dir: &Path) -> Settings {
         sync_interval: Duration::ZERO,
         destinations: vec![Destination {
             sink: "files".into(),
+            kind: "file".into(),
             place: "objects".into(),
             prefix: "p/".into(),
             codec: "gzip".into(),

@@ -67,9 +67,10 @@ fn the_public_port_has_its_routes() {
 fn the_command_line_explains_itself() {
     let place = Place::new();
     for (arguments, told) in [
-        (&["--help"][..], &["serve", "check", "--config", "127.0.0.1:8080", "./data/objects"][..]),
+        (&["--help"][..], &["serve", "check", "audit", "--config", "127.0.0.1:8080", "./data/objects"][..]),
         (&["check", "--help"], &["--config", "78", "LOGWEIR__SECTION__KEY"]),
         (&["serve", "--help"], &["--config", "SIGTERM", "stays in the spool"]),
+        (&["audit", "--help"], &["--from", "--to", "--sink", "--quick", "69", "78", "_ledger/", "every difference"]),
         (&["--version"], &[concat!("logweir ", env!("CARGO_PKG_VERSION"))]),
     ] {
         let ended = place.run(arguments);
@@ -78,7 +79,7 @@ fn the_command_line_explains_itself() {
             assert!(ended.stdout.contains(told), "{arguments:?} does not tell of {told}:\n{}", ended.stdout);
         }
     }
-    for arguments in [&["--confg", "x"][..], &["srve"], &["check", "--config"]] {
+    for arguments in [&["--confg", "x"][..], &["srve"], &["check", "--config"], &["audit", "--from", "2026-11-22"]] {
         let ended = place.run(arguments);
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{arguments:?}");
         assert!(ended.stderr.contains("--help"), "{}", ended.stderr);

@@ -19,7 +19,8 @@ use crate::{
     objects,
     process::{Place, status_bytes},
     scrape::Scrape,
-    segments, tracer,
+    segments::{self, Batch},
+    tracer,
 };
 
 /// How large the spool is in GiB, unless `LOGWEIR_TEST_SPOOL_GIB` says otherwise.
@@ -105,7 +106,7 @@ fn generate(dir: &Path, lines: usize) {
         text.push_str(&tracer::padding(PADDING.0).repeat(PADDING.1));
         text.push_str("\"}\n");
         if text.len() >= SEGMENT_BYTES || number + 1 == lines {
-            segments::append(dir, Vec::new(), &[(STREAM, std::mem::take(&mut text))]);
+            segments::append(dir, Vec::new(), vec![vec![Batch::accepted(STREAM, std::mem::take(&mut text))]]);
         }
     }
 }

@@ -242,8 +242,13 @@ impl S3Server {
         self.seen().into_iter().map(|seen| seen.operation).collect()
     }
 
-    /// The keys of all objects, sorted.
+    /// The keys of all objects but the books', sorted.
     pub(crate) fn keys(&self) -> Vec<String> {
+        self.all_keys().into_iter().filter(|key| !key.contains("_ledger/")).collect()
+    }
+
+    /// The keys of all objects, sorted.
+    pub(crate) fn all_keys(&self) -> Vec<String> {
         let bucket = self.objects();
         let mut keys = Vec::new();
         let mut dirs = vec![bucket.clone()];
@@ -271,7 +276,8 @@ impl S3Server {
         fs::remove_file(self.path(key)).unwrap();
     }
 
-    fn path(&self, key: &str) -> PathBuf {
+    /// The file behind an object: what is done to it is done to the object, behind the server's back.
+    pub(crate) fn path(&self, key: &str) -> PathBuf {
         self.objects().join(key)
     }
 

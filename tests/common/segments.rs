@@ -19,7 +19,23 @@ pub(crate) const RECEIVED: i64 = 1_795_338_000_123;
 /// How much is submitted at a time, in bytes.
 const SUBMISSION_BYTES: usize = 1024 * 1024;
 
-/// A closed spool with one sealed segment.
+/// A batch that becomes a part of a segment.
+#[derive(Debug, Clone)]
+pub(crate) struct Batch {
+    pub(crate) stream: &'static str,
+    pub(crate) book: Book,
+    pub(crate) received: i64,
+    pub(crate) lines: String,
+}
+
+impl Batch {
+    /// Accepted events that were received at [`RECEIVED`].
+    pub(crate) fn accepted(stream: &'static str, lines: impl Into<String>) -> Self {
+        Self { stream, book: Book::Accepted, received: RECEIVED, lines: lines.into() }
+    }
+}
+
+/// A closed spool with sealed segments.
 pub(crate) struct Segments {
     /// What holds the segment, for sinks to consume.
     pub(crate) shelf: Arc<Shelf>,
@@ -31,8 +47,14 @@ pub(crate) struct Segments {
 impl Segments {
     /// A segment with the lines of each stream, which are to become objects at `destination`.
     pub(crate) fn sealed(destination: &Destination, streams: &[(&'static str, String)]) -> Self {
+        let batches = streams.iter().map(|(stream, lines)| Batch::accepted(stream, lines.clone()));
+        Self::each(destination, vec![batches.collect()])
+    }
+
+    /// Segments of batches, which are to become objects at `destination`.
+    pub(crate) fn each(destination: &Destination, segments: Vec<Vec<Batch>>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (shelf, metrics) = append(dir.path(), vec![destination.clone()], streams);
+        let (shelf, metrics) = append(dir.path(), vec![destination.clone()], segments);
         Self { shelf, metrics, _dir: dir }
     }
 
@@ -116,17 +138,26 @@ pub(crate) fn noise(bytes: usize, seed: u64) -> String {
     text
 }
 
-/// Appends a sealed segment with the lines of each stream to the spool at `dir`. Without destinations it becomes what
-/// whoever takes it up makes of it.
+/// Appends sealed segments of batches to the spool at `dir`. Without destinations they become what whoever takes them up
+/// makes of them.
 pub(crate) fn append(
     dir: &Path,
     destinations: Vec<Destination>,
-    streams: &[(&'static str, String)],
+    segments: Vec<Vec<Batch>>,
 ) -> (Arc<Shelf>, Arc<Metrics>) {
-    let (settings, streams) = (settings(dir, destinations), streams.to_vec());
+    let settings = settings(dir, destinations);
     // The spool's submitters live on one thread; the tests' runtimes need not.
-    let written = thread::Builder::new().name("segments".into()).spawn(move || write(settings, &streams)).unwrap();
-    written.join().unwrap()
+    let written = thread::Builder::new().name("segments".into()).spawn(move || {
+        // Closing the spool seals what it holds.
+        let mut written = None;
+        for batches in &segments {
+            // What is left of a spool keeps its directory locked.
+            drop(written.take());
+            written = Some(write(settings.clone(), batches));
+        }
+        written.unwrap()
+    });
+    written.unwrap().join().unwrap()
 }
 
 fn settings(dir: &Path, destinations: Vec<Destination>) -> Settings {
@@ -142,7 +173,7 @@ fn settings(dir: &Path, destinations: Vec<Destination>) -> Settings {
     }
 }
 
-fn write(settings: Settings, streams: &[(&'static str, String)]) -> (Arc<Shelf>, Arc<Metrics>) {
+fn write(settings: Settings, batches: &[Batch]) -> (Arc<Shelf>, Arc<Metrics>) {
     let runtime = Builder::new_current_thread().enable_time().build_local(LocalOptions::default()).unwrap();
     runtime.block_on(async {
         let (mut lanes, intake) = queue::queues(1, 1_000);
@@ -151,16 +182,16 @@ fn write(settings: Settings, streams: &[(&'static str, String)]) -> (Arc<Shelf>,
         let submitter = lanes.pop().unwrap().bind();
         tokio::task::spawn_local(Rc::clone(&submitter).deliver());
         let budget = ByteBudget::new(1 << 30);
-        for (stream, text) in streams {
-            let mut rest = text.as_str();
+        for Batch { stream, book, received, lines } in batches {
+            let mut rest = lines.as_str();
             while !rest.is_empty() {
                 let most = rest.len().min(SUBMISSION_BYTES);
                 let cut = rest.as_bytes()[most - 1..].iter().position(|byte| *byte == b'\n').unwrap() + most;
                 let (batch, behind) = rest.split_at(cut);
                 rest = behind;
-                let mut builder = FrameBuilder::new(StreamName::new(stream).unwrap(), Book::Accepted, batch.len());
+                let mut builder = FrameBuilder::new(StreamName::new(stream).unwrap(), *book, batch.len());
                 builder.lines().extend_from_slice(batch.as_bytes());
-                let at = Millis::new(RECEIVED).unwrap();
+                let at = Millis::new(*received).unwrap();
                 let accepted = builder.finish(batch.lines().count() as u32, at, at, at);
                 let reservation = budget.reserve(0).unwrap();
                 submitter.submit(Submission { accepted, rejected: None, reservation }).unwrap().await.unwrap();

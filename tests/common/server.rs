@@ -30,11 +30,12 @@ use crate::{
 /// The threads that a server starts, by the beginning of their names.
 const SERVER_THREADS: [&str; 5] = ["worker-", "acceptor", "admin", "spool-", "background"];
 
-/// What every test begins from: free ports, small waits, any stream.
+/// What every test begins from: free ports, small waits, any stream, and nothing that is stored unasked.
 const BASE: &str = r#"
 server = { listen = "127.0.0.1:0", workers = 2 }
 admin = { listen = "127.0.0.1:0" }
 ingest = { undeclared_streams = "accept" }
+ledger = { heartbeats = false }
 spool = { seal_after = "1h", seal_jitter = 0.0, early_seal_interval = "10ms" }
 sinks = [{ name = "files", kind = "file", backoff_min = "10ms", backoff_max = "50ms" }]
 "#;

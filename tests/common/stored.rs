@@ -40,8 +40,8 @@ pub(crate) fn read_objects(root: &Path) -> Vec<Stored> {
         for path in paths {
             let key = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
             if path.is_dir() {
-                // A server that runs may be writing there.
-                dirs.extend(Some(path).filter(|_| key != ".tmp"));
+                // A server that runs may be writing to the one; the books are not what was stored.
+                dirs.extend(Some(path).filter(|_| key != ".tmp" && key != "_ledger"));
             } else {
                 read_object(&key, &fs::read(path).unwrap(), &mut stored);
             }

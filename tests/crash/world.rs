@@ -168,6 +168,7 @@ impl World {
     fn destination(&self, sink: &str) -> Destination {
         Destination {
             sink: sink.into(),
+            kind: "simulated".into(),
             place: sink.into(),
             prefix: format!("p{}/", self.prefix),
             codec: "gzip".into(),
@@ -348,7 +349,7 @@ impl World {
             return Err(format!("the key {key} was to hold two contents"));
         }
         let mut found: BTreeMap<u32, &str> = BTreeMap::new();
-        for (key, (_, lines)) in &store.stored {
+        for (key, (_, lines)) in store.stored.iter().filter(|(key, _)| !key.contains("/_ledger/")) {
             for line in lines {
                 let event = event_of(line).ok_or_else(|| format!("{key} holds a line that nobody sent: {line:.40}"))?;
                 if !self.sent.contains(&event) {

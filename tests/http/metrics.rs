@@ -15,7 +15,7 @@ const OF_MISHAPS: [&str; 5] = [
 
 #[test]
 fn every_metric_that_is_declared_is_there_after_a_few_requests() {
-    let server = TestServer::start(&format!("{STREAMS}\n[streams.safe]\nack = \"stored\""));
+    let server = TestServer::start(&format!("ledger.heartbeats = true\n{STREAMS}\n[streams.safe]\nack = \"stored\""));
     let mut client = server.connect();
     for (stream, body, status) in [
         ("safe", r#"[{"a":"\u0000"}]"#, 200),

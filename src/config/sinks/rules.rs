@@ -49,6 +49,9 @@ struct Rules<'s> {
 
 /// The longest prefix, in bytes. A key of S3 has 1024, and 200 or so are the stream's and the segment's.
 const MAX_PREFIX_BYTES: usize = 512;
+/// The longest part of a prefix, in bytes: a directory's name in a file system has no more, and a bucket that is copied
+/// to files should find room there.
+const MAX_PART_BYTES: usize = 255;
 
 impl Rules<'_> {
     fn key(&self, key: &str) -> Setting {
@@ -170,6 +173,8 @@ fn prefix_fault(prefix: &str) -> Option<&'static str> {
         Some("begins with `/`")
     } else if parts.split('/').any(|part| matches!(part, "" | "." | "..")) {
         Some("has a part that is empty, `.` or `..`")
+    } else if parts.split('/').any(|part| part.len() > MAX_PART_BYTES) {
+        Some("has a part of more than 255 bytes")
     } else if prefix.chars().any(char::is_control) {
         Some("has a control character")
     } else {

@@ -192,7 +192,9 @@ fn sinks_are_named_apart_and_complete() {
     for more in ["", "endpoint = 'https://s3.example.com/'", "sse = 's3'", "sse = 'kms'\nkms_key = 'k'\nregion = 'x'"] {
         load_text(&s3(more)).unwrap_or_else(|problems| panic!("{problems}"));
     }
-    for prefix in ["a", "/", "/a/", "a//b/", "a/../b/", "./", "a\\tb/", &format!("{}/", "x".repeat(512))] {
+    for prefix in
+        ["a", "/", "/a/", "a//b/", "a/../b/", "./", "a\\tb/", &format!("{}/", "x".repeat(256)), &"x/".repeat(257)]
+    {
         broken(&[(&file(&format!("prefix = \"{prefix}\"")), 7, "sinks[1].prefix", "which ")]);
     }
     for (key, values) in [

@@ -1,0 +1,89 @@
+//! `logweir audit`: the books of a configured sink against its objects.
+
+use std::{io, sync::Arc};
+
+use super::stores::{self, StoreSetupError};
+use crate::{
+    batch::Clock,
+    config::Config,
+    warehouse::audit::{self, AuditError, Range, RangeError, Request, Source, Summary},
+};
+
+/// Threads that may block: each reader of a file has one.
+const BLOCKING_THREADS: usize = audit::READERS + 1;
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRequest {
+    /// Where the received hours begin, as RFC 3339 or a date in UTC.
+    pub from: String,
+    /// Where they end.
+    pub to: String,
+    /// The sink; the first required one without.
+    pub sink: Option<String>,
+    /// Whether objects are not read.
+    pub quick: bool,
+}
+
+/// An audit cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditFailure {
+    /// What is asked for makes no sense.
+    #[error(transparent)]
+    Range(#[from] RangeError),
+    /// There is no such sink.
+    #[error("there is no sink {name:?}: the configuration has {known}")]
+    Sink {
+        /// The name that was given.
+        name: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// The store cannot be set up.
+    #[error(transparent)]
+    Store(#[from] StoreSetupError),
+    /// A runtime cannot be had.
+    #[error("cannot start: {0}")]
+    Io(#[from] io::Error),
+    /// The store cannot be read, or the report not be written.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+}
+
+impl AuditFailure {
+    /// Whether other arguments would do.
+    pub fn is_of_arguments(&self) -> bool {
+        match self {
+            Self::Range(_) | Self::Sink { .. } => true,
+            Self::Store(_) | Self::Io(_) | Self::Audit(_) => false,
+        }
+    }
+}
+
+/// Compares what `asked` names, and writes the report to `out`. Blocks.
+///
+/// # Errors
+/// [`AuditFailure`]; what was written so far is true.
+pub fn audit(config: &Config, asked: &AuditRequest, out: &mut dyn io::Write) -> Result<Summary, AuditFailure> {
+    let range = Range::parse(&asked.from, &asked.to)?;
+    let sink = match &asked.sink {
+        Some(name) => config.sinks.iter().find(|sink| sink.name == *name),
+        None => config.sinks.iter().find(|sink| sink.required).or(config.sinks.first()),
+    };
+    let sink = sink.ok_or_else(|| AuditFailure::Sink {
+        name: asked.sink.clone().unwrap_or_default(),
+        known: config.sinks.iter().map(|sink| sink.name.as_str()).collect::<Vec<_>>().join(", "),
+    })?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().max_blocking_threads(BLOCKING_THREADS).enable_all().build()?;
+    let destination = sink.destination();
+    let source = Arc::new(Source {
+        store: stores::store(sink, &runtime)?,
+        place: destination.place,
+        prefix: destination.prefix,
+        timeout: sink.attempt_timeout.get(),
+    });
+    let now = Clock::starting_at(None).now();
+    let request = Request { range, quick: asked.quick, required: sink.required, now };
+    Ok(runtime.block_on(audit::run(&source, request, out))?)
+}

@@ -1,0 +1,48 @@
+//! The stores that sinks put to, and the audit reads.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::runtime::Runtime;
+
+use crate::{
+    config::{Sink, SinkTarget, Sse},
+    sink::{FileStore, ObjectStore, S3Encryption, S3Settings, S3SetupError, S3Store},
+};
+
+/// How long a bucket's endpoint may take to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The stores of all sinks, in the order of the configuration.
+pub(super) type Stores = Vec<Arc<dyn ObjectStore>>;
+
+/// An object store cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up the sink {sink}: {source}")]
+pub struct StoreSetupError {
+    /// The sink's name.
+    pub sink: String,
+    /// What is wrong.
+    pub source: S3SetupError,
+}
+
+/// The store of `sink`. Asks it nothing yet.
+pub(super) fn store(sink: &Sink, runtime: &Runtime) -> Result<Arc<dyn ObjectStore>, StoreSetupError> {
+    let bucket = match sink.target() {
+        SinkTarget::File { .. } => return Ok(Arc::new(FileStore::default())),
+        SinkTarget::S3(bucket) => bucket,
+    };
+    let settings = S3Settings {
+        region: bucket.region.map(Into::into),
+        endpoint: bucket.endpoint.map(Into::into),
+        path_style: bucket.path_style,
+        storage_class: bucket.storage_class.map(Into::into),
+        encryption: match (bucket.sse, bucket.kms_key) {
+            (Sse::None, _) => S3Encryption::Bucket,
+            (Sse::S3, _) => S3Encryption::S3,
+            (Sse::Kms, key) => S3Encryption::Kms { key_id: key.unwrap_or_default().into() },
+        },
+        connect_timeout: CONNECT_TIMEOUT,
+    };
+    let store = runtime.block_on(S3Store::from_environment(settings));
+    Ok(Arc::new(store.map_err(|source| StoreSetupError { sink: sink.name.clone(), source })?))
+}

@@ -1,0 +1,211 @@
+//! A heartbeat: how an instance is, and what it has counted so far.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::{FORMAT_VERSION, HEARTBEATS};
+use crate::batch::{InstanceId, Millis};
+
+/// By how much what an instance holds may be older than it says, in milliseconds: a batch gets its received time before
+/// it waits for the disk, and is nowhere to be seen meanwhile.
+const SETTLING_MILLIS: i64 = 60_000;
+/// After how many intervals without a heartbeat an instance counts as silent.
+const SILENT_INTERVALS: i64 = 3;
+
+/// How an instance is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    format: u32,
+    /// Which instance.
+    #[serde(with = "as_text")]
+    pub instance: InstanceId,
+    /// When its process started.
+    #[serde(with = "as_text")]
+    pub started: Millis,
+    /// When this was written.
+    #[serde(with = "as_text")]
+    pub at: Millis,
+    /// How often it is overwritten, in seconds.
+    pub interval_seconds: u64,
+    /// The received time of the oldest event that some required sink does not have; `None` if they have all.
+    #[serde(with = "as_text_or_null")]
+    pub oldest_unstored: Option<Millis>,
+    /// Whether the process has ended and left nothing.
+    pub ended: bool,
+    /// Requests to store a batch since the start, by outcome.
+    pub requests: BTreeMap<String, u64>,
+    /// Events since the start, by stream.
+    pub events: BTreeMap<String, EventCounts>,
+}
+
+/// Events of one stream since the start of the process: received = accepted + rejected + refused.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventCounts {
+    /// Of batches that could be parsed.
+    pub received: u64,
+    /// Parsed and then not taken: the client was told to come back.
+    pub refused: u64,
+    /// Made durable, and follow their schema.
+    pub accepted: u64,
+    /// Made durable, and do not.
+    pub rejected: u64,
+}
+
+impl Heartbeat {
+    /// The heartbeat of a process of `instance` that has counted nothing yet.
+    pub fn new(instance: InstanceId, started: Millis, interval: Duration) -> Self {
+        Self {
+            format: FORMAT_VERSION,
+            instance,
+            started,
+            at: started,
+            interval_seconds: interval.as_secs(),
+            oldest_unstored: None,
+            ended: false,
+            requests: BTreeMap::new(),
+            events: BTreeMap::new(),
+        }
+    }
+
+    /// Its key behind `prefix`.
+    pub fn key(&self, prefix: &str) -> String {
+        format!("{prefix}{HEARTBEATS}{}/{}-{}.json", self.at.hour().partition(), self.instance, self.started.get())
+    }
+
+    /// The instance and the start of the process that the name of a heartbeat tells.
+    pub fn parse_name(name: &str) -> Option<(InstanceId, Millis)> {
+        let (instance, started) = name.strip_suffix(".json")?.split_once('-')?;
+        Some((InstanceId::parse(instance)?, Millis::new(started.parse().ok()?)?))
+    }
+
+    /// Its text.
+    pub fn write(&self) -> Vec<u8> {
+        // Strings and numbers always have a form in JSON.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads a heartbeat; `None` if it is none, or of a version that this one does not know.
+    pub fn read(text: &[u8]) -> Option<Self> {
+        serde_json::from_slice(text).ok().filter(|heartbeat: &Self| heartbeat.format == FORMAT_VERSION)
+    }
+
+    /// Up to which received time the required sinks have all that the instance took; `None` if that is for ever.
+    pub fn complete_until(&self) -> Option<Millis> {
+        let settled = self.at.saturating_add(-SETTLING_MILLIS);
+        (!self.ended).then(|| self.oldest_unstored.map_or(settled, |oldest| oldest.min(settled)))
+    }
+
+    /// Whether the instance should have been heard of since.
+    pub fn is_silent(&self, now: Millis) -> bool {
+        let patience = (self.interval_seconds as i64).saturating_mul(SILENT_INTERVALS * 1_000);
+        !self.ended && self.at.saturating_add(patience) < now
+    }
+}
+
+/// What is written as text.
+trait Text: Sized {
+    fn read(text: &str) -> Option<Self>;
+}
+
+impl Text for Millis {
+    fn read(text: &str) -> Option<Self> {
+        Self::parse_rfc3339(text)
+    }
+}
+
+impl Text for InstanceId {
+    fn read(text: &str) -> Option<Self> {
+        Self::parse(text)
+    }
+}
+
+mod as_text {
+    use super::{Deserialize, Deserializer, Serializer, Text, de};
+
+    pub(super) fn serialize<T: ToString, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&value.to_string())
+    }
+
+    pub(super) fn deserialize<'de, T: Text, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        T::read(&text).ok_or_else(|| de::Error::custom("not in its form"))
+    }
+}
+
+mod as_text_or_null {
+    use super::{Deserialize, Deserializer, Serialize, Serializer, Text, de};
+
+    #[expect(clippy::ref_option, reason = "serde asks for it")]
+    pub(super) fn serialize<T: ToString, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.as_ref().map(ToString::to_string).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, T: Text, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| T::read(&text).ok_or_else(|| de::Error::custom("not in its form"))).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heartbeat() -> Heartbeat {
+        let instance = InstanceId::parse("01ARZ3NDEKTSV4RRFFQ69G5FAV").unwrap();
+        let started = Millis::new(1_795_338_000_123).unwrap();
+        Heartbeat {
+            at: started.saturating_add(600_000),
+            oldest_unstored: Some(started),
+            requests: [("accepted".to_owned(), 7)].into(),
+            events: [("heard".to_owned(), EventCounts { received: 9, refused: 1, accepted: 7, rejected: 1 })].into(),
+            ..Heartbeat::new(instance, started, Duration::from_mins(1))
+        }
+    }
+
+    #[test]
+    fn a_heartbeat_reads_as_it_is_documented() {
+        let heartbeat = heartbeat();
+        assert_eq!(
+            String::from_utf8(heartbeat.write()).unwrap(),
+            "{\"format\":1,\"instance\":\"01ARZ3NDEKTSV4RRFFQ69G5FAV\",\"started\":\"2026-11-22T09:00:00.123Z\",\
+             \"at\":\"2026-11-22T09:10:00.123Z\",\"interval_seconds\":60,\
+             \"oldest_unstored\":\"2026-11-22T09:00:00.123Z\",\"ended\":false,\"requests\":{\"accepted\":7},\
+             \"events\":{\"heard\":{\"received\":9,\"refused\":1,\"accepted\":7,\"rejected\":1}}}"
+        );
+        assert_eq!(Heartbeat::read(&heartbeat.write()), Some(heartbeat.clone()));
+        let none = Heartbeat { oldest_unstored: None, ..heartbeat.clone() };
+        assert_eq!(Heartbeat::read(&none.write()), Some(none));
+        let other = String::from_utf8(heartbeat.write()).unwrap().replace("\"format\":1", "\"format\":2");
+        assert_eq!(Heartbeat::read(other.as_bytes()), None);
+    }
+
+    #[test]
+    fn the_key_is_in_the_hour_of_the_beat_and_names_the_process() {
+        let heartbeat = heartbeat();
+        let key = heartbeat.key("logs/");
+        assert_eq!(key, "logs/_ledger/heartbeats/dt=2026-11-22/hour=09/01ARZ3NDEKTSV4RRFFQ69G5FAV-1795338000123.json");
+        let name = key.rsplit('/').next().unwrap();
+        assert_eq!(Heartbeat::parse_name(name), Some((heartbeat.instance, heartbeat.started)));
+        assert_eq!(Heartbeat::parse_name("x-1.json"), None);
+    }
+
+    #[test]
+    fn what_is_complete_is_what_is_stored_and_has_settled() {
+        let heartbeat = heartbeat();
+        let settled = heartbeat.at.saturating_add(-60_000);
+        assert_eq!(heartbeat.complete_until(), heartbeat.oldest_unstored);
+        assert_eq!(Heartbeat { oldest_unstored: None, ..heartbeat.clone() }.complete_until(), Some(settled));
+        let fresh = Heartbeat { oldest_unstored: Some(heartbeat.at), ..heartbeat.clone() };
+        assert_eq!(fresh.complete_until(), Some(settled));
+        assert_eq!(Heartbeat { ended: true, ..heartbeat }.complete_until(), None);
+    }
+
+    #[test]
+    fn an_instance_is_silent_after_three_intervals_unless_it_has_ended() {
+        let heartbeat = heartbeat();
+        let later = heartbeat.at.saturating_add(180_001);
+        assert!(heartbeat.is_silent(later) && !heartbeat.is_silent(heartbeat.at.saturating_add(180_000)));
+        assert!(!Heartbeat { ended: true, ..heartbeat }.is_silent(later));
+    }
+}

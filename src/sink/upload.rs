@@ -1,0 +1,230 @@
+//! One object on its way, for as long as it takes.
+
+use std::{sync::Arc, time::Duration};
+
+use ::metrics::{Counter, Histogram};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{
+    Backoff, BodyError, ObjectBody, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore, Placed, PutError, PutFailure,
+};
+use crate::{
+    metrics::{self, Declared, Metrics},
+    spool::{Content, Former, ReadError, SealedSegment},
+};
+
+/// Under how many other keys an object is tried, if every one is taken by something else, before the search begins
+/// anew: each that is taken is an alarm already.
+const MAX_SUFFIX: u32 = 99;
+
+/// A segment must be repaired before it can be stored.
+#[derive(Debug)]
+pub(super) struct Damaged;
+
+/// What is counted of a sink's uploads.
+pub(super) struct Counts {
+    metrics: Arc<Metrics>,
+    pub(super) sink: String,
+    objects: Outcomes,
+    pages: Outcomes,
+    bytes: Counter,
+    lines: Counter,
+    seconds: Histogram,
+}
+
+/// By how an object is there.
+struct Outcomes {
+    stored: Counter,
+    existed: Counter,
+    occupied: Counter,
+}
+
+impl Outcomes {
+    fn new(metrics: &Metrics, metric: &Declared, sink: &str) -> Self {
+        let outcome = |outcome| metrics.counter(metric, &[sink, outcome]);
+        Self { stored: outcome("stored"), existed: outcome("existed"), occupied: outcome("occupied") }
+    }
+}
+
+impl Counts {
+    pub(super) fn new(metrics: &Arc<Metrics>, sink: &str) -> Self {
+        Self {
+            sink: sink.into(),
+            objects: Outcomes::new(metrics, &metrics::OBJECTS, sink),
+            pages: Outcomes::new(metrics, &metrics::LEDGER_PAGES, sink),
+            bytes: metrics.counter(&metrics::OBJECT_BYTES, &[sink]),
+            lines: metrics.counter(&metrics::OBJECT_LINES, &[sink]),
+            seconds: metrics.histogram(&metrics::UPLOAD_SECONDS, &[sink]),
+            metrics: Arc::clone(metrics),
+        }
+    }
+
+    pub(super) fn retry(&self, cause: &str) {
+        self.metrics.counter(&metrics::UPLOAD_RETRIES, &[&self.sink, cause]).increment(1);
+    }
+}
+
+/// What an object's lines are.
+pub(super) enum Lines {
+    /// Those of a content of a segment.
+    Content(Arc<SealedSegment>, Content),
+    /// A page of the books.
+    Page(Vec<u8>),
+}
+
+impl Lines {
+    /// What was counted before places of the segment went bad.
+    fn former(&self) -> &[Former] {
+        match self {
+            Self::Content(_, content) => content.former(),
+            Self::Page(_) => &[],
+        }
+    }
+
+    fn body(&self, level: u32) -> ObjectBody {
+        match self {
+            Self::Content(segment, content) => ObjectBody::new(Arc::clone(segment), content, level),
+            Self::Page(text) => ObjectBody::of_text(text.clone(), level),
+        }
+    }
+}
+
+/// What is stored, and under which key.
+pub(super) struct Kept {
+    pub(super) key: ObjectKey,
+    pub(super) events: u64,
+    pub(super) bytes: u64,
+    pub(super) crc32: u32,
+}
+
+/// One object on its way.
+pub(super) struct Upload {
+    pub(super) plan: ObjectPlan,
+    pub(super) lines: Lines,
+    pub(super) level: u32,
+    pub(super) attempt_timeout: Duration,
+    pub(super) backoff: Backoff,
+    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) counts: Arc<Counts>,
+}
+
+impl Upload {
+    /// Stores the object, for as long as it takes; `None` if it has no lines any more.
+    pub(super) async fn run(mut self) -> Result<Option<Kept>, Damaged> {
+        if self.plan.facts.events == 0 {
+            return Ok(self.former().await);
+        }
+        let frozen = self.plan.key.clone();
+        let mut attempt: u64 = 0;
+        loop {
+            attempt += 1;
+            let began = Instant::now();
+            let error = match self.attempt().await {
+                Ok(Placed::Occupied) => {
+                    // It was stored before places of the segment went bad, and has more than is left of it.
+                    if let Some(kept) = self.former().await {
+                        self.count(Placed::Existed, began);
+                        return Ok(Some(kept));
+                    }
+                    self.step_aside(&frozen).await;
+                    continue;
+                }
+                Ok(placed) => {
+                    self.count(placed, began);
+                    let ObjectFacts { events, bytes, crc32, .. } = self.plan.facts;
+                    return Ok(Some(Kept { key: self.plan.key, events, bytes, crc32 }));
+                }
+                Err(error) => error,
+            };
+            let cause = match &error {
+                PutError::Body(BodyError::Read(ReadError::Damaged(_)) | BodyError::Footer { .. }) => {
+                    return Err(Damaged);
+                }
+                PutError::Body(_) => "spool",
+                PutError::Store { cause, .. } => cause.as_str(),
+            };
+            self.try_again(cause, &error, attempt).await;
+        }
+    }
+
+    /// Waits before the next attempt.
+    async fn try_again(&mut self, cause: &str, error: &(dyn std::error::Error + Send + Sync), attempt: u64) {
+        self.counts.retry(cause);
+        let wait = self.backoff.next_wait(fastrand::f64());
+        let (key, sink) = (&self.plan.key, &self.counts.sink);
+        // The first failure is worth a warning; the others of the same outage are not.
+        if attempt == 1 {
+            tracing::warn!(sink, %key, %error, ?wait, "an object could not be stored; trying again");
+        } else {
+            tracing::debug!(sink, %key, %error, ?wait, attempt, "an object could not be stored; trying again");
+        }
+        sleep(wait).await;
+    }
+
+    /// What the key holds, if it is what the segment held before places of it went bad.
+    async fn former(&mut self) -> Option<Kept> {
+        let former = self.lines.former().to_vec();
+        if former.is_empty() {
+            return None;
+        }
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            match self.store.told(&self.plan.place, &self.plan.key.to_string()).await {
+                Ok(told) => {
+                    let told = told?;
+                    let same = |former: &Former| told.matches(former.events, former.bytes, former.crc32);
+                    let Former { events, bytes, crc32 } = former.into_iter().find(same)?;
+                    return Some(Kept { key: self.plan.key.clone(), events, bytes, crc32 });
+                }
+                Err(error) => self.try_again(error.cause.as_str(), &error, attempt).await,
+            }
+        }
+    }
+
+    async fn attempt(&self) -> Result<Placed, PutError> {
+        let put = timeout(self.attempt_timeout, self.store.put(&self.plan, self.lines.body(self.level)));
+        put.await.unwrap_or_else(|elapsed| Err(PutError::store(PutFailure::Timeout, elapsed)))
+    }
+
+    /// The key holds something else: the next attempt is for another one.
+    async fn step_aside(&mut self, frozen: &ObjectKey) {
+        self.outcomes().occupied.increment(1);
+        let (key, sink) = (&self.plan.key, &self.counts.sink);
+        tracing::error!(sink, %key, "the key holds something else; storing under another");
+        self.plan.key = if key.suffix() < MAX_SUFFIX { key.another() } else { frozen.clone() };
+        if self.plan.key == *frozen {
+            sleep(self.backoff.next_wait(fastrand::f64())).await;
+        }
+    }
+
+    fn outcomes(&self) -> &Outcomes {
+        match self.lines {
+            Lines::Content(..) => &self.counts.objects,
+            Lines::Page(_) => &self.counts.pages,
+        }
+    }
+
+    fn count(&self, placed: Placed, began: Instant) {
+        let (key, sink) = (&self.plan.key, &self.counts.sink);
+        match placed {
+            Placed::Stored(_) => self.outcomes().stored.increment(1),
+            Placed::Existed | Placed::Occupied => self.outcomes().existed.increment(1),
+        }
+        let Lines::Content(_, Content { events, .. }) = self.lines else {
+            tracing::debug!(sink, %key, "stored a page of the books");
+            return;
+        };
+        self.counts.seconds.record(began.elapsed().as_secs_f64());
+        match placed {
+            Placed::Stored(bytes) => {
+                self.counts.bytes.increment(bytes);
+                self.counts.lines.increment(events);
+                tracing::info!(sink, %key, events, bytes, "stored an object");
+            }
+            Placed::Existed | Placed::Occupied => {
+                tracing::info!(sink, %key, events, "the object was stored before");
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The audit: what was spooled, by the books, is what is stored, and every difference is named.
+//!
+//! # What is compared
+//!
+//! For each hour of received time, in this order: the heartbeats, the pages of the books, the objects. A page is put
+//! behind the objects that it names, and a heartbeat calls complete only what has its pages; so whatever is stored while
+//! the audit runs is found to be on its way, never to be lost.
+//!
+//! | difference | what it means |
+//! |---|---|
+//! | missing | a page names an object that is not there |
+//! | unreadable | an object is truncated, is not exactly one gzip member, or its own checksum is wrong |
+//! | changed | an object has other lines than its page counts |
+//! | duplicate | a second object has the lines of one that a page names |
+//! | not in the books | an object that no page names, and that is not on its way |
+//! | damaged | places of a segment could not be read; what was in them is in the spool's quarantine |
+//! | bad page | a page that cannot be read |
+//! | not spooled | the heartbeats of an instance that has stored everything count more events than its pages |
+//!
+//! An object without a page is *in flight* as long as its instance's heartbeat says that its hour may not be complete;
+//! without any heartbeat of its instance, for an hour. In flight is no difference. (What was stored by a version that
+//! kept no books is not in them.)
+//!
+//! # What can lag
+//!
+//! Only what heartbeats tell, since it comes from the memory of a process. An event counts as accepted in the hour of
+//! the first heartbeat behind it, and what came after the last heartbeat before a kill is never counted: so the accepted
+//! figure of an hour is marked `~` unless every process that beat in it has ended well in it. What is spooled and stored
+//! is counted from what is durable, and does not lag.
+//!
+//! # What quick leaves out
+//!
+//! Objects are not read: the metadata (or for a file the gzip trailer) is compared. Lines that were changed under their
+//! old metadata, and an S3 object that was cut, are not noticed.
+//!
+//! # Limits
+//!
+//! An hour at a time is in memory: some 100 bytes for each object that its pages name, a page of a listing, and
+//! [`READERS`] objects in pieces. At most [`MAX_NAMED`] differences are named, and all are counted. At most
+//! [`MAX_HOURS`] hours.
+
+mod compare;
+mod content;
+mod fleet;
+mod hour;
+mod range;
+mod report;
+mod source;
+
+use std::{io, sync::Arc};
+
+pub use range::{Range, RangeError};
+pub use report::{Kind, Summary};
+pub use source::Source;
+
+use self::{
+    fleet::{Fleet, Spooled},
+    hour::Books,
+    report::Report,
+};
+use crate::{batch::Millis, sink::StoreError};
+
+/// How many objects are read at the same time.
+pub const READERS: usize = 8;
+/// How many differences are named.
+pub const MAX_NAMED: usize = 10_000;
+/// The longest range, in hours.
+pub const MAX_HOURS: u32 = 366 * 24;
+
+/// What is to be compared.
+#[derive(Debug, Clone, Copy)]
+pub struct Request {
+    /// The received hours.
+    pub range: Range,
+    /// Whether objects are compared by what is told of them, without being read.
+    pub quick: bool,
+    /// Whether the sink is a required one: then it has all that an instance calls complete.
+    pub required: bool,
+    /// Now.
+    pub now: Millis,
+}
+
+/// The audit could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The store cannot be read.
+    #[error("cannot read {what}: {source}")]
+    Store {
+        /// What was to be read.
+        what: String,
+        /// What the store said.
+        source: StoreError,
+    },
+    /// The report cannot be written.
+    #[error("cannot write the report: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Compares the books of `source` with its objects, and writes the report to `out`.
+///
+/// # Errors
+/// [`AuditError`]; what was written so far is true.
+pub async fn run(source: &Arc<Source>, request: Request, out: &mut dyn io::Write) -> Result<Summary, AuditError> {
+    let hours = request.range.until(request.now);
+    let fleet = Fleet::read(source, hours, request.now).await?;
+    let mut spooled = Spooled::default();
+    let mut report = Report::new(out);
+    report.head()?;
+    let directories = source.stream_directories().await?;
+    for hour in hours.iter() {
+        let mut books = Books::read(source, hour, &mut report).await?;
+        books.add_streams(&directories, fleet.streams(hour));
+        books.add_to(&mut spooled);
+        for (stream, content) in books.into_streams() {
+            let row = compare::stream(source, &request, &fleet, (hour, &stream, content), &mut report).await?;
+            report.row(hour, &stream, fleet.accepted(hour, &stream), row)?;
+        }
+    }
+    if request.required {
+        fleet.compare_counts(hours, &spooled, &mut report);
+    }
+    fleet.tell(&request, &mut report);
+    Ok(report.conclude()?)
+}

@@ -1,0 +1,204 @@
+//! One stream and hour: the objects that the books name, against those that are there.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::{
+    AuditError, READERS, Request, Source,
+    content::{Content, Member},
+    fleet::Fleet,
+    hour::{Named, StreamBooks},
+    report::{Kind, Report, Row},
+};
+use crate::{
+    batch::{Book, Hour, InstanceId, SegmentId, StreamName},
+    sink::{Listed, ObjectKey},
+};
+
+/// What an object was found to be.
+enum Examined {
+    /// It holds this.
+    Holds(Content),
+    /// It cannot be read as an object.
+    Unreadable(String),
+    /// It was listed, and is not there any more.
+    Gone,
+}
+
+/// An object that is there, and what the books tell of it.
+struct Candidate {
+    key: String,
+    /// What its name tells.
+    name: Option<(InstanceId, SegmentId)>,
+    expected: Option<Content>,
+}
+
+/// Compares one stream and hour.
+pub(super) async fn stream(
+    source: &Arc<Source>,
+    request: &Request,
+    fleet: &Fleet,
+    (hour, stream, books): (Hour, &StreamName, StreamBooks),
+    report: &mut Report<'_>,
+) -> Result<Row, AuditError> {
+    let mut row = Row::default();
+    for (book, named) in books {
+        let directory = ObjectKey::directory(&source.prefix, stream, book, hour);
+        let mut one = OneBook { source, request, fleet, hour, directory, unseen: named.clone(), named, stored: 0 };
+        one.compare(report).await?;
+        let spooled: u64 = one.named.values().map(|expected| expected.content.events).sum();
+        match book {
+            Book::Accepted => (row.spooled, row.stored) = (spooled, one.stored),
+            Book::Rejected => (row.rejected_spooled, row.rejected_stored) = (spooled, one.stored),
+        }
+    }
+    Ok(row)
+}
+
+/// One book of it.
+struct OneBook<'a> {
+    source: &'a Arc<Source>,
+    request: &'a Request,
+    fleet: &'a Fleet,
+    hour: Hour,
+    directory: String,
+    named: Named,
+    /// Those of `named` that were not found yet.
+    unseen: Named,
+    /// Lines that can be read.
+    stored: u64,
+}
+
+impl OneBook<'_> {
+    async fn compare(&mut self, report: &mut Report<'_>) -> Result<(), AuditError> {
+        let mut reading = JoinSet::new();
+        let mut after = None;
+        loop {
+            let page = self.source.list(&self.directory, after).await?;
+            for directory in page.directories {
+                report.differs(Kind::NotInBooks, directory, "nothing is stored in a directory here");
+            }
+            for listed in page.objects {
+                let candidate = self.candidate(listed);
+                if reading.len() >= READERS
+                    && let Some(examined) = reading.join_next().await
+                {
+                    self.judge(examined, report)?;
+                }
+                let (source, quick) = (Arc::clone(self.source), self.request.quick);
+                reading.spawn(async move {
+                    let examined = examine(&source, &candidate, quick).await;
+                    examined.map(|examined| (candidate, examined))
+                });
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        while let Some(examined) = reading.join_next().await {
+            self.judge(examined, report)?;
+        }
+        for ((instance, segment), expected) in &self.unseen {
+            let events = expected.content.events;
+            report.differs(Kind::Missing, self.key((*instance, *segment), expected.suffix), format!("{events} events"));
+        }
+        Ok(())
+    }
+
+    fn candidate(&mut self, listed: Listed) -> Candidate {
+        let name = listed.key.strip_prefix(&self.directory).and_then(ObjectKey::parse_name);
+        let expected = name.and_then(|(instance, segment, suffix)| {
+            self.named.get(&(instance, segment)).filter(|expected| expected.suffix == suffix)
+        });
+        let name = name.map(|(instance, segment, _)| (instance, segment));
+        let expected = expected.map(|expected| expected.content);
+        if let (Some(who), Some(_)) = (name, expected) {
+            self.unseen.remove(&who);
+        }
+        Candidate { key: listed.key, name, expected }
+    }
+
+    fn judge(
+        &mut self,
+        examined: Result<Result<(Candidate, Examined), AuditError>, tokio::task::JoinError>,
+        report: &mut Report<'_>,
+    ) -> Result<(), AuditError> {
+        // A reader that panicked is a bug of ours, and is told as one.
+        let (candidate, examined) = examined.map_err(|error| AuditError::Output(std::io::Error::other(error)))??;
+        match (candidate.expected, examined) {
+            (None, examined) => self.judge_unnamed(candidate, examined, report),
+            (Some(expected), Examined::Holds(found)) => {
+                self.stored += found.events;
+                if found != expected {
+                    report.differs(Kind::Changed, candidate.key, difference(found, expected));
+                }
+            }
+            (Some(_), Examined::Unreadable(why)) => report.differs(Kind::Unreadable, candidate.key, why),
+            (Some(expected), Examined::Gone) => {
+                report.differs(Kind::Missing, candidate.key, format!("{} events", expected.events));
+            }
+        }
+        Ok(())
+    }
+
+    /// An object that no page names.
+    fn judge_unnamed(&mut self, candidate: Candidate, examined: Examined, report: &mut Report<'_>) {
+        let key = candidate.key;
+        let segment_is_named = candidate.name.is_some_and(|who| self.named.contains_key(&who));
+        if let Some((instance, _)) = candidate.name
+            && !segment_is_named
+            && self.fleet.may_be_in_flight(instance, self.hour, self.request)
+        {
+            return report.in_flight();
+        }
+        match examined {
+            Examined::Gone => {}
+            Examined::Unreadable(why) => report.differs(Kind::NotInBooks, key, why),
+            Examined::Holds(found) => {
+                self.stored += found.events;
+                let same = |expected: Content| (expected.bytes, expected.crc32) == (found.bytes, found.crc32);
+                let original = self.named.iter().find(|(_, expected)| same(expected.content));
+                match original {
+                    Some((who, expected)) => {
+                        let original = self.key(*who, expected.suffix);
+                        report.differs(Kind::Duplicate, key, format!("{} events of {original}", found.events));
+                    }
+                    None => report.differs(Kind::NotInBooks, key, format!("{} events", found.events)),
+                }
+            }
+        }
+    }
+
+    fn key(&self, (instance, segment): (InstanceId, SegmentId), suffix: u32) -> String {
+        let name = ObjectKey::name((instance, segment), suffix);
+        format!("{}{name}", self.directory)
+    }
+}
+
+/// Reads an object, or what is told of it.
+async fn examine(source: &Source, candidate: &Candidate, quick: bool) -> Result<Examined, AuditError> {
+    if !quick {
+        let read = source.read(&candidate.key, Member::counting).await?;
+        return Ok(read.map_or(Examined::Gone, |member| match member.content() {
+            Ok(content) => Examined::Holds(content),
+            Err(why) => Examined::Unreadable(why),
+        }));
+    }
+    let Some(told) = source.told(&candidate.key).await? else { return Ok(Examined::Gone) };
+    let as_told = Content {
+        events: told.events.unwrap_or_default(),
+        bytes: told.bytes.unwrap_or_default(),
+        crc32: told.crc32.unwrap_or_default(),
+    };
+    let matched = candidate.expected.filter(|own| told.matches(own.events, own.bytes, own.crc32));
+    Ok(Examined::Holds(matched.unwrap_or(as_told)))
+}
+
+fn difference(found: Content, expected: Content) -> String {
+    let describe = |content: Content| {
+        format!("{} events in {} bytes with checksum {:08x}", content.events, content.bytes, content.crc32)
+    };
+    format!("{}, not {}", describe(found), describe(expected))
+}

@@ -1,0 +1,148 @@
+//! The books of one hour.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, Write},
+    sync::Arc,
+};
+
+use super::{
+    AuditError, Source,
+    content::{Content, Member},
+    report::{Kind, Report},
+};
+use crate::{
+    batch::{Book, Hour, InstanceId, SegmentId, StreamName},
+    ledger::{self, Damage, Entry, Line},
+    sink::ObjectKey,
+};
+
+/// The objects of one stream and hour that the books name, in both books.
+pub(super) type StreamBooks = BTreeMap<Book, Named>;
+/// The objects of one stream, book and hour that the books name.
+pub(super) type Named = BTreeMap<(InstanceId, SegmentId), Expected>;
+
+/// An object as the books tell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Expected {
+    /// The suffix of its key.
+    pub(super) suffix: u32,
+    pub(super) content: Content,
+    /// The suffix of the page that tells it: the highest is right.
+    page: u32,
+}
+
+/// The books of one hour.
+#[derive(Debug, Default)]
+pub(super) struct Books(BTreeMap<StreamName, StreamBooks>);
+
+impl Books {
+    /// Reads every page of `hour`.
+    pub(super) async fn read(source: &Arc<Source>, hour: Hour, report: &mut Report<'_>) -> Result<Self, AuditError> {
+        let mut books = Self::default();
+        let directory = format!("{}{}{}/", source.prefix, ledger::SEGMENTS, hour.partition());
+        let mut after = None;
+        loop {
+            let page = source.list(&directory, after).await?;
+            for listed in page.objects {
+                let Some(text) = source.read(&listed.key, || Member::new(Lines::default())).await? else { continue };
+                let name = listed.key.strip_prefix(&directory).and_then(ObjectKey::parse_name);
+                let lines = text.finish();
+                match (name, lines) {
+                    (Some((.., suffix)), Ok(Lines { read, bad: 0, .. })) => {
+                        for line in read {
+                            books.add(source, hour, line, suffix, report);
+                        }
+                    }
+                    (None, _) => report.differs(Kind::BadPage, listed.key, "its name is none of a page"),
+                    (_, Ok(_)) => report.differs(Kind::BadPage, listed.key, "it has lines that are none of the books"),
+                    (_, Err(why)) => report.differs(Kind::BadPage, listed.key, why),
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(books);
+            }
+        }
+    }
+
+    fn add(&mut self, source: &Source, hour: Hour, line: Line, page: u32, report: &mut Report<'_>) {
+        let entry = match line {
+            Line::Content(entry) => entry,
+            Line::Damage(Damage { instance, segment, places, bytes }) => {
+                let why = format!("{places} places of {bytes} bytes could not be read");
+                return report.differs(Kind::Damaged, format!("segment {segment} of {instance}"), why);
+            }
+        };
+        let Entry { instance, segment, stream, book, events, bytes, crc32, key, .. } = entry;
+        let directory = ObjectKey::directory(&source.prefix, &stream, book, hour);
+        let name = key.strip_prefix(&directory).and_then(ObjectKey::parse_name);
+        let Some((.., suffix)) = name.filter(|(i, s, _)| (*i, *s) == (instance, segment)) else {
+            return report.differs(Kind::BadPage, key, "a page of another instance, segment or hour names it");
+        };
+        let expected = Expected { suffix, content: Content { events, bytes, crc32 }, page };
+        let named = self.0.entry(stream).or_default().entry(book).or_default();
+        let known = named.entry((instance, segment)).or_insert(expected);
+        if known.page < page {
+            *known = expected;
+        }
+    }
+
+    /// Adds what has a directory, and may have objects that no page names; and streams of which events were counted.
+    pub(super) fn add_streams(
+        &mut self,
+        directories: &BTreeSet<(StreamName, Book)>,
+        counted: impl Iterator<Item = StreamName>,
+    ) {
+        for (stream, book) in directories {
+            self.0.entry(stream.clone()).or_default().entry(*book).or_default();
+        }
+        for stream in counted {
+            self.0.entry(stream).or_default();
+        }
+    }
+
+    /// What the books name: by instance, stream and book, so many events.
+    pub(super) fn events(&self) -> impl Iterator<Item = (InstanceId, &StreamName, Book, u64)> {
+        self.0.iter().flat_map(|(stream, books)| {
+            books.iter().flat_map(move |(book, named)| {
+                named.iter().map(move |((instance, _), expected)| (*instance, stream, *book, expected.content.events))
+            })
+        })
+    }
+
+    pub(super) fn into_streams(self) -> impl Iterator<Item = (StreamName, StreamBooks)> {
+        self.0.into_iter()
+    }
+}
+
+/// Reads the lines of a page.
+#[derive(Debug, Default)]
+struct Lines {
+    read: Vec<Line>,
+    partial: Vec<u8>,
+    bad: u64,
+}
+
+impl Write for Lines {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        for piece in text.split_inclusive(|byte| *byte == b'\n') {
+            if self.partial.len() + piece.len() > ledger::MAX_LINE_BYTES {
+                return Err(io::Error::other("it has a line that is too long"));
+            }
+            self.partial.extend_from_slice(piece);
+            if let Some(line) = self.partial.strip_suffix(b"\n") {
+                match Line::read(line) {
+                    Some(line) => self.read.push(line),
+                    None => self.bad += 1,
+                }
+                self.partial.clear();
+            }
+        }
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

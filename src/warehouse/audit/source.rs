@@ -1,0 +1,131 @@
+//! The place that is audited, read with patience.
+
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+
+use tokio::time::{sleep, timeout};
+
+use super::AuditError;
+use crate::{
+    batch::{Book, StreamName},
+    sink::{Backoff, BoxFuture, ObjectStore, Page, PutFailure, REJECTED, StoreError, Told},
+};
+
+/// How often something is tried before the audit gives up.
+const ATTEMPTS: u32 = 5;
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// Where a sink stores.
+pub struct Source {
+    /// The store.
+    pub store: Arc<dyn ObjectStore>,
+    /// The bucket, or the root directory.
+    pub place: String,
+    /// What stands before every key.
+    pub prefix: String,
+    /// The longest that one answer may take.
+    pub timeout: Duration,
+}
+
+/// What takes the bytes of an object.
+pub(super) trait Taker {
+    /// Takes a piece; false if no more is wanted.
+    fn take(&mut self, piece: &[u8]) -> bool;
+}
+
+/// The first bytes of an object, up to a limit.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) bytes: Vec<u8>,
+    pub(super) most: usize,
+}
+
+impl Taker for Whole {
+    fn take(&mut self, piece: &[u8]) -> bool {
+        let room = self.most.saturating_sub(self.bytes.len());
+        self.bytes.extend_from_slice(&piece[..piece.len().min(room)]);
+        piece.len() <= room
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("place", &self.place).field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+impl Source {
+    /// A page of what stands directly in `directory`.
+    pub(super) async fn list(&self, directory: &str, after: Option<String>) -> Result<Page, AuditError> {
+        self.patiently(directory, || self.store.list(&self.place, directory, after.clone())).await
+    }
+
+    /// What is told of the object at `key`.
+    pub(super) async fn told(&self, key: &str) -> Result<Option<Told>, AuditError> {
+        self.patiently(key, || self.store.told(&self.place, key)).await
+    }
+
+    /// Gives the bytes at `key` to a taker, a new one for each attempt; `None` if there is no such object.
+    pub(super) async fn read<T: Taker + Send>(
+        &self,
+        key: &str,
+        taker: impl Fn() -> T + Send + Sync,
+    ) -> Result<Option<T>, AuditError> {
+        self.patiently(key, || {
+            let mut taker = taker();
+            Box::pin(async move {
+                let Some(mut object) = self.answer(self.store.get(&self.place, key)).await? else { return Ok(None) };
+                while let Some(piece) = self.answer(object.next_piece()).await? {
+                    if !taker.take(&piece) {
+                        break;
+                    }
+                }
+                Ok(Some(taker))
+            })
+        })
+        .await
+    }
+
+    /// The streams and books that have a directory.
+    pub(super) async fn stream_directories(&self) -> Result<BTreeSet<(StreamName, Book)>, AuditError> {
+        let mut found = BTreeSet::new();
+        for (directory, book) in
+            [(self.prefix.clone(), Book::Accepted), (format!("{}{REJECTED}", self.prefix), Book::Rejected)]
+        {
+            let mut after = None;
+            loop {
+                let page = self.list(&directory, after).await?;
+                let names = page.directories.iter().filter_map(|key| key.strip_prefix(&directory)?.strip_suffix('/'));
+                found.extend(names.filter_map(|name| StreamName::new(name).ok()).map(|stream| (stream, book)));
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    async fn answer<T>(&self, asked: BoxFuture<'_, Result<T, StoreError>>) -> Result<T, StoreError> {
+        let late = |elapsed| Err(StoreError { cause: PutFailure::Timeout, source: Box::new(elapsed) });
+        timeout(self.timeout, asked).await.unwrap_or_else(late)
+    }
+
+    async fn patiently<'a, T>(
+        &self,
+        what: &str,
+        mut ask: impl FnMut() -> BoxFuture<'a, Result<T, StoreError>> + Send,
+    ) -> Result<T, AuditError> {
+        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        let mut attempt = 1;
+        loop {
+            match ask().await {
+                Ok(answer) => return Ok(answer),
+                Err(source) if attempt == ATTEMPTS => return Err(AuditError::Store { what: what.to_owned(), source }),
+                Err(error) => tracing::debug!(what, %error, attempt, "trying again"),
+            }
+            attempt += 1;
+            sleep(backoff.next_wait(fastrand::f64())).await;
+        }
+    }
+}
