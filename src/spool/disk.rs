@@ -145,8 +145,11 @@ impl RealDisk {
 
     fn open_at(root: &Path) -> io::Result<Result<Self, OpenError>> {
         make_dir(root)?;
-        // Somebody may have made it without a sync.
-        File::open(root.canonicalize()?.parent().unwrap_or(root))?.sync_data()?;
+        // Somebody may have made it without a sync. If it cannot be synced now, what is to be durable will tell.
+        let parent = root.canonicalize()?;
+        if let Err(error) = File::open(parent.parent().unwrap_or(root)).and_then(|parent| parent.sync_data()) {
+            tracing::warn!(spool = %root.display(), %error, "the name of the spool's directory cannot be synced");
+        }
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(root.join("lock"))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -155,7 +158,6 @@ impl RealDisk {
         }
         let quarantine = root.join(QUARANTINE);
         make_dir(&quarantine)?;
-        File::open(root)?.sync_data()?;
         let (dir, quarantine) = (File::open(root)?, File::open(quarantine)?);
         Ok(Ok(Self { root: root.to_owned(), dir, quarantine, _lock: lock }))
     }

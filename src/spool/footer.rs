@@ -49,6 +49,7 @@ pub struct Footer {
     /// Which segment this is.
     pub segment: SegmentId,
     /// The file's life that this ends.
+    #[serde(default)]
     pub(super) life: u64,
     /// How many groups it holds.
     pub groups: u64,

@@ -150,7 +150,6 @@ impl TakenUp {
         let recovery =
             Arc::new(Recovery { disk: Arc::clone(disk), instance, quarantine, metrics: Arc::clone(metrics) });
         let unsealed = found.recover(&recovery, &spares, &settings);
-        disk.sync_dir().map_err(failed)?;
         let clock = Arc::new(Clock::starting_at(found.last_received));
         let told = (intake.published(), intake.stored_news());
         let sealed = std::mem::take(&mut found.sealed);

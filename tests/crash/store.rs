@@ -1,7 +1,7 @@
 //! Object stores that survive the machine: what they hold is what a warehouse would load.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     io::Read,
     sync::{Arc, Mutex},
 };
@@ -31,13 +31,17 @@ pub(crate) struct Objects {
     /// Keys under which something else was to be put.
     pub(crate) occupied: Vec<String>,
     /// Answered, and not there yet.
-    late: Vec<(String, ObjectFacts, Vec<String>)>,
+    late: VecDeque<(String, ObjectFacts, Vec<String>)>,
 }
 
+/// How many later objects an object that is answered too early lets pass.
+const LATE: usize = 3;
+
 impl Objects {
-    /// What was answered comes to be after all.
-    pub(crate) fn catch_up(&mut self) {
-        for (key, facts, lines) in self.late.drain(..) {
+    /// Of what was answered, all but the last `but` come to be after all.
+    pub(crate) fn catch_up(&mut self, but: usize) {
+        while self.late.len() > but {
+            let (key, facts, lines) = self.late.pop_front().unwrap();
             self.stored.insert(key, (facts, lines));
         }
     }
@@ -76,7 +80,7 @@ impl Store {
     fn keep(&self, plan: &ObjectPlan, lines: Vec<String>) -> Placed {
         let key = format!("{}/{}", plan.place, plan.key);
         let mut objects = self.objects.lock().unwrap();
-        objects.catch_up();
+        objects.catch_up(LATE);
         if let Some((facts, _)) = objects.stored.get(&key) {
             let metadata = facts.metadata();
             let told = |name: &str| metadata.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str());
@@ -87,7 +91,7 @@ impl Store {
             return Placed::Occupied;
         }
         if self.sabotage == Sabotage::StoreAnswersTooEarly {
-            objects.late.push((key, plan.facts.clone(), lines));
+            objects.late.push_back((key, plan.facts.clone(), lines));
         } else {
             objects.stored.insert(key, (plan.facts.clone(), lines));
         }

@@ -344,7 +344,7 @@ impl World {
     }
 
     fn judge_store(&self, store: &mut Objects) -> Result<(), String> {
-        store.catch_up();
+        store.catch_up(0);
         if let (Some(key), false) = (store.occupied.first(), self.damaged) {
             return Err(format!("the key {key} was to hold two contents"));
         }
