@@ -27,7 +27,7 @@ output = "512KiB"
 [spool]
 dir = "spool"
 segment_size = "1MiB"
-disk_quota = "256MiB"
+disk_quota = "1GiB"
 seal_after = "1s"
 [drain]
 linger = "0s"
