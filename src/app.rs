@@ -93,14 +93,6 @@ pub enum StartError {
     /// The spool cannot be opened.
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    /// A sink's cursor can be neither read nor made.
-    #[error("cannot open the cursor of the sink {sink}: {source}")]
-    Cursor {
-        /// The sink's name.
-        sink: String,
-        /// The operating system's error.
-        source: io::Error,
-    },
     /// An object store cannot be set up.
     #[error(transparent)]
     Store(#[from] StoreSetupError),
@@ -276,7 +268,6 @@ fn start_sinks(
             backoff: Backoff::new(sink.backoff_min.get(), sink.backoff_max.get()),
         };
         let consumer = shelf.consumer(&sink.name, sink.required);
-        let consumer = consumer.map_err(|source| StartError::Cursor { sink: sink.name.clone(), source })?;
         drivers.push(Driver::new(settings, Arc::clone(&store), consumer, metrics));
         stores.push(store);
     }

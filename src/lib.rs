@@ -32,7 +32,8 @@
 //!
 //! # The modules, in the order of the path
 //!
-//! - [`config`] says how: a section a file, checked as a whole; [`app`] is the only place where things are put together.
+//! - [`config`] says how: a section a file, checked as a whole; [`app`] is the only place where things are put together,
+//!   and [`commands`] is what the binary does beside serving.
 //! - [`http`] is connections, routes and answers; it knows durability only as a [`Receipt`](queue::Receipt).
 //! - [`admission`] decides whether a request may try. [`schema`] says what events look like, [`validate`] turns bytes
 //!   into lines and verdicts; all three are pure. [`batch`] has the words that everybody uses.

@@ -50,6 +50,9 @@ pub const MAX_PAST_MILLIS: i64 = 30 * 24 * 3_600_000;
 /// How far ahead of the received time an event time may lie, in milliseconds: 5 minutes.
 pub const MAX_FUTURE_MILLIS: i64 = 5 * 60_000;
 
+/// What a worker may come to remember of the keys of one stream, in bytes.
+pub const KEYS_BYTES: usize = KeyBook::MOST_BYTES;
+
 /// How large what a batch carries may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

@@ -92,7 +92,7 @@ impl Site {
         let destination = self.destination();
         let segments = Segments::each(&destination, batches);
         self.drive(&segments).await;
-        let consumer = segments.shelf.consumer("tests", false).unwrap();
+        let consumer = segments.shelf.consumer("tests", false);
         let segment = consumer.open(SegmentId(1), &[]);
         segment.unwrap().unwrap().footer.instance().unwrap()
     }
@@ -105,7 +105,7 @@ impl Site {
             backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(20)),
         };
         // A consumer that never passes anything keeps the segments.
-        let _keeper = segments.shelf.consumer("tests", false).unwrap();
+        let _keeper = segments.shelf.consumer("tests", false);
         let driver = Driver::new(settings, Arc::clone(&self.store), segments.consumer(), &segments.metrics);
         timeout(Duration::from_mins(1), driver.run()).await.unwrap();
     }

@@ -50,7 +50,8 @@ impl Gate {
     /// # Errors
     /// [`Refused`] with the first cause there is.
     pub fn admit(&self, bytes: usize, signals: Signals, chance: f64) -> Result<Reservation, Refused> {
-        // What is in memory is on its way to the disk.
+        // What is in memory is on its way to the disk. What inflates there may still exceed the quota, by no more than the
+        // budget.
         let spool = signals.spool_bytes + self.budget.used() as u64;
         if signals.disk_full || spool + bytes as u64 > self.disk_quota {
             return Err(self.refuse(Cause::Disk, chance));

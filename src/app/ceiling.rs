@@ -2,7 +2,10 @@
 
 use crate::{
     config::Config,
+    queue::Submission,
     sink::{FIRST_PART_BYTES, UPLOAD_OVERHEAD_BYTES},
+    spool::MAX_GROUP_BYTES,
+    validate::KEYS_BYTES,
 };
 
 /// The program itself, its threads, and what is there once whatever the configuration says, in bytes.
@@ -23,8 +26,12 @@ pub fn memory_ceiling(config: &Config) -> u64 {
     let uploads: u64 = config.sinks.iter().map(|sink| sink.concurrency as u64).sum();
     let uploads = uploads * (FIRST_PART_BYTES + UPLOAD_OVERHEAD_BYTES) as u64;
     // A worker reads, inflates and encodes one batch at a time; those bytes are reserved in the budget.
-    let workers = config.workers() as u64 * DECODERS_BYTES;
+    let places = config.queue.batches as u64 * size_of::<Submission>() as u64;
+    let keys = config.limits.streams as u64 * KEYS_BYTES as u64;
+    let workers = config.workers() as u64 * (DECODERS_BYTES + places + keys);
     let streams = config.limits.streams as u64 * STREAM_BYTES;
-    let asked = batches + connections + uploads + workers + streams;
+    // A damaged segment is read group by group, one segment at a time.
+    let repair = config.limits.output.get().max(MAX_GROUP_BYTES as u64);
+    let asked = batches + connections + uploads + workers + streams + repair;
     BASE_BYTES + asked + asked * ALLOCATOR_PERCENT / 100
 }

@@ -12,12 +12,12 @@
 //!  60  4  CRC-32 of the bytes before
 //! ```
 
-use std::io;
+use std::{io, sync::Arc};
 
 use crc32fast::hash as crc32;
 
 use super::{
-    BLOCK_BYTES,
+    BLOCK_BYTES, SharedDisk,
     disk::{Disk, DiskFile},
     patient::read_again,
 };
@@ -40,11 +40,21 @@ pub struct Position {
 /// A sink's durable position.
 #[derive(Debug)]
 pub(super) struct Cursor {
-    file: Box<dyn DiskFile>,
+    disk: SharedDisk,
+    name: String,
+    /// Its file; none as long as there was no room for it, or the disk failed.
+    file: Option<Box<dyn DiskFile>>,
     step: u64,
-    position: Option<Position>,
-    /// Whether one of its records is damaged: it may have come further than it says.
-    damaged: bool,
+    found: Found,
+}
+
+/// What a cursor's file tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Where the sink stands; `None` if it never stood anywhere.
+    pub(super) position: Option<Position>,
+    /// Whether one of the records is damaged: the sink may have come further.
+    pub(super) damaged: bool,
 }
 
 /// The name of the cursor file of the sink called `sink`.
@@ -52,54 +62,78 @@ pub(super) fn file_name(sink: &str) -> String {
     format!("cursor-{sink}")
 }
 
+/// Where the sink called `sink` stands.
+pub(super) fn read(disk: &dyn Disk, sink: &str) -> Found {
+    disk.open(&file_name(sink)).map(|file| records(&*file).1).unwrap_or_default()
+}
+
 impl Cursor {
-    /// Opens the cursor of the sink called `sink`, or makes one.
-    pub(super) fn open(disk: &dyn Disk, sink: &str) -> io::Result<Self> {
-        let name = file_name(sink);
-        let file = match disk.open(&name) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let file = disk.create(&name)?;
-                // Its blocks are taken now: on a full disk a cursor must move, or nothing is ever let go.
-                file.write_at(&[&[0; 2 * BLOCK_BYTES]], 0)?;
-                file.sync()?;
-                disk.sync_dir()?;
-                file
+    /// The cursor of the sink called `sink`; a new one if there is none, or if it cannot be read: then the sink does again
+    /// what it may have done, and finds it done.
+    pub(super) fn open(disk: &SharedDisk, sink: &str) -> Self {
+        let (disk, name) = (Arc::clone(disk), file_name(sink));
+        let mut cursor = Self { disk, name, file: None, step: 0, found: Found::default() };
+        match cursor.disk.open(&cursor.name) {
+            Ok(file) => {
+                (cursor.step, cursor.found) = records(&*file);
+                cursor.file = Some(file);
             }
-            opened => opened?,
-        };
-        let mut newest: Option<(u64, Position)> = None;
-        let mut damaged = false;
-        for place in 0..2 {
-            let mut record = [0; RECORD_BYTES];
-            // A place that cannot be read is as good as a damaged one: whoever lost a step does it again.
-            let read = read_again(&*file, &mut record, place * BLOCK_BYTES as u64);
-            let found = read.as_ref().ok().and_then(|read| decode(&record[..*read]));
-            damaged |= found.is_none() && (read.is_err() || record.iter().any(|byte| *byte != 0));
-            newest = newest.into_iter().chain(found).max_by_key(|(step, _)| *step);
+            Err(_) => {
+                if let Err(error) = cursor.make() {
+                    tracing::warn!(sink, %error, "the sink's cursor cannot be made yet");
+                }
+            }
         }
-        let (step, position) = newest.unzip();
-        Ok(Self { file, step: step.unwrap_or(0), position, damaged })
+        cursor
     }
 
-    /// Whether the sink may have come further than [`Self::position`].
-    pub(super) fn damaged(&self) -> bool {
-        self.damaged
+    /// Makes the file, durably, with its blocks: on a full disk a cursor must move, or nothing is ever let go.
+    fn make(&mut self) -> io::Result<()> {
+        let file = match self.disk.create(&self.name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.disk.open(&self.name)?,
+            created => created?,
+        };
+        file.write_at(&[&[0; 2 * BLOCK_BYTES]], 0)?;
+        file.sync()?;
+        self.disk.sync_dir()?;
+        self.file = Some(file);
+        Ok(())
     }
 
-    /// Where the sink stands; `None` if it never stood anywhere.
-    pub(super) fn position(&self) -> Option<Position> {
-        self.position
+    /// What its file told.
+    pub(super) fn found(&self) -> Found {
+        self.found
     }
 
     /// Moves to `position`, durably.
     pub(super) fn advance(&mut self, position: Position) -> io::Result<()> {
+        if self.file.is_none() {
+            self.make()?;
+        }
+        let Some(file) = &self.file else { return Err(io::ErrorKind::NotFound.into()) };
         let step = self.step + 1;
-        self.file.write_at(&[&encode(step, position)], (step % 2) * BLOCK_BYTES as u64)?;
-        self.file.sync()?;
+        file.write_at(&[&encode(step, position)], (step % 2) * BLOCK_BYTES as u64)?;
+        file.sync()?;
         self.step = step;
-        self.position = Some(position);
+        self.found.position = Some(position);
         Ok(())
     }
+}
+
+/// The step of the newer valid record, and what the file tells.
+fn records(file: &dyn DiskFile) -> (u64, Found) {
+    let mut newest: Option<(u64, Position)> = None;
+    let mut damaged = false;
+    for place in 0..2 {
+        let mut record = [0; RECORD_BYTES];
+        // A place that cannot be read is as good as a damaged one: whoever lost a step does it again.
+        let read = read_again(file, &mut record, place * BLOCK_BYTES as u64);
+        let found = read.as_ref().ok().and_then(|read| decode(&record[..*read]));
+        damaged |= found.is_none() && (read.is_err() || record.iter().any(|byte| *byte != 0));
+        newest = newest.into_iter().chain(found).max_by_key(|(step, _)| *step);
+    }
+    let (step, position) = newest.unzip();
+    (step.unwrap_or(0), Found { position, damaged })
 }
 
 fn encode(step: u64, position: Position) -> [u8; RECORD_BYTES] {
@@ -134,19 +168,32 @@ mod tests {
     #[test]
     fn a_cursor_survives_and_a_torn_write_loses_one_step() {
         let root = tempfile::tempdir().unwrap();
-        let disk = RealDisk::open(root.path()).unwrap();
-        let mut cursor = Cursor::open(&disk, "s3").unwrap();
-        assert_eq!(cursor.position(), None);
+        let disk: SharedDisk = Arc::new(RealDisk::open(root.path()).unwrap());
+        let told = |segment, damaged| Found { position: Some(at(segment)), damaged };
+        let mut cursor = Cursor::open(&disk, "s3");
+        assert_eq!(cursor.found(), Found::default());
         for segment in 1..=4 {
             cursor.advance(at(segment)).unwrap();
-            assert_eq!(Cursor::open(&disk, "s3").unwrap().position(), Some(at(segment)));
+            assert_eq!(Cursor::open(&disk, "s3").found(), told(segment, false));
         }
-        assert!(!Cursor::open(&disk, "s3").unwrap().damaged());
         disk.open("cursor-s3").unwrap().write_at(&[b"torn"], 16).unwrap();
-        let mut cursor = Cursor::open(&disk, "s3").unwrap();
-        assert_eq!((cursor.position(), cursor.damaged()), (Some(at(3)), true));
+        let mut cursor = Cursor::open(&disk, "s3");
+        assert_eq!(cursor.found(), told(3, true));
         cursor.advance(at(9)).unwrap();
-        assert_eq!(Cursor::open(&disk, "s3").unwrap().position(), Some(at(9)));
-        assert_eq!(Cursor::open(&disk, "other").unwrap().position(), None);
+        assert_eq!(read(&*disk, "s3"), told(9, false));
+        assert_eq!(read(&*disk, "other"), Found::default());
+    }
+
+    /// A disk that is full when the sink comes, and has room later.
+    #[test]
+    fn a_cursor_that_cannot_be_made_is_made_when_it_moves() {
+        let root = tempfile::tempdir().unwrap();
+        let disk: SharedDisk = Arc::new(RealDisk::open(root.path()).unwrap());
+        std::fs::create_dir(root.path().join("cursor-s3")).unwrap();
+        let mut cursor = Cursor::open(&disk, "s3");
+        assert!(cursor.advance(at(1)).is_err());
+        std::fs::remove_dir(root.path().join("cursor-s3")).unwrap();
+        cursor.advance(at(1)).unwrap();
+        assert_eq!(read(&*disk, "s3").position, Some(at(1)));
     }
 }

@@ -14,8 +14,7 @@ use std::{
 };
 
 use super::{
-    Disk, OpenError, RealDisk, Settings, SharedDisk,
-    cursor::Cursor,
+    Disk, OpenError, RealDisk, Settings, SharedDisk, cursor,
     footer::Footer,
     patient::read_again,
     quarantine::Quarantine,
@@ -146,7 +145,8 @@ impl TakenUp {
             identity(disk, &found).map_err(failed)?.ok_or_else(|| StartError::Instance(settings.dir.join(INSTANCE)))?;
         let quarantine = Arc::new(Quarantine::open(Arc::clone(disk), Arc::clone(metrics)).map_err(failed)?);
         let spares = std::mem::take(&mut found.spares);
-        let spares = Arc::new(Spares::new(Arc::clone(disk), spares, settings.segment_size));
+        let room = (intake.published(), settings.disk_quota);
+        let spares = Arc::new(Spares::new(Arc::clone(disk), spares, settings.segment_size, room));
         let recovery =
             Arc::new(Recovery { disk: Arc::clone(disk), instance, quarantine, metrics: Arc::clone(metrics) });
         let unsealed = found.recover(&recovery, &spares, &settings);
@@ -234,10 +234,10 @@ fn find(disk: &dyn Disk) -> io::Result<Found> {
     found.open.sort_unstable();
     found.sealed.sort_unstable();
     for sink in &found.cursors {
-        let Ok(cursor) = Cursor::open(disk, sink) else { continue };
-        let Some(position) = cursor.position() else { continue };
+        let cursor::Found { position, damaged } = cursor::read(disk, sink);
+        let Some(position) = position else { continue };
         // Whoever may have come further may have passed the number that would be next.
-        let next = if cursor.damaged() { position.segment.next() } else { position.segment };
+        let next = if damaged { position.segment.next() } else { position.segment };
         found.next = found.next.max(next);
         found.last_received = found.last_received.max(Some(position.received));
     }

@@ -122,16 +122,13 @@ impl Shelf {
     // What the sinks ask and tell.
 
     /// The sink called `name` begins to take segments where its cursor stands, or at the oldest one.
-    ///
-    /// # Errors
-    /// The operating system's, if its cursor can be neither read nor made.
-    pub fn consumer(self: &Arc<Self>, name: &str, required: bool) -> io::Result<Consumer> {
-        let cursor = Cursor::open(&*self.recovery.disk, name)?;
-        let next = self.begin_at(name, cursor.position());
+    pub fn consumer(self: &Arc<Self>, name: &str, required: bool) -> Consumer {
+        let cursor = Cursor::open(&self.recovery.disk, name);
+        let next = self.begin_at(name, cursor.found().position);
         let mut state = self.state();
         state.sinks.push(SinkState { required, next });
         let place = state.sinks.len() - 1;
-        Ok(Consumer { shelf: Arc::clone(self), place, cursor })
+        Consumer { shelf: Arc::clone(self), place, cursor }
     }
 
     /// Where the sink called `name` begins whose cursor stands at `position`.

@@ -7,12 +7,13 @@
 use std::{
     io,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use super::{MAX_SPARES, SharedDisk, disk::DiskFile, segment::Name};
+use crate::queue::Published;
 
 /// The shortest spare that is made, and the step in which its length follows the segments', in bytes.
 const STEP_BYTES: u64 = 4 * 1024 * 1024;
@@ -28,6 +29,8 @@ pub(super) struct Spares {
     wanted: AtomicU64,
     /// Whether the disk is full: nothing is kept that can be removed.
     scarce: AtomicBool,
+    /// What tells how much the spool uses, and how much it may.
+    room: (Arc<Published>, u64),
 }
 
 #[derive(Debug, Default)]
@@ -37,14 +40,16 @@ struct Pool {
 }
 
 impl Spares {
-    /// The spares that the directory has: their numbers and lengths. None is made that is longer than `most`.
-    pub(super) fn new(disk: SharedDisk, files: Vec<(u64, u64)>, most: u64) -> Self {
+    /// The spares that the directory has: their numbers and lengths. None is made that is longer than `most`, or for which
+    /// there is no room in the quota.
+    pub(super) fn new(disk: SharedDisk, files: Vec<(u64, u64)>, most: u64, room: (Arc<Published>, u64)) -> Self {
         let next = files.iter().map(|(number, _)| number + 1).max().unwrap_or(0);
         Self {
             disk,
             pool: Mutex::new(Pool { files, next }),
             wanted: AtomicU64::new(STEP_BYTES.min(most)),
             scarce: AtomicBool::new(false),
+            room,
         }
     }
 
@@ -119,11 +124,14 @@ impl Spares {
     pub(super) fn prepare(&self) -> io::Result<bool> {
         let (number, len) = {
             let mut pool = self.pool();
-            if !pool.files.is_empty() || self.scarce.load(Ordering::Relaxed) {
+            let (published, quota) = &self.room;
+            let wanted = self.wanted.load(Ordering::Relaxed);
+            let fits = published.spool_bytes() + 2 * wanted <= *quota;
+            if !pool.files.is_empty() || self.scarce.load(Ordering::Relaxed) || !fits {
                 return Ok(false);
             }
             pool.next += 1;
-            (pool.next - 1, self.wanted.load(Ordering::Relaxed))
+            (pool.next - 1, wanted)
         };
         let name = Name::Spare(number).to_string();
         match self.fill(&name, len) {

@@ -75,6 +75,11 @@ impl KeyBook {
     /// The longest spelling that is kept, in bytes.
     const MOST_SPELLED_BYTES: usize = 2 * MAX_COLUMN_BYTES;
 
+    /// What a full book may occupy, in bytes: each key as it is spelled and as it is stored, and what is known of it.
+    pub(super) const MOST_BYTES: usize = Self::MOST
+        * (Self::MOST_SPELLED_BYTES + MAX_COLUMN_BYTES + size_of::<Known>())
+        + PLACES * size_of::<KeyId>() * 2;
+
     /// A book that knows the server's fields.
     pub(super) fn new(schema: &Schema) -> Self {
         let mut book = Self { text: Vec::new(), known: Vec::new(), table: vec![None; PLACES], first: None, misses: 0 };

@@ -45,7 +45,7 @@ pub(crate) fn each(root: &Path) -> impl Iterator<Item = Object> {
     })
 }
 
-/// The keys of all objects, sorted. The books are none.
+/// The keys of all objects, sorted. The books are none, nor is what is on its way and has no name yet.
 pub(crate) fn keys(root: &Path) -> Vec<String> {
     let mut keys = Vec::new();
     let mut dirs = vec![root.to_owned()];
@@ -54,7 +54,7 @@ pub(crate) fn keys(root: &Path) -> Vec<String> {
         for entry in entries {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                dirs.extend(Some(path).filter(|path| !path.ends_with("_ledger")));
+                dirs.extend(Some(path).filter(|path| !path.ends_with("_ledger") && !path.ends_with(".tmp")));
             } else {
                 keys.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
             }

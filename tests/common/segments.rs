@@ -60,12 +60,12 @@ impl Segments {
 
     /// The sink's view of it.
     pub(crate) fn consumer(&self) -> Consumer {
-        self.shelf.consumer(SINK, true).unwrap()
+        self.shelf.consumer(SINK, true)
     }
 
     /// The objects that it becomes, in the order of their streams' names.
     pub(crate) fn objects(&self) -> Vec<Object> {
-        let consumer = self.shelf.consumer("tests", false).unwrap();
+        let consumer = self.shelf.consumer("tests", false);
         let segment = Arc::new(consumer.open(SegmentId(1), &[]).unwrap().unwrap());
         (0..segment.footer.contents.len()).map(|content| Object { segment: Arc::clone(&segment), content }).collect()
     }

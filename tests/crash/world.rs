@@ -147,7 +147,7 @@ impl World {
         let segments = spool.shelf();
         let mut drivers = Vec::new();
         for (place, name) in SINKS.into_iter().enumerate() {
-            let Ok(consumer) = segments.consumer(name, place == 0) else { return Ok(false) };
+            let consumer = segments.consumer(name, place == 0);
             let store = Arc::new(Store::new(&self.machine, self.sabotage, &self.stores[place]));
             let settings = SinkSettings {
                 destination: self.destination(name),
