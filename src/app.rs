@@ -238,7 +238,8 @@ impl Server {
 fn background(config: &Config) -> io::Result<Runtime> {
     let uploads: usize = config.sinks.iter().map(|sink| sink.concurrency).sum();
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+        // A sink whose disk hangs holds one of them; the others, the timers and the pulse go on.
+        .worker_threads(1 + config.sinks.len())
         // One for each sink's heartbeat.
         .max_blocking_threads(1 + uploads * BLOCKING_THREADS_PER_UPLOAD + config.sinks.len())
         .thread_name("background")
@@ -270,6 +271,13 @@ fn start_sinks(
         let consumer = shelf.consumer(&sink.name, sink.required);
         drivers.push(Driver::new(settings, Arc::clone(&store), consumer, metrics));
         stores.push(store);
+    }
+    let known: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
+    for sink in shelf.other_sinks(&known) {
+        tracing::warn!(
+            sink,
+            "a sink that has a cursor in the spool is not configured any more; nothing is kept for it"
+        );
     }
     // Every sink has its consumer: from here on segments may go.
     shelf.tidy();

@@ -54,6 +54,11 @@ impl Replay {
         // Nothing is taken: what is there is all that there will be.
         spool.close();
         let runtime = background(&config).map_err(StartError::from)?;
+        let known: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
+        for sink in segments.other_sinks(&known) {
+            tracing::warn!(sink, "what this sink of the instance still needs is kept, since it is not configured here");
+            segments.keep_for(sink);
+        }
         let (sinks, _) = start_sinks(&config, (instance, &segments), &runtime, &metrics)?;
         Ok(Self { instance, segments, runtime, sinks })
     }

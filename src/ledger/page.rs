@@ -105,14 +105,16 @@ impl Page {
         hours
     }
 
-    /// The page of `hour` of the segment of `footer`, whose contents were stored at `keys`, in their order.
+    /// The page of `hour` of the segment of `footer`, whose contents were stored at `keys`, in their order. A content whose
+    /// key is empty has no object.
     ///
     /// It depends on nothing else, so that the same segment always gives the same page.
     pub fn new(footer: &Footer, keys: &[String], hour: Hour) -> Self {
         let mut page = Self { hour, lines: 0, text: Vec::new() };
         let instance = footer.instance().map(|instance| instance.to_string()).unwrap_or_default();
         let (dt, of_day) = hour.day_and_hour();
-        for (content, key) in footer.contents.iter().zip(keys).filter(|(content, _)| content.hour() == hour) {
+        let stored = |(content, key): &(&Content, &String)| content.hour() == hour && !key.is_empty();
+        for (content, key) in footer.contents.iter().zip(keys).filter(stored) {
             let text = |instant: Option<Millis>| instant.map(|instant| instant.to_string());
             page.add(&Written::Content {
                 format: FORMAT_VERSION,

@@ -92,7 +92,8 @@ impl Intake {
         self.signal.sleeping.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let idle = self.lanes.iter().all(|(consumer, _)| consumer.is_empty());
-        if idle && !self.signal.stopping() && !self.signal.seal_requested() {
+        // A request for a seal wakes the writer once; until it may be met, the writer sleeps on.
+        if idle && !self.signal.stopping() {
             thread::park_timeout(limit);
         }
         self.signal.sleeping.store(false, Ordering::Relaxed);

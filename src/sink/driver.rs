@@ -199,17 +199,16 @@ impl Driver {
     }
 }
 
-/// The contents of which there are objects, counted as they are stored, with their keys.
+/// The footer as the books tell it: each content counted as it is stored, with its key; an empty one if there is no object,
+/// because nothing is left of the content.
 fn booked(footer: &Footer, kept: Vec<Option<Kept>>) -> (Footer, Vec<String>) {
     let mut booked = footer.clone();
-    booked.contents.clear();
-    let mut keys = Vec::with_capacity(kept.len());
-    for (content, object) in footer.contents.iter().zip(kept) {
+    let mut keys = vec![String::new(); kept.len()];
+    for (number, object) in kept.into_iter().enumerate() {
         let Some(Kept { key, events, bytes, crc32 }) = object else { continue };
-        let mut content = content.clone();
+        let content = &mut booked.contents[number];
         (content.events, content.bytes, content.crc32) = (events, bytes, crc32);
-        booked.contents.push(content);
-        keys.push(key.to_string());
+        keys[number] = key.to_string();
     }
     (booked, keys)
 }

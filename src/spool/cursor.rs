@@ -19,7 +19,7 @@ use crc32fast::hash as crc32;
 use super::{
     BLOCK_BYTES, SharedDisk,
     disk::{Disk, DiskFile},
-    patient::read_again,
+    patient::{open_again, read_again},
 };
 use crate::batch::{Millis, SegmentId};
 
@@ -63,41 +63,42 @@ pub(super) fn file_name(sink: &str) -> String {
 }
 
 /// Where the sink called `sink` stands.
-pub(super) fn read(disk: &dyn Disk, sink: &str) -> Found {
-    disk.open(&file_name(sink)).map(|file| records(&*file).1).unwrap_or_default()
+///
+/// # Errors
+/// The operating system's, if the file is there and cannot be opened.
+pub(super) fn read(disk: &dyn Disk, sink: &str) -> io::Result<Found> {
+    Ok(records(&*open_again(disk, &file_name(sink))?).1)
 }
 
 impl Cursor {
-    /// The cursor of the sink called `sink`; a new one if there is none, or if it cannot be read: then the sink does again
-    /// what it may have done, and finds it done.
+    /// The cursor of the sink called `sink`; a new one if there is none. If it cannot be read, the sink does again what it
+    /// may have done, and finds it done.
     pub(super) fn open(disk: &SharedDisk, sink: &str) -> Self {
         let (disk, name) = (Arc::clone(disk), file_name(sink));
         let mut cursor = Self { disk, name, file: None, step: 0, found: Found::default() };
-        match cursor.disk.open(&cursor.name) {
-            Ok(file) => {
-                (cursor.step, cursor.found) = records(&*file);
-                cursor.file = Some(file);
-            }
-            Err(_) => {
-                if let Err(error) = cursor.make() {
-                    tracing::warn!(sink, %error, "the sink's cursor cannot be made yet");
-                }
-            }
+        if let Err(error) = cursor.open_or_make() {
+            tracing::warn!(sink, %error, "the sink's cursor can be neither read nor made yet");
         }
         cursor
     }
 
-    /// Makes the file, durably, with its blocks: on a full disk a cursor must move, or nothing is ever let go.
-    fn make(&mut self) -> io::Result<()> {
-        let file = match self.disk.create(&self.name) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.disk.open(&self.name)?,
-            created => created?,
+    fn open_or_make(&mut self) -> io::Result<()> {
+        let file = match open_again(&*self.disk, &self.name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.make()?,
+            opened => opened?,
         };
+        (self.step, self.found) = records(&*file);
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Makes the file, durably, with its blocks: on a full disk a cursor must move, or nothing is ever let go.
+    fn make(&self) -> io::Result<Box<dyn DiskFile>> {
+        let file = self.disk.create(&self.name)?;
         file.write_at(&[&[0; 2 * BLOCK_BYTES]], 0)?;
         file.sync()?;
         self.disk.sync_dir()?;
-        self.file = Some(file);
-        Ok(())
+        Ok(file)
     }
 
     /// What its file told.
@@ -108,7 +109,9 @@ impl Cursor {
     /// Moves to `position`, durably.
     pub(super) fn advance(&mut self, position: Position) -> io::Result<()> {
         if self.file.is_none() {
-            self.make()?;
+            self.open_or_make()?;
+            // Its name may stem from an attempt that did not come to sync it.
+            self.disk.sync_dir()?;
         }
         let Some(file) = &self.file else { return Err(io::ErrorKind::NotFound.into()) };
         let step = self.step + 1;
@@ -180,8 +183,8 @@ mod tests {
         let mut cursor = Cursor::open(&disk, "s3");
         assert_eq!(cursor.found(), told(3, true));
         cursor.advance(at(9)).unwrap();
-        assert_eq!(read(&*disk, "s3"), told(9, false));
-        assert_eq!(read(&*disk, "other"), Found::default());
+        assert_eq!(read(&*disk, "s3").unwrap(), told(9, false));
+        assert_eq!(read(&*disk, "other").unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     /// A disk that is full when the sink comes, and has room later.
@@ -194,6 +197,6 @@ mod tests {
         assert!(cursor.advance(at(1)).is_err());
         std::fs::remove_dir(root.path().join("cursor-s3")).unwrap();
         cursor.advance(at(1)).unwrap();
-        assert_eq!(read(&*disk, "s3").position, Some(at(1)));
+        assert_eq!(read(&*disk, "s3").unwrap().position, Some(at(1)));
     }
 }

@@ -96,6 +96,11 @@ impl GroupHeader {
         })
     }
 
+    /// Whether `bytes` look like a header that was begun, or has gone bad.
+    pub(super) fn is_begun(bytes: &[u8]) -> bool {
+        bytes.starts_with(&MAGIC)
+    }
+
     /// Which segment a header belongs to, of whatever version.
     pub(super) fn segment_of(bytes: &[u8; Self::BYTES]) -> SegmentId {
         let mut number = [0; 8];

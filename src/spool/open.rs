@@ -20,7 +20,7 @@ use super::{
     quarantine::Quarantine,
     recovery::Recovery,
     segment::{FirstBlock, Name},
-    shelf::Shelf,
+    shelf::{Shelf, ShelfStart},
     spares::Spares,
     writer::{Step, Unsealed, Writer, WriterStart, is_full},
 };
@@ -81,11 +81,13 @@ pub enum StartError {
 /// What was found in the directory.
 #[derive(Default)]
 struct Found {
-    open: Vec<SegmentId>,
+    open: Vec<(SegmentId, u64)>,
     sealed: Vec<(SegmentId, u64)>,
     spares: Vec<(u64, u64)>,
     cursors: Vec<String>,
     next: SegmentId,
+    /// The received time up to which the sink that has come least far has everything.
+    done_until: Option<Millis>,
     last_received: Option<Millis>,
 }
 
@@ -153,7 +155,15 @@ impl TakenUp {
         let clock = Arc::new(Clock::starting_at(found.last_received));
         let told = (intake.published(), intake.stored_news());
         let sealed = std::mem::take(&mut found.sealed);
-        let shelf = Arc::new(Shelf::new(Arc::clone(&recovery), Arc::clone(&spares), told, sealed));
+        // Of what cannot be told, not more is claimed than the cursors do.
+        let unknown_since = found.done_until.unwrap_or_else(|| clock.now());
+        let start = ShelfStart { sealed, next: found.next, cursors: found.cursors, unknown_since };
+        let shelf = Arc::new(Shelf::new(Arc::clone(&recovery), Arc::clone(&spares), told, start));
+        shelf.set_open(
+            unsealed.len(),
+            unsealed.iter().map(Unsealed::bytes).sum(),
+            (!unsealed.is_empty()).then_some(unknown_since),
+        );
         let signal = intake.signal();
         let start = WriterStart { spares: Arc::clone(&spares), recovery, next: found.next, unsealed };
         let writer = Writer::new(settings, intake, Arc::clone(&shelf), start);
@@ -227,21 +237,23 @@ fn find(disk: &dyn Disk) -> io::Result<Found> {
         match Name::parse(&name) {
             Some(Name::Spare(number)) => found.spares.push((number, len)),
             Some(Name::Sealed(segment)) => found.sealed.push((segment, len)),
-            Some(Name::Open(segment)) => found.open.push(segment),
+            Some(Name::Open(segment)) => found.open.push((segment, len)),
             None => {}
         }
     }
     found.open.sort_unstable();
     found.sealed.sort_unstable();
     for sink in &found.cursors {
-        let cursor::Found { position, damaged } = cursor::read(disk, sink);
+        // One that cannot be read says nothing: its sink begins at the oldest segment, see `Shelf::begin_at`.
+        let Ok(cursor::Found { position, damaged }) = cursor::read(disk, sink) else { continue };
         let Some(position) = position else { continue };
         // Whoever may have come further may have passed the number that would be next.
         let next = if damaged { position.segment.next() } else { position.segment };
         found.next = found.next.max(next);
         found.last_received = found.last_received.max(Some(position.received));
+        found.done_until = Some(found.done_until.map_or(position.received, |least| least.min(position.received)));
     }
-    let newest = found.open.last().copied().max(found.sealed.last().map(|(segment, _)| *segment));
+    let newest = found.open.last().max(found.sealed.last()).map(|(segment, _)| *segment);
     found.next = found.next.max(newest.map_or(SegmentId(1), SegmentId::next));
     Ok(found)
 }
@@ -250,9 +262,9 @@ impl Found {
     /// Seals the open segments. What cannot be sealed now, and everything behind it, is returned: no sink may pass it.
     fn recover(&mut self, recovery: &Recovery, spares: &Spares, settings: &Settings) -> VecDeque<Unsealed> {
         let mut unsealed = VecDeque::new();
-        for segment in std::mem::take(&mut self.open) {
+        for (segment, bytes) in std::mem::take(&mut self.open) {
             if !unsealed.is_empty() {
-                unsealed.push_back(Unsealed::Left(segment));
+                unsealed.push_back(Unsealed::Left(segment, bytes));
                 continue;
             }
             let mut sealed = recovery.seal(segment, &settings.destinations);
@@ -268,7 +280,7 @@ impl Found {
                 Ok(None) => {}
                 Err(error) => {
                     tracing::error!(%segment, %error, "an open segment could not be sealed; it is tried again");
-                    unsealed.push_back(Unsealed::Left(segment));
+                    unsealed.push_back(Unsealed::Left(segment, bytes));
                 }
             }
         }
@@ -302,12 +314,12 @@ fn identity(disk: &SharedDisk, found: &Found) -> io::Result<Option<InstanceId>> 
         (Some(_), Some(written)) => {
             tracing::error!(%written, "the file of the instance's identity is damaged; the segments tell it");
         }
-        (Some(Err(error)), None) => return Err(error),
         // Nothing here was made by a spool: somebody has named the wrong directory.
         (Some(Ok(Told::SomethingElse)), None) if found.spares.is_empty() && found.cursors.is_empty() => {
             return Ok(None);
         }
-        (Some(Ok(_)), None) => {
+        // Without segments an identity has no meaning: another one does no harm.
+        (Some(_), None) => {
             tracing::error!(
                 "the file of the instance's identity is damaged, and there is no segment: a new one is made"
             );
@@ -347,7 +359,7 @@ fn read_instance(disk: &dyn Disk) -> io::Result<Told> {
 /// Who wrote the segments, as the newest of them tells that can be read.
 fn written_by(disk: &dyn Disk, found: &Found) -> Option<InstanceId> {
     let sealed = found.sealed.iter().map(|(segment, _)| Name::Sealed(*segment));
-    let names = found.open.iter().map(|segment| Name::Open(*segment)).rev().chain(sealed.rev());
+    let names = found.open.iter().map(|(segment, _)| Name::Open(*segment)).rev().chain(sealed.rev());
     names.take(MAX_ASKED).find_map(|name| {
         let (Name::Open(segment) | Name::Sealed(segment)) = name else { return None };
         let file = disk.open(&name.to_string()).ok()?;

@@ -2,7 +2,10 @@
 
 use std::{cell::RefCell, io};
 
-use super::{BLOCK_BYTES, disk::DiskFile};
+use super::{
+    BLOCK_BYTES,
+    disk::{Disk, DiskFile},
+};
 
 /// How often a read is attempted before its place counts as unreadable: a device that recovers does so within its own
 /// retries, and a sink must not wait for one that does not.
@@ -57,6 +60,18 @@ pub(super) fn read_again(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) ->
             break;
         }
         outcome = file.read_at(buffer, offset);
+    }
+    outcome
+}
+
+/// Opens like [`Disk::open`], and tries again a few times unless there is no such file.
+pub(super) fn open_again(disk: &dyn Disk, name: &str) -> io::Result<Box<dyn DiskFile>> {
+    let mut outcome = disk.open(name);
+    for _ in 1..ATTEMPTS {
+        if outcome.as_ref().err().is_none_or(|error| error.kind() == io::ErrorKind::NotFound) {
+            break;
+        }
+        outcome = disk.open(name);
     }
     outcome
 }

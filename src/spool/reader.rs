@@ -151,10 +151,10 @@ struct Window {
 }
 
 impl Window {
-    /// `len` bytes at `at`, or as many as the file has; `len` is small.
+    /// `len` bytes at `at`, or as many as can be read; `len` is small.
     fn at_least(&mut self, file: &dyn DiskFile, at: u64, len: usize) -> Result<&[u8], ReadError> {
         if self.from(at).len() < len {
-            self.fill(file, at)?;
+            self.fill(file, at, len)?;
         }
         let found = self.from(at);
         Ok(&found[..found.len().min(len)])
@@ -163,7 +163,7 @@ impl Window {
     /// Some of the `most` bytes at `at`.
     fn some(&mut self, file: &dyn DiskFile, at: u64, most: usize) -> Result<&[u8], ReadError> {
         if self.from(at).is_empty() {
-            self.fill(file, at)?;
+            self.fill(file, at, 1)?;
         }
         let found = self.from(at);
         Ok(&found[..found.len().min(most)])
@@ -174,16 +174,29 @@ impl Window {
         skip.and_then(|skip| self.bytes[..self.filled].get(skip..)).unwrap_or_default()
     }
 
-    fn fill(&mut self, file: &dyn DiskFile, at: u64) -> Result<(), ReadError> {
+    /// Reads from `at` on: at least `len` bytes, if they can be read.
+    fn fill(&mut self, file: &dyn DiskFile, at: u64, len: usize) -> Result<(), ReadError> {
         if self.bytes.is_empty() {
             self.bytes = vec![0; WINDOW_BYTES];
         }
-        self.filled = 0;
-        let read = read_again(file, &mut self.bytes, at).map_err(|error| {
-            tracing::warn!(offset = at, %error, "a place of a segment cannot be read");
-            ReadError::Damaged(at)
-        })?;
-        (self.filled, self.start) = (read, at);
+        (self.filled, self.start) = (0, at);
+        if let Ok(read) = file.read_at(&mut self.bytes, at) {
+            self.filled = read;
+            return Ok(());
+        }
+        // Some block of the window cannot be read; it need not be one that is wanted.
+        while self.filled < len {
+            let here = at + self.filled as u64;
+            let block = BLOCK_BYTES - (here % BLOCK_BYTES as u64) as usize;
+            match read_again(file, &mut self.bytes[self.filled..self.filled + block], here) {
+                Ok(0) => break,
+                Ok(read) => self.filled += read,
+                Err(error) => {
+                    tracing::warn!(offset = here, %error, "a place of a segment cannot be read");
+                    return if self.filled == 0 { Err(ReadError::Damaged(at)) } else { Ok(()) };
+                }
+            }
+        }
         Ok(())
     }
 }

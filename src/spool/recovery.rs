@@ -104,16 +104,17 @@ impl Recovery {
             self.quarantine.take(name, file.len()?, "another version")?;
             return Ok(None);
         }
-        if let Some((from, to)) = scan.torn {
-            self.metrics.counter(&metrics::TORN_TAILS, &[]).increment(1);
-            tracing::info!(%segment, offset = from, bytes = to - from, "cut a torn tail, which was not acknowledged");
-            if let Err(error) = self.quarantine.keep_tail(file, segment, from, to) {
-                tracing::warn!(%segment, %error, "the torn tail could not be copied");
-            }
+        if let Some((from, to)) = scan.torn
+            && let Err(error) = self.quarantine.keep_tail(file, segment, from, to)
+        {
+            tracing::warn!(%segment, %error, "the torn tail could not be copied");
         }
         if scan.facts.groups == 0 {
             if scan.damaged.is_empty() {
                 self.disk.remove(name)?;
+                if let Some((from, to)) = scan.torn {
+                    self.tell_torn(segment, from, to);
+                }
             } else {
                 self.quarantine.take(name, file.len()?, "nothing in it can be read")?;
             }
@@ -123,8 +124,16 @@ impl Recovery {
         let life = scan.life.map_or_else(Life::begin, Ok)?;
         let footer = scan.facts.footer(self.instance, (segment, life), scan.data_end, destinations);
         let len = footer.write(file, scan.data_end)?;
+        if let Some((from, to)) = scan.torn {
+            self.tell_torn(segment, from, to);
+        }
         tracing::info!(%segment, groups = footer.groups, bytes = scan.data_end, "took up an open segment");
         Ok(Some(Recovered::new(len, &footer)))
+    }
+
+    fn tell_torn(&self, segment: SegmentId, from: u64, to: u64) {
+        self.metrics.counter(&metrics::TORN_TAILS, &[]).increment(1);
+        tracing::info!(%segment, offset = from, bytes = to - from, "cut a torn tail, which was not acknowledged");
     }
 
     /// Makes a sealed `segment` readable that was found damaged: what is sound in it gets a new footer. `None` if nothing
@@ -145,7 +154,8 @@ impl Recovery {
         let former = Footer::read(&*file, segment)?;
         let len = file.len()?;
         let scan = scan(&*file, segment, former.as_ref().map_or(len, |footer| footer.data_end))?;
-        if scan.other_version || scan.facts.groups == 0 {
+        // What a footer has counted stays in the books, also if nothing is left of it.
+        if scan.other_version || scan.facts.groups == 0 && former.is_none() {
             let why = if scan.other_version { "another version" } else { "nothing in it can be read" };
             self.quarantine.take(&name, len, why)?;
             return Ok(None);

@@ -143,7 +143,15 @@ impl Scanner<'_> {
         scan.lose(scan.data_end, lost_to);
         let torn_from = doubtful.first().map(|group| group.at);
         let torn_to = doubtful.last().map(Group::end);
-        scan.torn = torn_from.zip(torn_to);
+        scan.torn = torn_from.zip(torn_to).or_else(|| self.begun(scan.data_end));
+    }
+
+    /// A group whose header was begun at `at`, or has gone bad: how long it was nobody knows.
+    fn begun(&self, at: u64) -> Option<(u64, u64)> {
+        let mut bytes = [0; GroupHeader::BYTES];
+        let read = self.file.read_at(&mut bytes, at);
+        let none = matches!(GroupHeader::read(&bytes[..read]), HeaderRead::None);
+        (none && GroupHeader::is_begun(&bytes[..read])).then(|| (at, self.len.min(at + super::MAX_GROUP_BYTES as u64)))
     }
 
     /// Counts what is sound in `group`, which was synced; `buffer` holds its frames if all of it is.

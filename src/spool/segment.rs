@@ -90,18 +90,16 @@ pub(super) fn first_block(instance: InstanceId, segment: SegmentId, life: Life) 
 }
 
 impl FirstBlock {
-    /// What `block`, the first bytes of the file of `segment`, tells. Magic, version and number have their places in
-    /// every version.
+    /// What `block`, the first bytes of the file of `segment`, tells. Magic, version, number and checksum have their places
+    /// in every version.
     pub(super) fn read(block: &[u8], segment: SegmentId) -> Self {
         let Some(head) = block.first_chunk::<HEAD_BYTES>() else { return Self::None };
-        if head[..8] != MAGIC || head[16..24] != segment.0.to_le_bytes() {
+        let sound = head[..8] == MAGIC && head[60..] == crc32(&head[..60]).to_le_bytes();
+        if !sound || head[16..24] != segment.0.to_le_bytes() {
             return Self::None;
         }
         if head[8] != VERSION {
             return Self::OtherVersion(head[8]);
-        }
-        if head[60..] != crc32(&head[..60]).to_le_bytes() {
-            return Self::None;
         }
         let (mut instance, mut life) = ([0; 16], [0; 8]);
         instance.copy_from_slice(&head[24..40]);
@@ -149,13 +147,15 @@ mod tests {
         let block = first_block(instance, SegmentId(9), Life(5));
         assert_eq!(FirstBlock::read(&block, SegmentId(9)), FirstBlock::This(Life(5), instance));
         assert_eq!(FirstBlock::read(&block, SegmentId(8)), FirstBlock::None);
-        for place in [0, 16, 30, 40, 60] {
+        for place in [0, 8, 16, 30, 40, 60] {
             let mut damaged = block;
             damaged[place] ^= 1;
             assert_eq!(FirstBlock::read(&damaged, SegmentId(9)), FirstBlock::None, "{place}");
         }
         let mut newer = block;
         newer[8] = 2;
+        let sum = crc32(&newer[..60]);
+        newer[60..64].copy_from_slice(&sum.to_le_bytes());
         assert_eq!(FirstBlock::read(&newer, SegmentId(9)), FirstBlock::OtherVersion(2));
         assert_eq!(FirstBlock::read(&[], SegmentId(9)), FirstBlock::None);
         assert_ne!(Life::begin().unwrap(), Life::begin().unwrap());

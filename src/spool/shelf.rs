@@ -35,10 +35,25 @@ pub struct Shelf {
     news: StoredNews,
     state: Mutex<State>,
     repairing: Mutex<()>,
-    /// The newest segment that there was at the start.
+    /// The newest segment that there was at the start, and the number of the first new one.
     newest: Option<SegmentId>,
+    next: SegmentId,
+    /// The sinks that have a cursor.
+    cursors: Vec<String>,
+    unknown_since: Millis,
     /// A segment was sealed, or none will be any more.
     changed: Notify,
+}
+
+/// What a shelf starts with.
+pub(super) struct ShelfStart {
+    pub(super) sealed: Vec<(SegmentId, u64)>,
+    /// The number of the first new segment.
+    pub(super) next: SegmentId,
+    /// The sinks that have a cursor.
+    pub(super) cursors: Vec<String>,
+    /// Nothing that is in the spool was received before this.
+    pub(super) unknown_since: Millis,
 }
 
 #[derive(Debug, Default)]
@@ -71,14 +86,16 @@ impl Shelf {
         recovery: Arc<Recovery>,
         spares: Arc<Spares>,
         (published, news): (Arc<Published>, StoredNews),
-        sealed: impl IntoIterator<Item = (SegmentId, u64)>,
+        start: ShelfStart,
     ) -> Self {
+        let ShelfStart { sealed, next, cursors, unknown_since } = start;
         let sealed = sealed.into_iter().map(|(segment, bytes)| (segment, Sealed { bytes, since: None }));
         let sealed: BTreeMap<_, _> = sealed.collect();
         let newest = sealed.last_key_value().map(|(segment, _)| *segment);
         let state = Mutex::new(State { sealed, ..State::default() });
         let (repairing, changed) = (Mutex::default(), Notify::new());
-        let shelf = Self { recovery, spares, published, news, state, repairing, newest, changed };
+        let shelf =
+            Self { recovery, spares, published, news, state, repairing, newest, next, cursors, unknown_since, changed };
         shelf.publish_usage(&shelf.state());
         shelf
     }
@@ -132,19 +149,36 @@ impl Shelf {
     }
 
     /// Where the sink called `name` begins whose cursor stands at `position`.
+    ///
+    /// A cursor that points nowhere begins at the oldest segment: what is there was not passed, and if it was, it is found
+    /// stored. It points nowhere if it stands before segments that are still to come, whose numbers begin anew then; or
+    /// far before every segment there is: what a sink has passed is removed, and a crash brings only a few of the last
+    /// removed back.
     fn begin_at(&self, name: &str, position: Option<Position>) -> SegmentId {
-        let Some(position) = position else { return SegmentId::default() };
-        match self.newest {
-            // What a sink has passed is removed, and a crash can bring a few of the last removed back. None is left of those
-            // that went long before, so what is there was not passed; if it was, it is found stored.
-            Some(newest) if position.segment.0 > newest.0.saturating_add(MAX_BROUGHT_BACK) => {
-                self.recovery.metrics.counter(&metrics::QUARANTINED, &["cursor"]).increment(1);
-                let (cursor, newest) = (position.segment, newest);
-                tracing::error!(sink = name, %cursor, %newest, "a cursor points nowhere; beginning at the oldest segment");
-                SegmentId::default()
-            }
-            _ => position.segment,
+        let Some(Position { segment, .. }) = position else { return SegmentId::default() };
+        let far = self.newest.is_some_and(|newest| segment.0 > newest.0.saturating_add(MAX_BROUGHT_BACK));
+        if segment <= self.next && !far {
+            return segment;
         }
+        self.recovery.metrics.counter(&metrics::QUARANTINED, &["cursor"]).increment(1);
+        tracing::error!(sink = name, cursor = %segment, "a cursor points nowhere; beginning at the oldest segment");
+        SegmentId::default()
+    }
+
+    /// The sinks that have a cursor and are none of `known`.
+    pub fn other_sinks<'a>(&'a self, known: &'a [&str]) -> impl Iterator<Item = &'a str> {
+        self.cursors.iter().map(String::as_str).filter(|sink| !known.contains(sink))
+    }
+
+    /// Keeps what the sink called `name` still needs, which nobody drives now.
+    pub fn keep_for(&self, name: &str) {
+        let next = self.begin_at(name, Cursor::open(&self.recovery.disk, name).found().position);
+        self.state().sinks.push(SinkState { required: false, next });
+    }
+
+    /// Nothing that is in the spool was received before this, as far as is known.
+    pub(super) fn unknown_since(&self) -> Millis {
+        self.unknown_since
     }
 
     /// Publishes how far the required sinks are, and removes what all have passed. To be called when every sink of
@@ -153,20 +187,26 @@ impl Shelf {
     /// # Errors
     /// The operating system's, if a segment cannot be removed.
     pub fn settle(&self) -> io::Result<()> {
-        let mut state = self.state();
-        if let Some(stored) = state.sinks.iter().filter(|sink| sink.required).map(|sink| sink.next).min() {
-            self.news.publish(stored);
-        }
-        let Some(passed) = state.sinks.iter().map(|sink| sink.next).min() else { return Ok(()) };
-        let kept = state.sealed.split_off(&passed);
-        let gone = std::mem::replace(&mut state.sealed, kept);
+        let gone = {
+            let mut state = self.state();
+            if let Some(stored) = state.sinks.iter().filter(|sink| sink.required).map(|sink| sink.next).min() {
+                self.news.publish(stored);
+            }
+            let Some(passed) = state.sinks.iter().map(|sink| sink.next).min() else { return Ok(()) };
+            let kept = state.sealed.split_off(&passed);
+            std::mem::replace(&mut state.sealed, kept)
+        };
+        // Without the lock, which the writer takes before it settles a group: removing a large file takes its time.
+        let mut kept = Vec::new();
         let mut result = Ok(());
-        for (segment, Sealed { bytes, since }) in gone {
-            if let Err(error) = self.spares.give(&Name::Sealed(segment).to_string(), bytes) {
-                state.sealed.insert(segment, Sealed { bytes, since });
+        for (segment, sealed) in gone {
+            if let Err(error) = self.spares.give(&Name::Sealed(segment).to_string(), sealed.bytes) {
+                kept.push((segment, sealed));
                 result = Err(error);
             }
         }
+        let mut state = self.state();
+        state.sealed.extend(kept);
         self.publish_usage(&state);
         result
     }
@@ -200,14 +240,22 @@ impl Shelf {
 
     /// The received time of the oldest event that some required sink has not stored; `None` if they have all.
     pub fn oldest_unstored(&self) -> Option<Millis> {
-        let mut state = self.state();
-        let next = state.sinks.iter().filter(|sink| sink.required).map(|sink| sink.next).min()?;
-        let open_since = state.open_since;
-        let Some((segment, sealed)) = state.sealed.range_mut(next..).next() else { return open_since };
-        if sealed.since.is_none() {
-            sealed.since = self.footer(*segment).ok().flatten().and_then(|(_, footer)| footer.first_received());
+        let oldest = {
+            let state = self.state();
+            let next = state.sinks.iter().filter(|sink| sink.required).map(|sink| sink.next).min()?;
+            match state.sealed.range(next..).next() {
+                None => return state.open_since,
+                Some((_, Sealed { since: Some(since), .. })) => return Some(*since),
+                Some((segment, _)) => *segment,
+            }
+        };
+        // Without the lock, and once: reading takes its time.
+        let footer = self.footer(oldest).ok().flatten();
+        let since = footer.and_then(|(_, footer)| footer.first_received()).unwrap_or(self.unknown_since);
+        if let Some(sealed) = self.state().sealed.get_mut(&oldest) {
+            sealed.since = Some(since);
         }
-        sealed.since.or(open_since)
+        Some(since)
     }
 
     fn footer(&self, segment: SegmentId) -> io::Result<Option<(Box<dyn DiskFile>, Footer)>> {

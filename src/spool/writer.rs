@@ -34,8 +34,8 @@ use crate::{
 
 /// How long the writer sleeps at the most when there is nothing to do.
 const IDLE: Duration = Duration::from_millis(500);
-/// How long after the disk failed it is tried again: the first time, and at the most, by doubling.
-const PROBE_AFTER: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// How long after the disk failed something is tried again: the first time, and at the most, by doubling.
+const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// How often sealing is tried when the process ends.
 const LAST_ATTEMPTS: usize = 3;
 /// A segment is sealed when less than this is left in it, in bytes.
@@ -66,6 +66,8 @@ pub(super) struct Writer {
     last_seal: Option<Instant>,
     /// After the disk failed: when it is tried again, and how long after that.
     probe: Option<(Instant, Duration)>,
+    /// After a segment could not be sealed: when that is tried again, and how long was waited.
+    seal_again: Option<(Instant, Duration)>,
     counts: Counts,
 }
 
@@ -121,6 +123,7 @@ impl Writer {
             group: Vec::new(),
             last_seal: None,
             probe: None,
+            seal_again: None,
             counts: Counts::new(Arc::clone(&recovery.metrics)),
             recovery,
         }
@@ -163,6 +166,7 @@ impl Writer {
     fn end(&mut self) {
         self.seal(SealCause::Stop);
         for _ in 0..LAST_ATTEMPTS {
+            self.seal_again = None;
             self.finish_unsealed();
         }
         self.shelf.close();
@@ -186,6 +190,11 @@ impl Writer {
                 self.published.set_disk_failed(false);
                 self.probe = None;
                 self.intake.settle(Ok(segment));
+                // Only now: who waits for this group does not wait for its segment to be sealed.
+                if self.open.as_ref().is_some_and(|open| open.data_end + NEARLY_FULL_BYTES > self.settings.segment_size)
+                {
+                    self.seal(SealCause::Size);
+                }
             }
             Err(error) => self.lose_group(&error),
         }
@@ -207,7 +216,7 @@ impl Writer {
                 self.spares.set_scarce(true);
             }
             // One failure is no broken disk. What is, fails again at once.
-            _ => self.probe(PROBE_AFTER.0),
+            _ => self.probe(AGAIN_AFTER.0),
         }
     }
 
@@ -230,7 +239,7 @@ impl Writer {
             Err(error) => {
                 tracing::error!(%error, again_in = ?wait, "the spool's disk failed: nothing can be made durable");
                 self.published.set_disk_failed(true);
-                self.probe = Some((Instant::now() + wait, (wait * 2).min(PROBE_AFTER.1)));
+                self.probe = Some((Instant::now() + wait, (wait * 2).min(AGAIN_AFTER.1)));
             }
         }
     }
@@ -262,7 +271,7 @@ impl Writer {
         }
         let written = write_frames(&mut open, self.recovery.instance, &self.group, payload_len);
         let busy = began.elapsed();
-        let (segment, data_end) = (open.id, open.data_end);
+        let segment = open.id;
         self.open = Some(open);
         self.publish_open();
         self.counts.sync_seconds.record(written?.as_secs_f64());
@@ -271,9 +280,6 @@ impl Writer {
         self.published.add_work(payload_len as u64, busy);
         for frame in self.group.iter().flat_map(Submission::frames) {
             self.counts.events(frame.header());
-        }
-        if data_end + NEARLY_FULL_BYTES > self.settings.segment_size {
-            self.seal(SealCause::Size);
         }
         Ok(segment)
     }

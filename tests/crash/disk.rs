@@ -5,9 +5,10 @@
 //! - After a sync that failed nothing is dirty any more: the kernel shows what was written until the machine stops, and
 //!   never writes it.
 //! - Any operation can fail, with part of its effect. The power can go in any of them.
+//! - A block can become unreadable, until it is written anew.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io,
     sync::{Arc, Mutex, MutexGuard},
 };
@@ -77,6 +78,8 @@ struct State {
     boot: u64,
     /// Calls that are to fail: after how many more of them.
     faults: Vec<(Call, u32)>,
+    /// Blocks of files that cannot be read any more.
+    bad: BTreeSet<(u64, u64)>,
     full: bool,
 }
 
@@ -266,6 +269,7 @@ impl Machine {
             on: true,
             boot: 0,
             faults: Vec::new(),
+            bad: BTreeSet::new(),
             full: false,
         };
         Self(Arc::new(Shared { state: Mutex::new(state), off: Notify::new() }))
@@ -348,9 +352,22 @@ impl Machine {
         names.clone_from(durable_names);
         let linked: Vec<u64> = names.values().copied().collect();
         files.retain(|number, _| linked.contains(number));
+        state.bad.retain(|(file, _)| linked.contains(file));
         state.fuse = None;
         state.on = true;
         state.boot += 1;
+    }
+
+    /// The process ends, and nothing else: what it wrote is as it was.
+    pub(crate) fn kill(&self) {
+        self.state().boot += 1;
+    }
+
+    /// From now on the block of the file called `name` that holds the byte at `place` cannot be read.
+    pub(crate) fn spoil(&self, name: &str, place: u64) {
+        let mut state = self.state();
+        let file = state.names[name];
+        state.bad.insert((file, place / BLOCK as u64));
     }
 
     /// The names and bytes of all files, as they are on the device.
@@ -419,6 +436,40 @@ impl Mounted {
         done
     }
 
+    /// Makes the changes of names durable that concern the quarantine, or those that do not. A file that is moved from one
+    /// directory to the other is durably there when either is synced.
+    fn sync_names(&self, quarantine: bool) -> io::Result<()> {
+        let concerns = move |change: &Change| {
+            let within = |name: &String| name.starts_with("quarantine/") == quarantine;
+            match change {
+                Change::Link(name, _) | Change::Unlink(name) => within(name),
+                Change::Rename(from, to) => within(from) || within(to),
+            }
+        };
+        let sync = move |state: &mut State| {
+            if state.sabotage != Sabotage::NoDirSync {
+                let State { pending, durable_names, .. } = state;
+                for change in pending.extract_if(.., |change| concerns(change)) {
+                    State::change(durable_names, &change);
+                }
+            }
+            Ok(())
+        };
+        // Of what was to be synced, some first changes may have been.
+        let half = move |state: &mut State| {
+            let mut some = state.random.usize(..=state.pending.len());
+            let State { pending, durable_names, .. } = state;
+            let first = |change: &mut Change| {
+                some = some.saturating_sub(1);
+                some > 0 && concerns(change)
+            };
+            for change in pending.extract_if(.., first) {
+                State::change(durable_names, &change);
+            }
+        };
+        self.call(Call::SyncDir, sync, half)
+    }
+
     fn handle(&self, file: u64) -> Box<dyn DiskFile> {
         Box::new(Handle { disk: Self { machine: self.machine.clone(), boot: self.boot }, file })
     }
@@ -484,27 +535,11 @@ impl Disk for Mounted {
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        let sync = |state: &mut State| {
-            if state.sabotage != Sabotage::NoDirSync {
-                state.pending.clear();
-                let State { names, durable_names, .. } = state;
-                durable_names.clone_from(names);
-            }
-            Ok(())
-        };
-        // Of what was to be synced, some first changes may have been.
-        let half = |state: &mut State| {
-            let some = state.random.usize(..=state.pending.len());
-            let State { pending, durable_names, .. } = state;
-            for change in pending.drain(..some) {
-                State::change(durable_names, &change);
-            }
-        };
-        self.call(Call::SyncDir, sync, half)
+        self.sync_names(false)
     }
 
     fn sync_quarantine(&self) -> io::Result<()> {
-        self.sync_dir()
+        self.sync_names(true)
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
@@ -543,6 +578,9 @@ impl DiskFile for Handle {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             inode.write(&bytes, offset);
+            // The device puts what is written anew in another place.
+            let blocks = offset / BLOCK as u64..(offset + bytes.len() as u64).div_ceil(BLOCK as u64);
+            state.bad.retain(|(file, block)| *file != self.file || !blocks.contains(block));
             Ok(())
         };
         let half = |state: &mut State| {
@@ -553,7 +591,14 @@ impl DiskFile for Handle {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.disk.call(Call::Read, |state| Ok(self.inode(state).read(buffer, offset)), |_| {})
+        let read = |state: &mut State| {
+            let blocks = offset / BLOCK as u64..(offset + buffer.len() as u64).div_ceil(BLOCK as u64);
+            if state.bad.range((self.file, blocks.start)..(self.file, blocks.end)).next().is_some() {
+                return Err(io::Error::from_raw_os_error(5));
+            }
+            Ok(self.inode(state).read(buffer, offset))
+        };
+        self.disk.call(Call::Read, read, |_| {})
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -24,6 +24,8 @@ pub(crate) enum Op {
     Fuse(u32),
     /// The power goes now.
     Crash,
+    /// The process is killed; the machine goes on.
+    Kill,
     /// The process ends in good order and starts again.
     Stop,
     /// The operator gives the sinks another prefix, from the next start on.
@@ -34,6 +36,8 @@ pub(crate) enum Op {
     Full(bool),
     /// The power goes, and a bit of some file flips.
     Flip { file: u16, bit: u64 },
+    /// The process is killed, and a block of some file cannot be read any more.
+    Spoil { file: u16, place: u64 },
 }
 
 /// What a schedule may do to what was synced.
@@ -72,6 +76,7 @@ pub(crate) fn ops(damage: Damage) -> impl Strategy<Value = Vec<Op>> {
         2 => Just(Op::Spare),
         5 => (1_u32..40).prop_map(Op::Fuse),
         1 => Just(Op::Crash),
+        2 => Just(Op::Kill),
         1 => Just(Op::Stop),
         4 => (call, 1_u32..6).prop_map(|(call, calls)| Op::Fail(call, calls)),
         1 => any::<bool>().prop_map(Op::Full),
@@ -79,9 +84,10 @@ pub(crate) fn ops(damage: Damage) -> impl Strategy<Value = Vec<Op>> {
     // Where a footer goes bad, so do the destinations that were frozen in it: only without damage may they change.
     let reconfigure = Just(Op::Reconfigure);
     let flip = (any::<u16>(), any::<u64>()).prop_map(|(file, bit)| Op::Flip { file, bit });
+    let spoil = (any::<u16>(), any::<u64>()).prop_map(|(file, place)| Op::Spoil { file, place });
     let op = match damage {
         Damage::None => prop_oneof![54 => usual, 1 => reconfigure].boxed(),
-        Damage::Flips => prop_oneof![12 => usual, 1 => flip].boxed(),
+        Damage::Flips => prop_oneof![24 => usual, 2 => flip, 1 => spoil].boxed(),
     };
     prop::collection::vec(op, 1..MAX_OPS)
 }

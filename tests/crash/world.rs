@@ -41,6 +41,8 @@ pub(crate) struct World {
     runtime: Runtime,
     machine: Machine,
     sabotage: Sabotage,
+    /// One of them, or two.
+    sinks: &'static [&'static str],
     stores: [Arc<Mutex<Objects>>; 2],
     process: Option<Process>,
     budget: Arc<ByteBudget>,
@@ -72,6 +74,7 @@ impl World {
         Self {
             runtime: Builder::new_current_thread().enable_time().build().unwrap(),
             machine: Machine::new(seed, sabotage),
+            sinks: &SINKS[..=(seed % 2) as usize],
             sabotage,
             stores: Default::default(),
             process: None,
@@ -93,9 +96,18 @@ impl World {
             Op::Full(full) => self.machine.set_full(full),
             Op::Reconfigure => self.prefix += 1,
             Op::Crash => self.crash(),
+            Op::Kill => {
+                self.end_process();
+                self.machine.kill();
+            }
             Op::Flip { file, bit } => {
                 self.crash();
-                self.flip(file, bit);
+                self.damage(file, bit, Machine::flip);
+            }
+            Op::Spoil { file, place } => {
+                self.end_process();
+                self.machine.kill();
+                self.damage(file, place, |machine, name, bit| machine.spoil(name, bit / 8));
             }
             Op::Push { stream, rejected, accepted, bytes } => {
                 if self.run()? {
@@ -146,7 +158,7 @@ impl World {
         };
         let segments = spool.shelf();
         let mut drivers = Vec::new();
-        for (place, name) in SINKS.into_iter().enumerate() {
+        for (place, name) in self.sinks.iter().enumerate() {
             let consumer = segments.consumer(name, place == 0);
             let store = Arc::new(Store::new(&self.machine, self.sabotage, &self.stores[place]));
             let settings = SinkSettings {
@@ -185,7 +197,7 @@ impl World {
             seal_jitter: 0.0,
             early_seal_interval: Duration::ZERO,
             sync_interval: Duration::ZERO,
-            destinations: SINKS.iter().map(|sink| self.destination(sink)).collect(),
+            destinations: self.sinks.iter().map(|sink| self.destination(sink)).collect(),
         }
     }
 
@@ -250,7 +262,7 @@ impl World {
     fn drive(&mut self, sink: usize) {
         let (machine, runtime) = (self.machine.clone(), &self.runtime);
         let process = self.process.as_mut().expect("a process that runs");
-        let driver = &mut process.drivers[sink];
+        let Some(driver) = process.drivers.get_mut(sink) else { return };
         let mut ends = true;
         while ends && driver.lag_bytes() > 0 && machine.is_on() {
             runtime.block_on(async {
@@ -275,7 +287,7 @@ impl World {
                 break;
             }
         }
-        for sink in 0..SINKS.len() {
+        for sink in 0..self.sinks.len() {
             self.drive(sink);
         }
         self.process().segments.tidy();
@@ -298,8 +310,8 @@ impl World {
         }
     }
 
-    /// A bit flips in one of the files.
-    fn flip(&mut self, file: u16, bit: u64) {
+    /// Something happens to a place in one of the files.
+    fn damage(&mut self, file: u16, bit: u64, happens: impl FnOnce(&Machine, &str, u64)) {
         let files: Vec<_> = self.machine.files().into_iter().filter(|(_, bytes)| !bytes.is_empty()).collect();
         if files.is_empty() {
             return;
@@ -307,7 +319,7 @@ impl World {
         let (name, bytes) = &files[usize::from(file) % files.len()];
         let bit = bit % (bytes.len() as u64 * 8);
         self.damaged = true;
-        self.machine.flip(name, bit);
+        happens(&self.machine, name, bit);
         self.excused.extend(events_in_group(bytes, (bit / 8) as usize));
     }
 
@@ -337,7 +349,7 @@ impl World {
         if self.quarantined && !self.damaged {
             return Err("something was quarantined that nobody damaged".into());
         }
-        for (store, name) in self.stores.iter().zip(SINKS) {
+        for (store, name) in self.stores.iter().zip(self.sinks) {
             self.judge_store(&mut store.lock().unwrap()).map_err(|error| format!("{name}: {error}"))?;
         }
         Ok(())

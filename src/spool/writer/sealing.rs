@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{IDLE, OpenSegment, Writer};
+use super::{AGAIN_AFTER, IDLE, OpenSegment, Writer};
 use crate::{
     batch::SegmentId,
     spool::{recovery::rename_sealed, segment::Name},
@@ -37,8 +37,8 @@ impl SealCause {
 pub(in crate::spool) enum Unsealed {
     /// This process wrote it.
     Written(Box<OpenSegment>),
-    /// An earlier process left it open, and it could not be sealed at the start.
-    Left(SegmentId),
+    /// An earlier process left it open, `bytes` long, and it could not be sealed at the start.
+    Left(SegmentId, u64),
     /// An earlier process sealed it, `bytes` long, but not the one before it.
     Sealed(SegmentId, u64),
 }
@@ -57,14 +57,21 @@ impl Unsealed {
     pub(in crate::spool) fn id(&self) -> SegmentId {
         match self {
             Self::Written(open) => open.id,
-            Self::Left(id) | Self::Sealed(id, _) => *id,
+            Self::Left(id, _) | Self::Sealed(id, _) => *id,
+        }
+    }
+
+    pub(in crate::spool) fn bytes(&self) -> u64 {
+        match self {
+            Self::Written(open) => open.file_len,
+            Self::Left(_, bytes) | Self::Sealed(_, bytes) => *bytes,
         }
     }
 
     fn written(&self) -> Option<&OpenSegment> {
         match self {
             Self::Written(open) => Some(open),
-            Self::Left(_) | Self::Sealed(..) => None,
+            Self::Left(..) | Self::Sealed(..) => None,
         }
     }
 }
@@ -116,25 +123,37 @@ impl Writer {
         self.finish_unsealed();
     }
 
-    /// Seals what is still to be sealed.
+    /// Seals what is still to be sealed, unless that failed a moment ago.
     pub(super) fn finish_unsealed(&mut self) {
+        if self.seal_again.is_some_and(|(at, _)| Instant::now() < at) {
+            return;
+        }
         while let Some(mut oldest) = self.unsealed.pop_front() {
             if let Err(error) = self.finish(&mut oldest) {
-                tracing::error!(segment = %oldest.id(), %error, "a segment could not be sealed; it is kept and tried again");
+                let wait = self.seal_again.map_or(AGAIN_AFTER.0, |(_, wait)| (wait * 2).min(AGAIN_AFTER.1));
+                self.seal_again = Some((Instant::now() + wait, wait));
+                let segment = oldest.id();
+                tracing::error!(%segment, %error, ?wait, "a segment could not be sealed; it is kept and tried again");
                 self.unsealed.push_front(oldest);
-                break;
+                self.publish_open();
+                return;
             }
         }
+        self.seal_again = None;
         self.publish_open();
     }
 
+    /// Tells the shelf what is not on it yet.
     pub(super) fn publish_open(&self) {
-        let written = self.unsealed.iter().filter_map(Unsealed::written);
-        let waiting = || written.clone().chain(self.open.as_ref().filter(|open| open.data_end > 0));
-        let since = waiting().filter_map(|open| open.facts.first_received()).min();
-        let empty = self.open.as_ref().filter(|open| open.data_end == 0).map_or(0, |open| open.file_len);
-        let left = self.unsealed.iter().filter(|unsealed| unsealed.written().is_none()).count();
-        self.shelf.set_open(waiting().count() + left, waiting().map(|open| open.file_len).sum::<u64>() + empty, since);
+        let holds = self.open.as_ref().filter(|open| open.data_end > 0);
+        let written = self.unsealed.iter().filter_map(Unsealed::written).chain(holds);
+        let mut since = written.filter_map(|open| open.facts.first_received()).min();
+        if self.unsealed.iter().any(|unsealed| unsealed.written().is_none()) {
+            since = Some(self.shelf.unknown_since());
+        }
+        let bytes = self.unsealed.iter().map(Unsealed::bytes).sum::<u64>();
+        let open_bytes = self.open.as_ref().map_or(0, |open| open.file_len);
+        self.shelf.set_open(self.unsealed.len() + usize::from(holds.is_some()), bytes + open_bytes, since);
     }
 
     fn finish(&self, unsealed: &mut Unsealed) -> io::Result<()> {
@@ -154,7 +173,7 @@ impl Writer {
                 self.spares.expect(open.file_len, self.settings.segment_size);
                 self.shelf.add(open.id, open.file_len, open.facts.first_received());
             }
-            Unsealed::Left(id) => {
+            Unsealed::Left(id, _) => {
                 if let Some(sealed) = self.recovery.seal(*id, &self.settings.destinations)? {
                     self.shelf.add(*id, sealed.len, sealed.first_received);
                 }
