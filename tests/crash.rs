@@ -3,7 +3,8 @@
 //! The real spool, queue and sink drivers run on a simulated machine, whose power goes at any operation of its disk or of
 //! its object stores, and whose disk fails as real ones do. A model walks along: it knows what was sent, what was
 //! acknowledged and what each store holds, and judges when everything has drained. Schedules are drawn by proptest and
-//! shrunk when they fail; those that failed once are kept in `tests/crash/regressions.txt` and run first.
+//! shrunk when they fail; proptest keeps their seeds in `tests/crash/regressions.txt` and runs them first, and as they were
+//! shrunk they go to `tests/crash/regressions.rs`, where they outlive a change of how schedules are drawn.
 //!
 //! `LOGWEIR_TEST_SCHEDULES=100000 cargo test --release --test crash` runs more of them.
 
@@ -11,6 +12,8 @@
 
 #[path = "crash/disk.rs"]
 mod disk;
+#[path = "crash/regressions.rs"]
+mod regressions;
 #[path = "crash/schedule.rs"]
 mod schedule;
 #[path = "crash/store.rs"]
@@ -68,6 +71,15 @@ fn what_is_acknowledged_survives_crashes_and_is_stored_once() {
 #[test]
 fn what_goes_bad_on_the_disk_costs_no_more_than_its_own_group() {
     holds(cases(), Damage::Flips);
+}
+
+#[test]
+fn schedules_that_failed_once_hold() {
+    for (number, (ops, seed)) in regressions::failed_once().into_iter().enumerate() {
+        for sinks in [0, 1] {
+            walk(&ops, seed ^ sinks, Sabotage::None).unwrap_or_else(|error| panic!("schedule {number}: {error}"));
+        }
+    }
 }
 
 /// A check that cannot fail proves nothing: with this fault put in, some schedule must break a promise.

@@ -9,6 +9,7 @@ use super::{
     Destination, SharedDisk,
     disk::{Disk, DiskFile},
     footer::Footer,
+    patient::read_again,
     quarantine::Quarantine,
     reader::SealedSegment,
     scan::{Scan, scan},
@@ -25,6 +26,20 @@ pub(super) fn rename_sealed(disk: &dyn Disk, segment: SegmentId) -> io::Result<(
     match disk.rename(&Name::Open(segment).to_string(), &sealed) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && disk.open(&sealed).is_ok() => Ok(()),
         renamed => renamed,
+    }
+}
+
+/// Writes the last group once more as it is, to be synced with the footer that counts it.
+///
+/// It may be one whose sync failed, in a process that was killed then: the kernel goes on showing it and never writes it.
+/// Those before it were synced. The same bytes in the same place: a write that is torn changes nothing.
+fn confirm_last(file: &dyn DiskFile, scan: &Scan) -> io::Result<()> {
+    let Some((from, to)) = scan.last else { return Ok(()) };
+    let mut bytes = vec![0; (to - from) as usize];
+    match read_again(file, &mut bytes, from) {
+        Ok(read) => file.write_at(&[&bytes[..read]], from),
+        // It could be read a moment ago. What is bad by now is found when it is read for a sink.
+        Err(_) => Ok(()),
     }
 }
 
@@ -121,6 +136,7 @@ impl Recovery {
             return Ok(None);
         }
         self.set_aside(file, segment, &scan);
+        confirm_last(file, &scan)?;
         let life = scan.life.map_or_else(Life::begin, Ok)?;
         let footer = scan.facts.footer(self.instance, (segment, life), scan.data_end, destinations);
         let len = footer.write(file, scan.data_end)?;

@@ -33,6 +33,8 @@ pub(super) struct Scan {
     pub(super) facts: Facts,
     /// Where the last of what must be kept ends.
     pub(super) data_end: u64,
+    /// The last sound group, as `[from, to)`.
+    pub(super) last: Option<(u64, u64)>,
     /// Whole blocks that hold what cannot be read, as `[from, to)`.
     pub(super) damaged: Vec<(u64, u64)>,
     /// A group that was begun behind `data_end`, as `[from, to)`.
@@ -158,6 +160,7 @@ impl Scanner<'_> {
     fn keep(&self, scan: &mut Scan, group: &Group, buffer: &mut Vec<u8>) {
         scan.lose(scan.data_end, group.at);
         scan.facts.groups += 1;
+        scan.last = group.sound.then(|| (group.at, group.end()));
         if group.sound {
             each_frame(&group.header, buffer, |frame, payload| scan.facts.add(frame, payload));
         } else {

@@ -35,9 +35,8 @@ pub struct Shelf {
     news: StoredNews,
     state: Mutex<State>,
     repairing: Mutex<()>,
-    /// The newest segment that there was at the start, and the number of the first new one.
+    /// The newest segment that there was at the start.
     newest: Option<SegmentId>,
-    next: SegmentId,
     /// The sinks that have a cursor.
     cursors: Vec<String>,
     unknown_since: Millis,
@@ -59,6 +58,8 @@ pub(super) struct ShelfStart {
 #[derive(Debug, Default)]
 struct State {
     sealed: BTreeMap<SegmentId, Sealed>,
+    /// Behind every segment that there was.
+    next: SegmentId,
     /// Segments that hold something and are not sealed.
     unsealed: usize,
     open_bytes: u64,
@@ -92,10 +93,10 @@ impl Shelf {
         let sealed = sealed.into_iter().map(|(segment, bytes)| (segment, Sealed { bytes, since: None }));
         let sealed: BTreeMap<_, _> = sealed.collect();
         let newest = sealed.last_key_value().map(|(segment, _)| *segment);
-        let state = Mutex::new(State { sealed, ..State::default() });
+        let state = Mutex::new(State { sealed, next, ..State::default() });
         let (repairing, changed) = (Mutex::default(), Notify::new());
         let shelf =
-            Self { recovery, spares, published, news, state, repairing, newest, next, cursors, unknown_since, changed };
+            Self { recovery, spares, published, news, state, repairing, newest, cursors, unknown_since, changed };
         shelf.publish_usage(&shelf.state());
         shelf
     }
@@ -125,6 +126,7 @@ impl Shelf {
     /// A segment was sealed: `bytes` long, with events since `since`.
     pub(super) fn add(&self, segment: SegmentId, bytes: u64, since: Option<Millis>) {
         let mut state = self.state();
+        state.next = state.next.max(segment.next());
         state.sealed.insert(segment, Sealed { bytes, since });
         drop(state);
         self.changed.notify_waiters();
@@ -157,7 +159,7 @@ impl Shelf {
     fn begin_at(&self, name: &str, position: Option<Position>) -> SegmentId {
         let Some(Position { segment, .. }) = position else { return SegmentId::default() };
         let far = self.newest.is_some_and(|newest| segment.0 > newest.0.saturating_add(MAX_BROUGHT_BACK));
-        if segment <= self.next && !far {
+        if segment <= self.state().next && !far {
             return segment;
         }
         self.recovery.metrics.counter(&metrics::QUARANTINED, &["cursor"]).increment(1);

@@ -475,3 +475,58 @@ fn a_sealed_segment_that_went_bad_is_repaired_from_its_valid_groups() {
         assert!(files(&dir.path().join("quarantine")).contains(&"0000000001.sealed".to_owned()));
     });
 }
+
+/// What a newer version wrote is not ours to read, nor to lose.
+#[test]
+fn a_segment_of_another_version_is_moved_aside_and_everything_else_goes_on() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let rig = Rig::open(settings(dir.path()));
+        rig.line("sealed").await;
+        rig.spool.close();
+        let rig = Rig::open(settings(dir.path()));
+        rig.line("open").await;
+        let crashed = rig.crash(dir.path());
+        rig.spool.close();
+        for name in ["0000000001.sealed", "0000000002.open"] {
+            let path = crashed.path().join(name);
+            let mut bytes = fs::read(&path).unwrap();
+            // The version of the first block, whose checksum is right; and of a sealed one no footer that is known.
+            bytes[8] = 9;
+            let sum = crc32fast::hash(&bytes[..60]);
+            bytes[60..64].copy_from_slice(&sum.to_le_bytes());
+            let len = bytes.len();
+            bytes[len - 32..].fill(0);
+            fs::write(path, bytes).unwrap();
+        }
+        let again = Rig::open(settings(crashed.path()));
+        assert_eq!(again.line("new").await.segment, SegmentId(3), "numbers go on");
+        let shelf = again.spool.shelf();
+        again.spool.close();
+        let consumer = shelf.consumer("files", true);
+        assert!(consumer.open(SegmentId(1), &[]).unwrap().is_none(), "it is passed");
+        drop(consumer);
+        assert_eq!(files(&crashed.path().join("quarantine")), ["0000000001.sealed", "0000000002.open"]);
+        assert!(again.metrics.render().contains("logweir_quarantined_total{what=\"segment\"} 2"));
+    });
+}
+
+#[test]
+fn a_cursor_that_points_nowhere_begins_at_the_oldest_segment() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let rig = Rig::open(settings(dir.path()));
+        rig.line("a").await;
+        rig.spool.close();
+        {
+            let disk: SharedDisk = Arc::new(RealDisk::open(dir.path()).unwrap());
+            let position = Position { segment: SegmentId(1_000), offset: 0, received: Millis::new(NOW).unwrap() };
+            cursor::Cursor::open(&disk, "files").advance(position).unwrap();
+        }
+        let rig = Rig::open(settings(dir.path()));
+        let shelf = rig.spool.shelf();
+        rig.spool.close();
+        assert_eq!(lines_of(&drain(&shelf, "files")), "a\n");
+        assert!(rig.metrics.render().contains("logweir_quarantined_total{what=\"cursor\"} 1"));
+    });
+}

@@ -1,0 +1,69 @@
+//! Schedules that broke a promise once, as they were shrunk, each with what was wrong then.
+
+use crate::{
+    disk::Call::{Open, Read, Remove, Rename, SetLen, Sync},
+    schedule::Op::{self, Crash, Drive, Fail, Flip, Full, Fuse, Kill, Push, Reconfigure, Seal, Spoil, Step, Stop},
+};
+
+const fn push(rejected: u8, accepted: u8, bytes: u32) -> Op {
+    Push { stream: 0, rejected, accepted, bytes }
+}
+
+/// Schedules and their seeds. A seed's parity says how many sinks there are: odd, two.
+pub(crate) fn failed_once() -> Vec<(Vec<Op>, u64)> {
+    vec![
+        // The file of the identity could not be opened for a moment, and the start was refused.
+        (vec![Fail(Open, 2), push(0, 1, 1)], 0),
+        // So could a footer, and the segment was taken for damaged.
+        (vec![push(1, 1, 128_933), Step, Fail(Read, 2), Fail(Open, 4), Drive(0)], 0),
+        (vec![push(0, 1, 1), Step, push(0, 1, 1), Fail(Open, 4), Seal, Fail(Open, 1), Drive(0)], 0),
+        // A segment that could not be removed was never let go.
+        (
+            vec![push(1, 1, 128_933), Step, push(1, 0, 1), Reconfigure, Step, push(0, 1, 1), Seal, Crash, Drive(0)]
+                .into_iter()
+                .chain([Fail(Remove, 1), Drive(1)])
+                .collect(),
+            1,
+        ),
+        // Nor was one whose rename took effect and said that it failed.
+        (
+            vec![push(1, 1, 128_933), Step, push(1, 0, 1), Fail(Rename, 1), Step, push(0, 1, 1), Seal, Crash]
+                .into_iter()
+                .chain([Drive(0), Fail(Rename, 1), Drive(1)])
+                .collect(),
+            8_758_059_812_647_218_897,
+        ),
+        // An identity of which a bit had flipped, in a spool that was empty, refused the start.
+        (vec![Fuse(9), push(0, 1, 1), Flip { file: 0, bit: 10_421_384_228_078_591_521 }], 18_314_424_518_882_250_135),
+        // A footer that could be read was trusted to be durable: its sync had failed.
+        (vec![Fail(SetLen, 1), push(0, 1, 1), Fuse(6), Stop, Step, Crash], 1_445_071_724_657_554_289),
+        (
+            vec![push(1, 0, 1), Step, Fail(Sync, 3), Full(true), push(0, 1, 1), Fuse(12), Step, Full(false)]
+                .into_iter()
+                .chain([push(0, 1, 1), Seal, push(1, 1, 128_933), Step, Fuse(1), Drive(0)])
+                .collect(),
+            8_345_980_924_077_895_278,
+        ),
+        // So was a group: after its sync failed the process was killed, and the next one sealed what it was shown.
+        (
+            vec![Fuse(19), Crash, push(0, 0, 1), Fail(Sync, 1), Fail(Remove, 1), push(0, 1, 1), Step, Kill]
+                .into_iter()
+                .chain([push(0, 0, 1), Fuse(1), Crash])
+                .collect(),
+            8_849_207_883_707_901_064,
+        ),
+        // The first block could not be read, and the segment was never sealed.
+        (vec![push(0, 1, 1), Step, Kill, Spoil { file: 0, place: 0 }], 0),
+        // A sink had stored what then went bad, and what was left of it was stored again.
+        (
+            vec![
+                push(0, 1, 1),
+                push(1, 1, 8_070),
+                Fuse(19),
+                Stop,
+                Flip { file: 10_568, bit: 16_525_290_107_316_241_344 },
+            ],
+            0,
+        ),
+    ]
+}
