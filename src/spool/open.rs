@@ -16,7 +16,7 @@ use std::{
 use super::{
     Disk, OpenError, RealDisk, Settings, SharedDisk, cursor,
     footer::Footer,
-    patient::read_again,
+    patient::{open_again, read_again},
     quarantine::Quarantine,
     recovery::Recovery,
     segment::{FirstBlock, Name},
@@ -362,10 +362,12 @@ fn written_by(disk: &dyn Disk, found: &Found) -> Option<InstanceId> {
     let names = found.open.iter().map(|(segment, _)| Name::Open(*segment)).rev().chain(sealed.rev());
     names.take(MAX_ASKED).find_map(|name| {
         let (Name::Open(segment) | Name::Sealed(segment)) = name else { return None };
-        let file = disk.open(&name.to_string()).ok()?;
-        match FirstBlock::of(&*file, segment).ok()? {
-            FirstBlock::This(_, instance) => Some(instance),
-            FirstBlock::OtherVersion(_) | FirstBlock::None => None,
+        let file = open_again(disk, &name.to_string()).ok()?;
+        match FirstBlock::of(&*file, segment) {
+            Ok(FirstBlock::This(_, instance)) => Some(instance),
+            Ok(FirstBlock::OtherVersion(_) | FirstBlock::None) | Err(_) => {
+                Footer::read(&*file, segment).ok().flatten().and_then(|footer| footer.instance())
+            }
         }
     })
 }
