@@ -35,7 +35,8 @@ pub enum Command {
     /// Store what the spool of a dead instance holds, under its original keys
     ///
     /// Attach the instance's volume, name its spool with --spool, and the sinks with --config. It is safe to repeat and
-    /// to interrupt. Exits with 0 when every sink has everything, and with 75 when it was interrupted before.
+    /// to interrupt. Exits with 0 when every sink has everything, and with 75 when it was interrupted before, or when the
+    /// instance had a sink that is not configured here: what that one still needs is kept.
     Replay(ReplayArgs),
     /// Compare what was spooled, by the books, with what is stored
     ///

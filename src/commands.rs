@@ -65,7 +65,7 @@ pub fn replay(loaded: Loaded, spool: PathBuf) -> ExitCode {
         tracing::info!("everything is stored; the spool is not needed any more");
         return ExitCode::SUCCESS;
     }
-    tracing::warn!(segments_left, bytes_left, "interrupted; what is not stored stays in the spool");
+    tracing::warn!(segments_left, bytes_left, "not everything is stored; what is not stays in the spool");
     ExitCode::from(EXIT_INTERRUPTED)
 }
 

@@ -186,6 +186,26 @@ fn whatever_sync_fails_under_load_the_instance_recovers_by_itself_and_loses_noth
 }
 
 #[test]
+fn slow_syncs_gather_what_comes_meanwhile_and_lose_nothing() {
+    const CONNECTIONS: usize = 8;
+    if !can_inject() {
+        return;
+    }
+    let (place, bucket, mut book) = (Place::new(), Bucket::new(), Book::default());
+    // Half a tenth of a second each, in microseconds.
+    let server = failing(&bucket, &place, &[], "fdatasync:delay_enter=50000");
+    let load = Load::start(server.address, CONNECTIONS, "slow");
+    sleep(Duration::from_secs(2));
+    load.end();
+    book.merge(load.join());
+    let scrape = Scrape::of(server.admin);
+    let (batches, groups) = (scrape.value("logweir_group_batches_sum"), scrape.value("logweir_group_batches_count"));
+    assert!(batches >= 2.0 * groups, "{batches} batches took {groups} syncs: nothing was gathered");
+    assert!(!book.acknowledged.is_empty());
+    finish(server, &bucket, &place, &[], &book, "syncs of 50 ms");
+}
+
+#[test]
 fn a_write_that_finds_the_disk_full_is_told_as_429_by_an_instance_that_stays_ready_and_serves_again() {
     if !can_inject() {
         return;

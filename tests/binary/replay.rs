@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, thread::sleep, time::Duration};
 
 use crate::{
     objects,
-    process::{Ended, Place},
+    process::{Ended, Place, Server},
     tracer::{Book, Load},
 };
 
@@ -67,4 +67,31 @@ fn a_spool_that_lives_or_does_not_exist_is_not_replayed() {
 
 fn replay(place: &Place, spool: &str) -> Ended {
     place.run(&["replay", "--spool", spool])
+}
+
+#[test]
+fn what_another_sink_of_the_instance_still_needs_is_kept() {
+    let place = Place::new();
+    let config = |sinks: &[&str]| {
+        let sink = |name: &&str| format!("[[sinks]]\nname = '{name}'\ndir = '{name}'\n");
+        let sinks: String = sinks.iter().map(sink).collect();
+        format!("[ingest]\nundeclared_streams = 'accept'\n[spool]\ndir = 'spool'\n[drain]\nlinger = '0s'\n{sinks}")
+    };
+    place.write("both.toml", &config(&["lake", "archive"]));
+    place.write("one.toml", &config(&["lake"]));
+    // A file stands where the second sink's directory should be.
+    place.write("archive", "");
+    let server = Server::start(place.command(&["--config", "both.toml"]));
+    let mut book = Book::default();
+    book.send_one(server.address, "kept", 20);
+    server.kill();
+
+    let replay = |config: &str| place.run(&["replay", "--spool", "spool", "--config", config]);
+    let ended = replay("one.toml");
+    assert_eq!(ended.code, Some(75), "{}", ended.stderr);
+    book.compare(&place.path("lake"));
+    fs::remove_file(place.path("archive")).unwrap();
+    let ended = replay("both.toml");
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    book.compare(&place.path("archive"));
 }
