@@ -12,6 +12,8 @@
 
 #[path = "crash/disk.rs"]
 mod disk;
+#[path = "crash/inode.rs"]
+mod inode;
 #[path = "crash/regressions.rs"]
 mod regressions;
 #[path = "crash/schedule.rs"]
@@ -32,7 +34,7 @@ use world::World;
 /// Schedules of each property in a usual run.
 const SCHEDULES: u32 = 1_500;
 /// How many schedules a fault that is put in on purpose may take to be found.
-const FOUND_WITHIN: u32 = 5_000;
+const FOUND_WITHIN: u32 = 20_000;
 
 fn config(cases: u32) -> Config {
     let persistence = FileFailurePersistence::Direct("tests/crash/regressions.txt");

@@ -35,7 +35,7 @@ impl Pacing {
     /// The answer while `backlog` bytes wait and `capacity` bytes a second drain; `chance` lies between 0 and 1.
     ///
     /// The answer lies behind the time that the backlog needs, within as much again, or within
-    /// [`MIN_SPREAD_SECONDS`]; where that exceeds the cap, within its last half. Both bounds are rounded to whole seconds
+    /// `MIN_SPREAD_SECONDS`; where that exceeds the cap, within its last half. Both bounds are rounded to whole seconds
     /// before chance decides between them, so that each second of the header gets as many clients as any other.
     pub fn after(&self, backlog: u64, capacity: f64, chance: f64) -> RetryAfter {
         let drain = (backlog as f64 / capacity.max(1.0)).ceil() as u64;
