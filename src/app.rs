@@ -124,7 +124,7 @@ impl Server {
     /// Starts a server as `loaded` says.
     ///
     /// # Errors
-    /// [`StartError`]; nothing keeps running then.
+    /// [`StartError`]; the process is to end then, since what was started before may still run.
     pub fn start(loaded: Loaded) -> Result<Self, StartError> {
         let Loaded { mut config, streams, .. } = loaded;
         config.server.max_connections = descriptors::connections(&config, descriptors::raise())?;

@@ -39,7 +39,7 @@ impl Replay {
     /// Opens the spool at `dir`, and begins to store it in the sinks of `loaded`.
     ///
     /// # Errors
-    /// [`ReplayError`]; nothing keeps running then.
+    /// [`ReplayError`]; the process is to end then, since what was started before may still run.
     pub fn start(loaded: Loaded, dir: PathBuf) -> Result<Self, ReplayError> {
         if !RealDisk::holds_spool(&dir) {
             return Err(ReplayError::NoSpool(dir));

@@ -190,7 +190,8 @@ impl Writer {
                 self.published.set_disk_failed(false);
                 self.probe = None;
                 self.intake.settle(Ok(segment));
-                // Only now: who waits for this group does not wait for its segment to be sealed.
+                self.group.clear();
+                // Only now: neither who waits for this group nor its memory waits for its segment to be sealed.
                 if self.open.as_ref().is_some_and(|open| open.data_end + NEARLY_FULL_BYTES > self.settings.segment_size)
                 {
                     self.seal(SealCause::Size);
