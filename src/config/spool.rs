@@ -33,6 +33,9 @@ pub struct Spool {
     /// The shortest time from the beginning of one sync to that of the next, up to 1 s. Default 2 ms: on a disk that
     /// syncs faster, larger groups cost less and nobody notices the wait.
     pub sync_interval: Period,
+    /// Bytes a second that are written at most, up to 1 TiB. Default 0: no limit. It leaves room on a disk that others
+    /// use too, and makes an overload where none is to be had.
+    pub max_rate: Size,
 }
 
 impl Default for Spool {
@@ -45,6 +48,7 @@ impl Default for Spool {
             seal_jitter: 0.2,
             early_seal_interval: Period::seconds(5),
             sync_interval: Period::millis(2),
+            max_rate: Size::default(),
         }
     }
 }

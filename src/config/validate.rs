@@ -22,9 +22,12 @@ pub(super) fn check(config: &Config, report: &mut Report) -> Vec<Stream> {
     config.ingest.check(report);
     config.queue.check(report);
     config.pacing.check(report);
+    config.admission.check(report);
+    config.hints.check(report);
     config.spool.check(report);
     sinks::check(&config.sinks, report);
     config.ledger.check(report);
+    config.fleet.check(report);
     keys::check(&config.keys, report);
     config.privacy.check(report);
     config.drain.check(report);
