@@ -22,9 +22,10 @@ const FLOORS: [(&str, &[&str]); 20] = [
     // The domain, and what is pure.
     ("batch", &[]),
     ("metrics", &[]),
-    ("admission", &[]),
     ("gzip", &[]),
     ("schema", &["batch"]),
+    // Which streams are shed first is part of what they are.
+    ("admission", &["schema"]),
     ("validate", &["batch", "schema"]),
     // A queued batch carries its byte reservation to its receipt.
     ("queue", &["admission", "batch"]),
