@@ -205,6 +205,12 @@ impl Server {
         &self.published
     }
 
+    /// Puts what `config` says about mutes, hints and quotas in force. Nothing else of it is looked at.
+    pub fn apply(&self, config: &Config) {
+        let policies = &self.service.policies;
+        policies.replace(policy::policy(config, Some(&policies.current())));
+    }
+
     /// The runtime that is free for what is not hot.
     pub fn runtime(&self) -> &Runtime {
         &self.runtime

@@ -63,7 +63,7 @@ const FLOORS: [(&str, &[&str]); 20] = [
         ],
     ),
     ("check", &["app", "config"]),
-    ("commands", &["app", "check", "config", "signals", "telemetry"]),
+    ("commands", &["app", "check", "config", "metrics", "signals", "telemetry"]),
     // The thin binary, a crate of its own, has no row to hold: it may import everything.
     ("main", &[]),
 ];

@@ -230,7 +230,7 @@ mod tests {
         let gate = Gate::new(GateLimits { capacity_floor: 1_000, ..LIMITS });
         let bad = Signals { spool_bytes: 9_999, disk_full: true, queue_full: true, lag: Duration::from_millis(600) };
         let used_up = Quota::new(
-            Allowance { requests: 0.001, bytes: 0.0, events: 0.0, burst: Duration::from_secs(1) },
+            Allowance { requests: Some(0.001), bytes: None, events: None, burst: Duration::from_secs(1) },
             LIMITS.retry_after_cap,
         );
         used_up.charge_request(NOW);

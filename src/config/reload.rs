@@ -1,6 +1,6 @@
 //! A configuration that is read again while the instance runs: what it takes over, and what needs a restart.
 //!
-//! Taken over: `mute`, `hints`, and the quotas of keys that the instance knows by name. Everything else was built into
+//! Taken over: `mute`, `hints`, `fleet`, and the quotas of keys that the instance knows by name. Everything else was built into
 //! the instance when it started. It is told by name and never by value, so a secret that was changed is told, too.
 
 use super::{
@@ -25,6 +25,7 @@ pub fn reload(running: &Config, read: &Config) -> Reload {
     let mut config = running.clone();
     config.mute.clone_from(&read.mute);
     config.hints.clone_from(&read.hints);
+    config.fleet.clone_from(&read.fleet);
     for key in &mut config.keys {
         if let Some(same) = read.keys.iter().find(|same| same.name == key.name) {
             key.quota.clone_from(&same.quota);
@@ -169,11 +170,7 @@ mod tests {
         for (from, to, told) in [
             ("[admin]", "[admin]\nlisten = '127.0.0.1:9191'", &["admin.listen"][..]),
             ("[admin]", "[server]\nbehind_proxy = true\n[admin]", &["server.behind_proxy"]),
-            (
-                "[admin]",
-                "[fleet]\ninstances = 2\n[admission]\ntarget = '2s'\n[admin]",
-                &["admission.target", "fleet.instances"],
-            ),
+            ("[admin]", "[fleet]\ninstances = 2\n[admission]\ntarget = '2s'\n[admin]", &["admission.target"]),
             ("'objects'", "'elsewhere'", &["sinks[0].dir"]),
             ("'objects'", "'objects'\n[[sinks]]\nname = 'more'\ndir = 'more'", &["sinks"]),
             ("['heard']", "[]", &["keys[0].streams"]),

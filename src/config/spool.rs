@@ -64,6 +64,7 @@ impl Spool {
             seal_jitter: self.seal_jitter,
             early_seal_interval: self.early_seal_interval.get(),
             sync_interval: self.sync_interval.get(),
+            max_rate: Some(self.max_rate.get()).filter(|rate| *rate > 0),
             destinations,
         }
     }
