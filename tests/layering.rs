@@ -18,7 +18,7 @@ use paths::paths;
 
 /// Which modules each module may import, from the ground up: a row names rows above it only, so there is no circle.
 /// Everything may import itself.
-const FLOORS: [(&str, &[&str]); 20] = [
+const FLOORS: [(&str, &[&str]); 21] = [
     // The domain, and what is pure.
     ("batch", &[]),
     ("metrics", &[]),
@@ -26,6 +26,8 @@ const FLOORS: [(&str, &[&str]); 20] = [
     ("gzip", &[]),
     ("schema", &["batch"]),
     ("validate", &["batch", "schema"]),
+    // A device knows of a server what any other client knows.
+    ("client", &["batch"]),
     // A queued batch carries its byte reservation to its receipt.
     ("queue", &["admission", "batch"]),
     // The path of a batch: neither the spool nor a sink knows of HTTP, and HTTP knows of durability as a receipt only.
