@@ -81,8 +81,9 @@ const ROOMS: [(&[&str], &[&str], &str); 7] = [
     (&["std", "env"], &["config/environment"], "only the configuration reads the environment"),
 ];
 
-/// Files of the data path; and the configuration's text, and what the kernel tells of the process, which are none.
-const FILES: &[&str] = &["spool/disk", "sink/file", "config/report", "app/pulse"];
+/// Files of the data path, on the server and on a device; and the configuration's text, and what the kernel tells of the
+/// process, which are none.
+const FILES: &[&str] = &["spool/disk", "sink/file", "client/disk", "config/report", "app/pulse"];
 const FILES_WHY: &str = "file calls stand where faults can be injected, see spool::Disk";
 
 /// A source file.
