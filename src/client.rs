@@ -40,7 +40,7 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = Client::new(Settings {
 //!     key: Some("the key of this SDK".into()),
-//!     device_id: Some("3f2a…".into()).filter(|id: &String| id.is_ascii()),
+//!     device_id: Some("3f2a9c51d0".into()),
 //!     sdk_version: Some("android/2.3.1".into()),
 //!     directory: Some("/data/app/logs".into()),
 //!     ..Settings::new("https://logs.example.com")
@@ -94,7 +94,7 @@ pub use self::{
     clock::{BoxFuture, Clock, SystemClock},
     counts::{Counts, Tally},
     exchange::{DEVICE_ID, MAX_DEVICE_ID_BYTES, MAX_SDK_VERSION_BYTES, SDK_VERSION, SENT_AT},
-    hints::{Hints, MAX_SEND_INTERVAL, SAMPLING, SEND_INTERVAL},
+    hints::{Heeded, Hints, MAX_HINT_AGE, MAX_SEND_INTERVAL, SAMPLING, SEND_INTERVAL},
     retry_budget::RetryBudget,
     sender::KEPT_PAUSE,
     settings::{MAX_CONTEXT_BYTES, Settings, SetupError},
@@ -148,7 +148,7 @@ impl Client {
             batcher: Mutex::new(Batcher::new(settings.batch)),
             buffer: Mutex::new(buffer),
             counts: Mutex::new(counts),
-            hints: Mutex::new(Hints::default()),
+            hints: Mutex::new(Heeded::default()),
             gathered: Notify::new(),
             buffered: Notify::new(),
         };
@@ -159,7 +159,7 @@ impl Client {
     /// Takes an event: what becomes a JSON object of at most [`MAX_EVENT_BYTES`]. Never waits; what cannot be taken is
     /// counted.
     pub fn log(&self, stream: &StreamName, event: &impl Serialize) {
-        let kept = lock(&self.shared.hints).keeps(fastrand::f64());
+        let kept = self.hints().keeps(fastrand::f64());
         // Before the event is serialised: a sample is meant to spare the device, too.
         let json = if kept { serde_json::to_vec(event).ok().filter(|json| is_fit(json)) } else { None };
         {
@@ -206,7 +206,7 @@ impl Client {
 
     /// What the server asks for at present.
     pub fn hints(&self) -> Hints {
-        *lock(&self.shared.hints)
+        self.shared.hints()
     }
 
     /// What waits: gathered, or in the buffer.

@@ -2,7 +2,8 @@
 //!
 //! Operators turn these when a fleet is too loud. A hint holds until an answer says otherwise: another value of the same
 //! header, or an answer that a batch was taken and that has no such header. Other answers without it change nothing, since
-//! a load balancer in front of the server may have given them.
+//! a load balancer in front of the server may have given them. A day after it was heard last, a hint lapses: a device that
+//! keeps no event asks nothing, and would never hear that it may again.
 
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use http::HeaderMap;
 pub const SEND_INTERVAL: &str = "logweir-send-interval";
 /// The header with the share of events to keep, 0 to 1.
 pub const SAMPLING: &str = "logweir-sampling";
+/// How long hints hold that are not heard again.
+pub const MAX_HINT_AGE: Duration = Duration::from_hours(24);
 /// The longest interval that is obeyed, so that a slip of an operator does not silence a fleet that only hears him when
 /// it sends.
 pub const MAX_SEND_INTERVAL: Duration = Duration::from_hours(24);
@@ -37,15 +40,6 @@ impl Hints {
         }
     }
 
-    /// Takes over what an answer said; `taken` is whether it says that a batch was taken.
-    pub fn hear(&mut self, heard: Self, taken: bool) {
-        if taken {
-            *self = heard;
-        }
-        self.send_interval = heard.send_interval.or(self.send_interval);
-        self.sampling = heard.sampling.or(self.sampling);
-    }
-
     /// Whether an event is kept, for a `chance` from 0 to below 1.
     pub fn keeps(&self, chance: f64) -> bool {
         self.sampling.is_none_or(|share| chance < share)
@@ -59,6 +53,33 @@ impl Hints {
     pub fn batch_age(&self, age: Duration, backlog: bool) -> Duration {
         let Some(interval) = self.send_interval else { return age };
         age.max(if backlog { interval * 2 } else { interval })
+    }
+}
+
+/// Hints, as a device remembers them; times are of its uptime.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Heeded {
+    hints: Hints,
+    /// When an answer had hints.
+    heard: Duration,
+}
+
+impl Heeded {
+    /// Takes over what an answer says at `now`; `taken` is whether it says that a batch was taken.
+    pub fn hear(&mut self, heard: Hints, taken: bool, now: Duration) {
+        let before = if taken { Hints::default() } else { self.at(now) };
+        if heard != Hints::default() {
+            self.heard = now;
+        }
+        self.hints = Hints {
+            send_interval: heard.send_interval.or(before.send_interval),
+            sampling: heard.sampling.or(before.sampling),
+        };
+    }
+
+    /// The hints that hold at `now`.
+    pub fn at(&self, now: Duration) -> Hints {
+        if now.saturating_sub(self.heard) > MAX_HINT_AGE { Hints::default() } else { self.hints }
     }
 }
 
@@ -91,14 +112,31 @@ mod tests {
 
     #[test]
     fn a_hint_holds_until_an_answer_says_otherwise() {
-        let minute = Some(Duration::from_mins(1));
-        let mut hints = Hints { send_interval: minute, sampling: Some(0.1) };
-        hints.hear(Hints::default(), false);
-        assert_eq!(hints, Hints { send_interval: minute, sampling: Some(0.1) }, "a proxy's answer has no hints");
-        hints.hear(Hints { send_interval: None, sampling: Some(1.0) }, false);
-        assert_eq!(hints, Hints { send_interval: minute, sampling: Some(1.0) });
-        hints.hear(Hints { send_interval: None, sampling: Some(0.5) }, true);
-        assert_eq!(hints, Hints { send_interval: None, sampling: Some(0.5) }, "the server has lifted one");
+        let now = Duration::from_secs(7);
+        let mut heeded = Heeded::default();
+        let mut hear = |send_interval: Option<u64>, sampling, taken| {
+            let send_interval = send_interval.map(Duration::from_secs);
+            heeded.hear(Hints { send_interval, sampling }, taken, now);
+            let Hints { send_interval, sampling } = heeded.at(now);
+            (send_interval.map(|interval| interval.as_secs()), sampling)
+        };
+        assert_eq!(hear(Some(60), Some(0.1), false), (Some(60), Some(0.1)));
+        assert_eq!(hear(None, None, false), (Some(60), Some(0.1)), "a proxy's answer has no hints");
+        assert_eq!(hear(None, Some(1.0), false), (Some(60), Some(1.0)));
+        assert_eq!(hear(None, Some(0.5), true), (None, Some(0.5)), "the server has lifted one");
+        assert_eq!(hear(None, None, true), (None, None), "and the other");
+    }
+
+    #[test]
+    fn a_hint_lapses_a_day_after_it_was_heard_last() {
+        let (second, mut heeded) = (Duration::from_secs(1), Heeded::default());
+        let nothing = Hints { send_interval: None, sampling: Some(0.0) };
+        heeded.hear(nothing, true, second);
+        heeded.hear(Hints::default(), false, second * 2);
+        assert_eq!(heeded.at(second + MAX_HINT_AGE), nothing);
+        assert_eq!(heeded.at(second * 2 + MAX_HINT_AGE), Hints::default());
+        heeded.hear(nothing, false, second * 3);
+        assert_eq!(heeded.at(second * 3 + MAX_HINT_AGE), nothing);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! What an answer says about time holds for the device, not for the batch: after a 429 nothing at all is sent before the
 //! time it names. The exception is 403, by which the key is good and the stream is not: only the stream's batches wait, or a
-//! stream that nobody may write to would hold up all others.
+//! stream that nobody may write to would hold up all others. A batch that a server fails on again and again (500) does hold
+//! up what is behind it, until it is too old or the buffer is full: a device cannot know that it is the batch.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -77,7 +78,7 @@ impl Sender {
 
     /// The uptime of the next request, if there is something to send.
     fn due(&self, shared: &Shared) -> Duration {
-        let interval = lock(&shared.hints).send_interval.unwrap_or_default();
+        let interval = shared.hints().send_interval.unwrap_or_default();
         self.last_sent.map_or(Duration::ZERO, |sent| sent.saturating_add(interval)).max(self.paused_until)
     }
 
@@ -113,7 +114,7 @@ impl Sender {
             }
         };
         let verdict = heard.answer.verdict();
-        lock(&shared.hints).hear(heard.hints, verdict == Verdict::Forget);
+        shared.hear(heard.hints, verdict == Verdict::Forget);
 
         let now = shared.clock.uptime();
         let age = next.age.saturating_add(now.saturating_sub(sent));

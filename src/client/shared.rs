@@ -13,7 +13,7 @@ use super::{
     buffer::{Buffer, Now},
     clock::Clock,
     counts::Counts,
-    hints::Hints,
+    hints::{Heeded, Hints},
 };
 use crate::batch::StreamName;
 
@@ -29,14 +29,32 @@ pub(super) struct Shared {
     pub(super) batcher: Mutex<Batcher>,
     pub(super) buffer: Mutex<Buffer>,
     pub(super) counts: Mutex<Counts>,
-    pub(super) hints: Mutex<Hints>,
-    /// A batch was opened or closed.
+    pub(super) hints: Mutex<Heeded>,
+    /// A batch was opened or closed, or is to be closed at another time.
     pub(super) gathered: Notify,
     /// A batch came into the buffer.
     pub(super) buffered: Notify,
 }
 
 impl Shared {
+    /// What the server asks for at present.
+    pub(super) fn hints(&self) -> Hints {
+        lock(&self.hints).at(self.clock.uptime())
+    }
+
+    /// Takes over what an answer asks for; `taken` is whether it says that a batch was taken.
+    pub(super) fn hear(&self, heard: Hints, taken: bool) {
+        let now = self.clock.uptime();
+        let mut hints = lock(&self.hints);
+        let before = hints.at(now);
+        hints.hear(heard, taken, now);
+        let changed = hints.at(now) != before;
+        drop(hints);
+        if changed {
+            self.gathered.notify_one();
+        }
+    }
+
     /// Takes an event's JSON.
     pub(super) fn gather(&self, stream: &StreamName, event: &[u8]) {
         let mut batcher = lock(&self.batcher);
@@ -77,7 +95,7 @@ impl Shared {
 
     /// How old a batch may become before it is closed.
     async fn batch_age(self: &Arc<Self>) -> Duration {
-        let hints = *lock(&self.hints);
+        let hints = self.hints();
         // Nobody need ask the buffer as long as there is no hint.
         let backlog = hints.send_interval.is_some()
             && self.with_buffer(|buffer, _, _| buffer.waiting().batches > 0).await.unwrap_or(false);

@@ -208,6 +208,42 @@ async fn a_longer_interval_makes_larger_batches_instead_of_more() {
 }
 
 #[tokio::test]
+async fn a_batch_does_not_wait_for_an_interval_that_was_lifted() {
+    let device = Device::start(Settings::new("http://nobody.test"));
+    device.network.tell(200, &[("logweir-send-interval", "3600")], "");
+    device.network.tell(200, &[], "");
+    device.log(1);
+    device.advance(30 * SECOND).await;
+    device.network.until_count(1).await;
+    device.log(1);
+    device.advance(HOUR).await;
+    device.network.until_count(2).await;
+    device.log(1);
+    device.advance(30 * SECOND).await;
+    device.network.until_count(3).await;
+}
+
+#[tokio::test]
+async fn an_interval_that_is_lifted_releases_what_is_gathered() {
+    let device = Device::start(Settings::new("http://nobody.test"));
+    device.network.tell(200, &[("logweir-send-interval", "3600")], "");
+    device.network.tell(429, &[("logweir-send-interval", "1"), ("retry-after", "1")], "");
+    device.log(1);
+    device.advance(30 * SECOND).await;
+    device.network.until_count(1).await;
+    // One batch fills up and goes when the hour is over; the other has been open for half an hour then.
+    let other = logweir::batch::StreamName::new("other").unwrap();
+    (0..500).for_each(|_| device.client.log(&heard(), &serde_json::json!({})));
+    device.advance(HOUR / 2).await;
+    device.client.log(&other, &serde_json::json!({}));
+    device.advance(HOUR / 2).await;
+    device.network.until_count(2).await;
+    // The refused one goes again, and its answer has no hint any more.
+    device.advance(SECOND).await;
+    device.network.until_count(4).await;
+}
+
+#[tokio::test]
 async fn sampling_keeps_its_share_and_counts_the_rest() {
     let device = Device::start(each_event_a_batch());
     device.network.tell(200, &[("logweir-sampling", "0.25")], "");
