@@ -18,7 +18,7 @@ use paths::paths;
 
 /// Which modules each module may import, from the ground up: a row names rows above it only, so there is no circle.
 /// Everything may import itself.
-const FLOORS: [(&str, &[&str]); 20] = [
+const FLOORS: [(&str, &[&str]); 21] = [
     // The domain, and what is pure.
     ("batch", &[]),
     ("metrics", &[]),
@@ -27,6 +27,8 @@ const FLOORS: [(&str, &[&str]); 20] = [
     // Which streams are shed first is part of what they are.
     ("admission", &["schema"]),
     ("validate", &["batch", "schema"]),
+    // A device knows of a server what any other client knows.
+    ("client", &["batch"]),
     // A queued batch carries its byte reservation to its receipt.
     ("queue", &["admission", "batch"]),
     // The path of a batch: neither the spool nor a sink knows of HTTP, and HTTP knows of durability as a receipt only.
@@ -80,8 +82,9 @@ const ROOMS: [(&[&str], &[&str], &str); 7] = [
     (&["std", "env"], &["config/environment"], "only the configuration reads the environment"),
 ];
 
-/// Files of the data path; and the configuration's text, and what the kernel tells of the process, which are none.
-const FILES: &[&str] = &["spool/disk", "sink/file", "config/report", "app/pulse"];
+/// Files of the data path, on the server and on a device; and the configuration's text, and what the kernel tells of the
+/// process, which are none.
+const FILES: &[&str] = &["spool/disk", "sink/file", "client/disk", "config/report", "app/pulse"];
 const FILES_WHY: &str = "file calls stand where faults can be injected, see spool::Disk";
 
 /// A source file.
