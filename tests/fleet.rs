@@ -15,6 +15,8 @@ mod changes;
 mod client;
 #[path = "common/copy_rules.rs"]
 mod copy_rules;
+#[path = "fleet/crowd.rs"]
+mod crowd;
 #[path = "fleet/device.rs"]
 mod device;
 #[path = "binary/figures.rs"]
