@@ -34,6 +34,7 @@ use crate::{
 const SMALL_BUDGET: &str = r#"
 limits = { encoded_body = "64KiB", decoded_body = "128KiB", output = "128KiB", event = "16KiB", context = "1KiB" }
 queue = { bytes = "320KiB" }
+streams = { heard = { priority = "high" } }
 "#;
 const BUDGET_BYTES: u64 = 5 * 64 * 1024;
 
