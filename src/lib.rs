@@ -40,6 +40,7 @@
 //! - [`queue`] brings batches to the [`spool`], which makes them durable, and brings the receipts back.
 //! - [`sink`] brings sealed segments to where they belong; [`gzip`] makes them small. [`ledger`] is the books of it, and
 //!   [`warehouse`] reads them: the audit proves that they balance.
+//! - [`rehearse`] plays a fleet of devices against an instance, before the real one comes.
 //! - [`metrics`] declares every metric, [`telemetry`] writes the log.
 
 pub mod admission;
@@ -54,6 +55,7 @@ pub mod http;
 pub mod ledger;
 pub mod metrics;
 pub mod queue;
+pub mod rehearse;
 pub mod schema;
 pub mod signals;
 pub mod sink;
