@@ -5,5 +5,6 @@
 //! made it.
 
 pub mod device;
+pub mod history;
 pub mod profile;
 pub mod report;
