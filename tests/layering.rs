@@ -42,7 +42,7 @@ const FLOORS: [(&str, &[&str]); 22] = [
     // does not know who starts with them.
     ("config", &["batch", "schema", "spool", "validate"]),
     // Fleets of devices: they know a server by its answers.
-    ("rehearse", &["client"]),
+    ("rehearse", &["batch", "client"]),
     ("telemetry", &["config"]),
     ("cli", &[]),
     ("signals", &[]),
