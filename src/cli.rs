@@ -55,8 +55,8 @@ pub enum Command {
     /// so far.
     ///
     /// It is a flood, so it goes to loopback addresses only, unless you say that the target is yours. What it sends is
-    /// stored like any other batch: give it a stream of its own. One process sends about 20,000 requests a second; where
-    /// it could not send what was due, or was late, the report says so.
+    /// stored like any other batch: give it a stream of its own. It sends from one core; where it could not send what was
+    /// due, or was late, the report says so.
     ///
     /// Exits with 0 if the rehearsal ran, 69 if the target cannot be reached, and 78 if an argument is wrong or the target
     /// is another machine.
