@@ -1,5 +1,9 @@
 //! The commands beside `serve`: what each does with a loaded configuration, and what it exits with.
 
+mod rehearse;
+
+pub use rehearse::rehearse;
+
 use std::{
     fmt,
     io::{self, Write},

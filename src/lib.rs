@@ -41,6 +41,7 @@
 //! - [`sink`] brings sealed segments to where they belong; [`gzip`] makes them small. [`ledger`] is the books of it, and
 //!   [`warehouse`] reads them: the audit proves that they balance.
 //! - [`client`] is the other side: what an SDK does, and what its authors port.
+//! - [`rehearse`] plays a fleet of devices against an instance, before the real one comes.
 //! - [`metrics`] declares every metric, [`telemetry`] writes the log.
 
 pub mod admission;
@@ -56,6 +57,7 @@ pub mod http;
 pub mod ledger;
 pub mod metrics;
 pub mod queue;
+pub mod rehearse;
 pub mod schema;
 pub mod signals;
 pub mod sink;

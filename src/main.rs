@@ -26,6 +26,7 @@ fn main() -> ExitCode {
             let asked = AuditRequest { from, to, sink, quick };
             commands::load(config.config).map(|loaded| commands::audit(&loaded, &asked))
         }
+        Command::Rehearse(arguments) => Ok(commands::rehearse(&arguments)),
     };
     done.unwrap_or_else(|code| code)
 }

@@ -18,7 +18,7 @@ use paths::paths;
 
 /// Which modules each module may import, from the ground up: a row names rows above it only, so there is no circle.
 /// Everything may import itself.
-const FLOORS: [(&str, &[&str]); 21] = [
+const FLOORS: [(&str, &[&str]); 22] = [
     // The domain, and what is pure.
     ("batch", &[]),
     ("metrics", &[]),
@@ -42,6 +42,8 @@ const FLOORS: [(&str, &[&str]); 21] = [
     // The configuration makes what others are told: schemas, the limits of validation, the settings of the spool. It
     // does not know who starts with them.
     ("config", &["batch", "schema", "spool", "validate"]),
+    // Fleets of devices: they know a server by its answers.
+    ("rehearse", &["batch", "client"]),
     ("telemetry", &["config"]),
     ("cli", &[]),
     ("signals", &[]),
@@ -65,7 +67,7 @@ const FLOORS: [(&str, &[&str]); 21] = [
         ],
     ),
     ("check", &["app", "config"]),
-    ("commands", &["app", "check", "config", "metrics", "signals", "telemetry"]),
+    ("commands", &["app", "batch", "check", "cli", "config", "metrics", "rehearse", "signals", "telemetry"]),
     // The thin binary, a crate of its own, has no row to hold: it may import everything.
     ("main", &[]),
 ];
@@ -82,9 +84,9 @@ const ROOMS: [(&[&str], &[&str], &str); 7] = [
     (&["std", "env"], &["config/environment"], "only the configuration reads the environment"),
 ];
 
-/// Files of the data path, on the server and on a device; and the configuration's text, and what the kernel tells of the
-/// process, which are none.
-const FILES: &[&str] = &["spool/disk", "sink/file", "client/disk", "config/report", "app/pulse"];
+/// Files of the data path, on the server and on a device; and the configuration's text, what the kernel tells of the
+/// process, and the reports of rehearsals, which are none.
+const FILES: &[&str] = &["spool/disk", "sink/file", "client/disk", "config/report", "app/pulse", "rehearse/files"];
 const FILES_WHY: &str = "file calls stand where faults can be injected, see spool::Disk";
 
 /// A source file.

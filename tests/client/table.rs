@@ -29,7 +29,7 @@ fn client_and_server_agree_on_every_problem() {
 
 #[test]
 fn client_and_server_agree_on_a_refusal() {
-    use logweir::admission::{Cause, RetryAfter, Refused};
+    use logweir::admission::{Cause, Refused, RetryAfter};
 
     let retry_after = RetryAfter::exactly(std::time::Duration::from_secs(7));
     let refusal = Problem::from(Refused { cause: Cause::Memory, retry_after });
