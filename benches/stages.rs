@@ -18,7 +18,7 @@ use std::{hint::black_box, time::Instant};
 use logweir::{
     batch::{Book, FrameBuilder, Millis, StreamName},
     gzip::Encoder,
-    schema::{Ack, Field, FieldType, Schema, Stream, UnknownFields},
+    schema::{Ack, Field, FieldType, Priority, Schema, Stream, UnknownFields},
     validate::{Batch, Format, Limits, Output, Room, SentAt, Validator},
 };
 
@@ -92,7 +92,12 @@ fn declared() -> Schema {
 }
 
 fn validate(name: &str, schema: Schema, bodies: &[Vec<u8>], events: usize) {
-    let stream = Stream { name: StreamName::new("heard").expect("a name"), ack: Ack::Spooled, schema };
+    let stream = Stream {
+        name: StreamName::new("heard").expect("a name"),
+        ack: Ack::Spooled,
+        priority: Priority::Normal,
+        schema,
+    };
     let limits = Limits {
         events: 10_000,
         event_bytes: 65_536,
@@ -128,8 +133,12 @@ fn validate(name: &str, schema: Schema, bodies: &[Vec<u8>], events: usize) {
 
 /// Lines as they are stored, some 16 MB.
 fn stored_lines() -> Vec<u8> {
-    let stream =
-        Stream { name: StreamName::new("heard").expect("a name"), ack: Ack::Spooled, schema: Schema::free_form() };
+    let stream = Stream {
+        name: StreamName::new("heard").expect("a name"),
+        ack: Ack::Spooled,
+        priority: Priority::Normal,
+        schema: Schema::free_form(),
+    };
     let limits = Limits {
         events: 10_000,
         event_bytes: 65_536,

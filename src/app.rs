@@ -13,6 +13,7 @@ mod ceiling;
 mod descriptors;
 mod heartbeat;
 mod listen;
+mod policy;
 mod pulse;
 mod replay;
 mod stores;
@@ -40,11 +41,11 @@ pub use stores::StoreSetupError;
 
 use self::{heartbeat::Hearts, pulse::Pulse, stores::Stores};
 use crate::{
-    admission::{Demand, Gate},
+    admission::{Board, Demand, Gate, GateLimits},
     batch::InstanceId,
     config::{Config, Loaded, SinkTarget, UndeclaredStreams},
     http::{
-        Acceptor, AcceptorHandle, Admin, AdminHandle, BodyLimits, ConnectionLimits, Health, Key, Keyring, Service,
+        Acceptor, AcceptorHandle, Admin, AdminHandle, BodyLimits, ConnectionLimits, Key, Keyring, Policies, Service,
         Worker, WorkerHandle,
     },
     metrics::{self, Metrics},
@@ -147,9 +148,16 @@ impl Server {
             let (service, published) = (Arc::clone(&service), Arc::clone(&published));
             workers.push(Worker { number, service, published, lane, connections }.spawn(working.clone())?);
         }
-        let busy = workers.iter().map(WorkerHandle::runtime_metrics).collect();
+        let times = workers.iter().map(WorkerHandle::times).collect();
         let most = config.server.max_connections;
-        let acceptor = Acceptor { listener: sockets.public, workers, service: Arc::clone(&service), most };
+        let acceptor = Acceptor {
+            listener: sockets.public,
+            workers,
+            service: Arc::clone(&service),
+            published: Arc::clone(&published),
+            refusing_share: config.admission.refusing_share,
+            most,
+        };
         let acceptor = acceptor.spawn(accepting)?;
         let admin = Admin {
             listener: sockets.admin,
@@ -159,7 +167,7 @@ impl Server {
             connections: ConnectionLimits { most: ADMIN_CONNECTIONS, ..connection_limits(&config) },
         };
         let admin = admin.spawn()?;
-        let pulse = Pulse::new(&config, Arc::clone(&service), Arc::clone(&published), spool.shelf(), busy);
+        let pulse = Pulse::new(&config, Arc::clone(&service), Arc::clone(&published), spool.shelf(), times);
         runtime.spawn(pulse.run());
         let ceiling = memory_ceiling(&config);
         Ok(Self {
@@ -195,6 +203,12 @@ impl Server {
     /// What the spool tells everybody.
     pub fn published(&self) -> &Published {
         &self.published
+    }
+
+    /// Puts what `config` says about mutes, hints and quotas in force. Nothing else of it is looked at.
+    pub fn apply(&self, config: &Config) {
+        let policies = &self.service.policies;
+        policies.replace(policy::policy(config, Some(&policies.current())));
     }
 
     /// The runtime that is free for what is not hot.
@@ -292,19 +306,21 @@ fn service(config: &Config, catalog: Catalog, spool: &Spool, metrics: &Arc<Metri
     let keys = config.keys.iter().map(|key| {
         let streams = key.streams.iter().filter_map(|name| crate::batch::StreamName::new(name).ok());
         let streams = (!key.streams.is_empty()).then(|| streams.collect());
-        (Key { name: key.name.clone(), streams, browser: key.browser }, key.key.expose().into())
+        let key_itself = Key { name: key.name.clone(), streams, browser: key.browser, ..Key::default() };
+        (key_itself, key.key.expose().into())
     });
     Service {
         keys: Keyring::new(keys),
         catalog,
-        gate: Gate::new(
-            config.queue.bytes.in_memory(),
-            config.spool.disk_quota.get(),
-            config.pacing.capacity_floor.get(),
-            config.pacing.retry_after_cap.get(),
-        ),
+        gate: Gate::new(GateLimits {
+            budget: config.queue.bytes.in_memory(),
+            disk_quota: config.spool.disk_quota.get(),
+            target: config.admission.target.get(),
+            capacity_floor: config.pacing.capacity_floor.get(),
+            retry_after_cap: config.pacing.retry_after_cap.get(),
+        }),
         clock: spool.clock(),
-        health: Health::default(),
+        health: Arc::default(),
         metrics: Arc::clone(metrics),
         body: BodyLimits {
             encoded: config.limits.encoded_body.in_memory(),
@@ -312,10 +328,14 @@ fn service(config: &Config, catalog: Catalog, spool: &Spool, metrics: &Arc<Metri
             ratio: config.limits.decode_ratio as usize,
             grace: config.server.body_grace.get(),
             min_rate: config.server.body_min_rate.get(),
+            behind_proxy: config.server.behind_proxy,
         },
         limits: config.limits.validation(),
         stored_timeout: config.ingest.stored_timeout.get(),
         demand: Demand::default(),
+        policies: Policies::new(policy::policy(config, None)),
+        shares: Board::new(config.workers()),
+        began: Instant::now(),
     }
 }
 

@@ -25,7 +25,8 @@ pub enum Command {
     /// Take batches over HTTP and store them
     ///
     /// SIGTERM or SIGINT drains and exits with 0; a second one exits at once. Nothing that was acknowledged is lost
-    /// either way: what is not stored yet stays in the spool.
+    /// either way: what is not stored yet stays in the spool. SIGHUP reads the configuration again and takes over mutes,
+    /// hints and quotas; what else has changed is told in the log and needs a restart.
     Serve(ConfigArgs),
     /// Check a configuration, and print what it comes to
     ///

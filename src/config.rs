@@ -17,14 +17,18 @@
 //! the place, the setting, what is wrong and what to do; it never repeats a [`Secret`].
 
 mod admin;
+mod admission;
 mod drain;
 mod environment;
+mod fleet;
 mod forecast;
+mod hints;
 mod ingest;
 mod keys;
 mod ledger;
 mod limits;
 mod log;
+mod mute;
 mod nearest;
 mod ordered;
 mod pacing;
@@ -32,7 +36,9 @@ mod period;
 mod privacy;
 mod problem;
 mod queue;
+mod quota;
 mod read;
+mod reload;
 mod report;
 mod secret;
 mod server;
@@ -49,20 +55,26 @@ use std::{num::NonZero, path::PathBuf, thread::available_parallelism};
 use serde::{Deserialize, Serialize};
 
 pub use admin::Admin;
+pub use admission::Admission;
 pub use drain::Drain;
 pub use environment::environment;
+pub use fleet::Fleet;
 pub use forecast::Forecast;
+pub use hints::Hints;
 pub use ingest::{Ingest, UndeclaredStreams};
 pub use keys::Key;
 pub use ledger::Ledger;
 pub use limits::Limits;
 pub use log::{Log, LogFormat, LogLevel};
+pub use mute::Mute;
 pub use ordered::Ordered;
 pub use pacing::Pacing;
 pub use period::Period;
 pub use privacy::Privacy;
 pub use problem::{Place, Position, Problem, Problems};
 pub use queue::Queue;
+pub use quota::{Allowance, Quota};
+pub use reload::{Reload, reload};
 pub use secret::Secret;
 pub use server::{Server, is_loopback};
 pub use setting::Setting;
@@ -92,6 +104,10 @@ pub struct Config {
     pub queue: Queue,
     /// When refused clients come back.
     pub pacing: Pacing,
+    /// When a request is let in.
+    pub admission: Admission,
+    /// What every answer asks of the devices.
+    pub hints: Hints,
     /// The durable log on disk.
     pub spool: Spool,
     /// Where spooled data goes.
@@ -99,9 +115,14 @@ pub struct Config {
     pub sinks: Vec<Sink>,
     /// The books.
     pub ledger: Ledger,
+    /// The instances that serve the same devices.
+    pub fleet: Fleet,
     /// Who may post.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<Key>,
+    /// Who is refused whatever they send.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mute: Vec<Mute>,
     /// What makes private values unrecognisable.
     pub privacy: Privacy,
     /// The streams as they are declared; [`Loaded::streams`] is what is made of them.

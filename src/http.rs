@@ -24,11 +24,15 @@ mod decode;
 mod health;
 mod ingest;
 mod listener;
+mod lobby;
 mod outcome;
+mod pause;
+mod policy;
 mod problem;
 mod respond;
 mod routes;
 mod service;
+mod strain;
 mod worker;
 
 pub use acceptor::{Acceptor, AcceptorHandle, MAX_PARTING};
@@ -36,9 +40,11 @@ pub use admin::{Admin, AdminHandle};
 pub use auth::{Key, Keyring};
 pub use connection::ConnectionLimits;
 pub use health::Health;
+pub use lobby::MAX_LOBBY;
+pub use policy::{Hints, Policies, Policy};
 pub use problem::{Action, Problem};
 pub use service::{BodyLimits, Service};
-pub use worker::{Worker, WorkerHandle};
+pub use worker::{Worker, WorkerHandle, WorkerTimes};
 
 /// The description of the interface that `GET /openapi.json` answers.
 pub const OPENAPI: &str = include_str!("http/openapi.json");

@@ -80,6 +80,7 @@ macro_rules! declare {
 
 declare! {
     BUILD_INFO: Kind::Gauge, "logweir_build_info", Count, ["version"], "1, with the version that runs.";
+    RELOADS: Kind::Counter, "logweir_reloads_total", Count, ["outcome"], "Times that the configuration was read again while serving: taken over, or refused because it was not sound.";
     READY: Kind::Gauge, "logweir_ready", Count, [], "1 if /readyz answers 200, else 0.";
     MEMORY_CEILING: Kind::Gauge, "logweir_memory_ceiling_bytes", Bytes, [], "What the process may come to need, computed from the configuration.";
     RESIDENT: Kind::Gauge, "logweir_resident_bytes", Bytes, [], "What the process has in memory now.";
@@ -90,13 +91,18 @@ declare! {
     CONNECTIONS_ACCEPTED: Kind::Counter, "logweir_connections_accepted_total", Count, [], "Connections accepted.";
     CONNECTIONS_REFUSED: Kind::Counter, "logweir_connections_refused_total", Count, [], "Connections answered 429 and closed, because there were as many as there may be.";
     CONNECTIONS_CUT: Kind::Counter, "logweir_connections_cut_total", Count, ["cause"], "Connections closed because the client was idle, because a head came too slowly (head), was malformed, or was too large.";
+    ACCEPT_PAUSES: Kind::Counter, "logweir_accept_pauses_total", Count, [], "Times that accepting paused for a moment, because refusing took more than its share of the workers' time.";
     ACCEPT_ERRORS: Kind::Counter, "logweir_accept_errors_total", Count, [], "Failed attempts to accept a connection, on either port.";
 
     REQUESTS: Kind::Counter, "logweir_requests_total", Count, ["outcome"], "Requests to store a batch, by what came of them.";
     REQUEST_BYTES: Kind::Counter, "logweir_request_bytes_total", Bytes, [], "Bytes of request bodies read, as they came.";
     OFFERED_BYTES: Kind::Counter, "logweir_offered_bytes_total", Bytes, [], "Bytes of request bodies that could have been taken, those of refused requests included: as announced, or as read, or else as is typical.";
     REQUEST_SECONDS: Kind::Histogram(Buckets::Seconds), "logweir_request_seconds", Seconds, [], "From a request's head to its answer, for batches that were taken.";
+    REFUSING: Kind::Gauge, "logweir_refusing_ratio", Count, [], "The part of the workers' time that goes into refusing requests.";
     REFUSALS: Kind::Counter, "logweir_refusals_total", Count, ["cause"], "Requests answered 429, and connections for want of places, by cause.";
+
+    BACKLOG_SECONDS: Kind::Gauge, "logweir_backlog_seconds", Seconds, [], "How long it would take to make durable what was let in, at the present capacity.";
+    WORKER_LAG: Kind::Gauge, "logweir_worker_lag_seconds", Seconds, ["worker"], "How long what a worker has to do waits for its turn.";
 
     EVENTS_RECEIVED: Kind::Counter, "logweir_events_received_total", Count, ["stream"], "Events of batches that could be parsed.";
     EVENTS: Kind::Counter, "logweir_events_total", Count, ["stream", "verdict"], "Events made durable, by verdict.";

@@ -62,6 +62,30 @@ impl Ack {
     }
 }
 
+/// Which streams' batches are let in first when not all can be. The higher is the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    /// What is refused first.
+    Low,
+    /// What most streams have.
+    #[default]
+    Normal,
+    /// What is refused last.
+    High,
+}
+
+impl Priority {
+    /// The name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::High => "high",
+        }
+    }
+}
+
 /// What happens to fields that the schema does not declare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -81,6 +105,8 @@ pub struct Stream {
     pub name: StreamName,
     /// What its batches' answers promise.
     pub ack: Ack,
+    /// How soon its batches are refused.
+    pub priority: Priority,
     /// What its events look like.
     pub schema: Schema,
 }

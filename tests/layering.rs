@@ -22,9 +22,10 @@ const FLOORS: [(&str, &[&str]); 22] = [
     // The domain, and what is pure.
     ("batch", &[]),
     ("metrics", &[]),
-    ("admission", &[]),
     ("gzip", &[]),
     ("schema", &["batch"]),
+    // Which streams are shed first is part of what they are.
+    ("admission", &["schema"]),
     ("validate", &["batch", "schema"]),
     // A device knows of a server what any other client knows.
     ("client", &["batch"]),
@@ -66,7 +67,7 @@ const FLOORS: [(&str, &[&str]); 22] = [
         ],
     ),
     ("check", &["app", "config"]),
-    ("commands", &["app", "batch", "check", "cli", "config", "rehearse", "signals", "telemetry"]),
+    ("commands", &["app", "batch", "check", "cli", "config", "metrics", "rehearse", "signals", "telemetry"]),
     // The thin binary, a crate of its own, has no row to hold: it may import everything.
     ("main", &[]),
 ];
@@ -83,9 +84,9 @@ const ROOMS: [(&[&str], &[&str], &str); 7] = [
     (&["std", "env"], &["config/environment"], "only the configuration reads the environment"),
 ];
 
-/// Files of the data path; and the configuration's text, what the kernel tells of the process, and the reports of rehearsals,
-/// which are none.
-const FILES: &[&str] = &["spool/disk", "sink/file", "config/report", "app/pulse", "rehearse/files"];
+/// Files of the data path, on the server and on a device; and the configuration's text, what the kernel tells of the
+/// process, and the reports of rehearsals, which are none.
+const FILES: &[&str] = &["spool/disk", "sink/file", "client/disk", "config/report", "app/pulse", "rehearse/files"];
 const FILES_WHY: &str = "file calls stand where faults can be injected, see spool::Disk";
 
 /// A source file.

@@ -1,4 +1,9 @@
-//! What the durable path can take, learned from what it took.
+//! What an instance can take, learned from what it took.
+//!
+//! Two stages limit it: the spool, which writes and syncs, and the workers, which read, decode and encode. Each is
+//! measured as bytes by the time that it was busy with them; the slower one is the capacity. Bytes are those of stored
+//! lines. What a refused client would have sent is known as bytes of bodies, compressed perhaps: how many of the former
+//! one of the latter becomes is measured, too.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -14,42 +19,102 @@ pub struct Work {
     pub busy: Duration,
 }
 
-/// Bytes a second that the durable path can take: bytes ÷ busy time, smoothed, never below a configured floor, so that
-/// it is usable from the first second.
+impl Work {
+    /// What was done since `before`.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self { bytes: self.bytes.saturating_sub(before.bytes), busy: self.busy.saturating_sub(before.busy) }
+    }
+}
+
+/// What an instance did between two looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Bytes that the spool synced, and the time that took.
+    pub spool: Work,
+    /// How long the workers were busy with requests that they did not refuse, on an average.
+    pub workers: Duration,
+    /// Bytes of the bodies that were taken.
+    pub bodies: u64,
+}
+
+/// Bytes a second that an instance can take: never below a configured floor, so that it is usable from the first
+/// second.
 #[derive(Debug)]
 pub struct Capacity {
     floor: f64,
-    /// The rate as the bits of a double.
-    rate: AtomicU64,
+    spool: Smoothed,
+    workers: Smoothed,
+    /// Stored bytes for each byte of a body.
+    growth: Smoothed,
 }
 
 /// How much a new measurement of a full second counts: the rest is what was known before.
 const WEIGHT: f64 = 0.3;
+/// What a stored line has beside the event, for as long as nothing has been stored: the usual fields of the server make
+/// a third more.
+const GROWTH: f64 = 4.0 / 3.0;
+/// Stored bytes for a byte of a body lie within these bounds, whatever was measured over a short time.
+const GROWTH_BOUNDS: (f64, f64) = (0.5, 64.0);
 
 impl Capacity {
     /// A capacity of `floor` bytes a second until more is known.
     pub fn new(floor: u64) -> Self {
         let floor = floor.max(1) as f64;
-        Self { floor, rate: AtomicU64::new(floor.to_bits()) }
+        // The workers are believed to be no limit until they are one.
+        let (spool, workers) = (Smoothed::new(floor), Smoothed::new(f64::INFINITY));
+        Self { floor, spool, workers, growth: Smoothed::new(GROWTH) }
     }
 
-    /// Bytes a second.
+    /// Bytes of stored lines a second.
     pub fn bytes_per_second(&self) -> f64 {
-        f64::from_bits(self.rate.load(Ordering::Relaxed))
+        self.spool.get().min(self.workers.get()).max(self.floor)
     }
 
-    /// Learns from what was done between two looks at the stage's counters. Idle time says nothing about capacity: the
-    /// less a stage was busy, the less the measurement counts.
-    pub fn learn(&self, before: Work, now: Work) {
-        let busy = now.busy.saturating_sub(before.busy).as_secs_f64();
-        let bytes = now.bytes.saturating_sub(before.bytes) as f64;
-        if busy <= 0.0 || bytes <= 0.0 {
+    /// Bytes of bodies a second.
+    pub fn bodies_per_second(&self) -> f64 {
+        self.bytes_per_second() / self.growth.get()
+    }
+
+    /// Learns from what was done between two looks. Idle time says nothing about capacity: the less a stage was busy,
+    /// the less the measurement counts.
+    pub fn learn(&self, done: Done) {
+        let Done { spool, workers, bodies } = done;
+        let rate = |busy: Duration| spool.bytes as f64 / busy.as_secs_f64();
+        if spool.bytes == 0 {
             return;
         }
-        let known = self.bytes_per_second();
-        let weight = WEIGHT * busy.min(1.0);
-        let rate = known + weight * (bytes / busy - known);
-        self.rate.store(rate.max(self.floor).to_bits(), Ordering::Relaxed);
+        if !spool.busy.is_zero() {
+            self.spool.learn(rate(spool.busy), spool.busy);
+        }
+        if !workers.is_zero() {
+            self.workers.learn(rate(workers), workers);
+        }
+        if bodies > 0 {
+            let growth = (spool.bytes as f64 / bodies as f64).clamp(GROWTH_BOUNDS.0, GROWTH_BOUNDS.1);
+            self.growth.learn(growth, spool.busy.max(workers));
+        }
+    }
+}
+
+/// A mean of measurements that count by how long they took, which many may read while one writes.
+#[derive(Debug)]
+struct Smoothed(AtomicU64);
+
+impl Smoothed {
+    fn new(value: f64) -> Self {
+        Self(AtomicU64::new(value.to_bits()))
+    }
+
+    fn get(&self) -> f64 {
+        f64::from_bits(self.0.load(Ordering::Relaxed))
+    }
+
+    fn learn(&self, measured: f64, during: Duration) {
+        let known = self.get();
+        let weight = WEIGHT * during.as_secs_f64().min(1.0);
+        let mean = if known.is_finite() { known + weight * (measured - known) } else { measured };
+        self.0.store(mean.to_bits(), Ordering::Relaxed);
     }
 }
 
@@ -57,20 +122,31 @@ impl Capacity {
 mod tests {
     use super::*;
 
+    fn done(bytes: u64, spool_millis: u64, worker_millis: u64) -> Done {
+        let millis = Duration::from_millis;
+        Done { spool: Work { bytes, busy: millis(spool_millis) }, workers: millis(worker_millis), bodies: bytes / 2 }
+    }
+
     #[test]
     fn capacity_follows_what_is_measured_and_keeps_its_floor() {
         let capacity = Capacity::new(1_000);
-        assert!((capacity.bytes_per_second() - 1_000.0).abs() < 1e-9);
-        let at = |seconds: u64, bytes| Work { bytes, busy: Duration::from_secs(seconds) };
-        for second in 0..50 {
-            capacity.learn(at(second, second * 5_000), at(second + 1, (second + 1) * 5_000));
-        }
-        assert!((capacity.bytes_per_second() - 5_000.0).abs() < 1.0);
-        capacity.learn(at(50, 0), at(50, 9_000_000));
-        assert!((capacity.bytes_per_second() - 5_000.0).abs() < 1.0, "without busy time nothing is learned");
-        for second in 0..100 {
-            capacity.learn(at(second, second), at(second + 1, second + 1));
-        }
-        assert!((capacity.bytes_per_second() - 1_000.0).abs() < 1e-9);
+        let is = |expected: f64| (capacity.bytes_per_second() - expected).abs() < expected / 1_000.0;
+        assert!(is(1_000.0));
+        (0..50).for_each(|_| capacity.learn(done(5_000, 1_000, 100)));
+        assert!(is(5_000.0), "{capacity:?}");
+        assert!((capacity.bodies_per_second() - 2_500.0).abs() < 10.0, "{capacity:?}");
+        capacity.learn(done(9_000_000, 0, 0));
+        assert!(is(5_000.0), "without busy time nothing is learned");
+        (0..100).for_each(|_| capacity.learn(done(1, 1_000, 1)));
+        assert!(is(1_000.0));
+    }
+
+    #[test]
+    fn the_slower_stage_limits() {
+        let capacity = Capacity::new(10);
+        (0..50).for_each(|_| capacity.learn(done(5_000, 100, 1_000)));
+        assert!((capacity.bytes_per_second() - 5_000.0).abs() < 50.0, "{capacity:?}");
+        (0..50).for_each(|_| capacity.learn(done(5_000, 1_000, 100)));
+        assert!((capacity.bytes_per_second() - 5_000.0).abs() < 50.0, "{capacity:?}");
     }
 }

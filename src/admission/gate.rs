@@ -2,7 +2,36 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{ByteBudget, Capacity, Cause, Exhausted, Pacing, Reservation, RetryAfter};
+use super::{ByteBudget, Capacity, Cause, FairShare, Flow, Moment, Pacing, Quota, Reservation, RetryAfter};
+use crate::schema::Priority;
+
+/// What the gate guards.
+#[derive(Debug, Clone, Copy)]
+pub struct GateLimits {
+    /// Bytes that all batches in memory may occupy.
+    pub budget: usize,
+    /// Bytes of disk that the spool may use.
+    pub disk_quota: u64,
+    /// Within which time what was let in must be done.
+    pub target: Duration,
+    /// Bytes a second that can be taken, until that is measured and never less.
+    pub capacity_floor: u64,
+    /// The longest time that anybody is sent away for.
+    pub retry_after_cap: Duration,
+}
+
+/// What asks to be let in.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// Bytes of its body: what it announces, or what is reserved at first for one of unknown length.
+    pub bytes: usize,
+    /// That of its stream.
+    pub priority: Priority,
+    /// Who sends it.
+    pub flow: Flow,
+    /// What its key may send, if that is limited.
+    pub quota: Option<&'a Quota>,
+}
 
 /// What the durable path looks like in this moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -13,6 +42,8 @@ pub struct Signals {
     pub disk_full: bool,
     /// Whether the worker's queue has no place.
     pub queue_full: bool,
+    /// How late the worker is with what it has to do.
+    pub lag: Duration,
 }
 
 /// A request was refused: 429.
@@ -24,54 +55,128 @@ pub struct Refused {
     pub retry_after: RetryAfter,
 }
 
-/// Decides whether a request may try.
+/// The part of the target and of the budget that a stream may use.
+fn part(priority: Priority) -> f64 {
+    match priority {
+        Priority::Low => 0.5,
+        Priority::Normal => 0.9,
+        Priority::High => 1.0,
+    }
+}
+
+/// Decides whether a request may try. Shared by all workers; none waits for another.
 #[derive(Debug)]
 pub struct Gate {
+    limits: GateLimits,
     budget: Arc<ByteBudget>,
     capacity: Capacity,
     pacing: Pacing,
-    disk_quota: u64,
 }
 
 impl Gate {
-    /// A gate in front of `budget_bytes` of memory and `disk_quota` bytes of disk, which believes in `capacity_floor`
-    /// bytes a second until it knows better and sends nobody away for longer than `retry_after_cap`.
-    pub fn new(budget_bytes: usize, disk_quota: u64, capacity_floor: u64, retry_after_cap: Duration) -> Self {
+    /// A gate in front of what `limits` says.
+    pub fn new(limits: GateLimits) -> Self {
+        let capacity = Capacity::new(limits.capacity_floor);
         Self {
-            budget: ByteBudget::new(budget_bytes),
-            capacity: Capacity::new(capacity_floor),
-            pacing: Pacing { cap: retry_after_cap },
-            disk_quota,
+            budget: ByteBudget::new(limits.budget),
+            pacing: Pacing::new(limits.retry_after_cap, capacity.bodies_per_second()),
+            capacity,
+            limits,
         }
     }
 
-    /// Takes `bytes` of the budget for a request, or refuses it; `chance` lies between 0 and 1.
+    /// Takes what `asked` needs of the budget, or refuses it. `fair` is the worker's own; `chance` lies between 0 and 1.
     ///
     /// # Errors
-    /// [`Refused`] with the first cause there is.
-    pub fn admit(&self, bytes: usize, signals: Signals, chance: f64) -> Result<Reservation, Refused> {
-        // What is in memory is on its way to the disk. What inflates there may still exceed the quota, by no more than the
-        // budget.
-        let spool = signals.spool_bytes + self.budget.used() as u64;
-        if signals.disk_full || spool + bytes as u64 > self.disk_quota {
-            return Err(self.refuse(Cause::Disk, chance));
+    /// [`Refused`] with the first cause there is, in the order of the [module](super)'s documentation.
+    pub fn admit(
+        &self,
+        fair: &mut FairShare,
+        asked: &Asked<'_>,
+        signals: Signals,
+        now: Moment,
+        chance: f64,
+    ) -> Result<Reservation, Refused> {
+        let Asked { bytes, priority, flow, quota } = *asked;
+        if let Some(quota) = quota {
+            // What a key's own quota keeps out is no load of the instance: it is not offered to it.
+            quota.check(now, chance).map_err(|retry_after| Refused { cause: Cause::Quota, retry_after })?;
         }
-        if signals.queue_full {
-            return Err(self.refuse(Cause::Queue, chance));
+        self.pacing.offer(bytes as u64);
+        let reservation = self.let_in(fair, bytes, priority, flow, signals, now, chance).map_err(|cause| {
+            // Whether chance has refused it must not decide when it comes back.
+            self.refuse(cause, bytes as u64, now, (chance * 4_096.0).fract())
+        })?;
+        fair.passed(bytes as u64);
+        if let Some(quota) = quota {
+            quota.charge_request(now);
         }
-        self.budget.reserve(bytes).map_err(|Exhausted { .. }| self.refuse(Cause::Memory, chance))
+        Ok(reservation)
     }
 
-    /// The refusal for `cause`.
-    pub fn refuse(&self, cause: Cause, chance: f64) -> Refused {
+    #[expect(clippy::too_many_arguments, reason = "the parts of one question, taken apart once")]
+    fn let_in(
+        &self,
+        fair: &mut FairShare,
+        bytes: usize,
+        priority: Priority,
+        flow: Flow,
+        signals: Signals,
+        now: Moment,
+        chance: f64,
+    ) -> Result<Reservation, Cause> {
+        let target = self.limits.target.as_secs_f64();
+        let (used, limit) = (self.budget.used(), self.budget.limit());
+        let lag = signals.lag.as_secs_f64() / target;
+        let backlog = used as f64 / self.capacity.bytes_per_second() / target;
+        let pressure = (lag + backlog).max(used as f64 / limit as f64);
+        let capacity = self.capacity.bodies_per_second();
+        if !fair.allows(flow, bytes as u64, (pressure, capacity), now, chance) {
+            return Err(Cause::Share);
+        }
+        let part = part(priority);
+        if lag + backlog > part {
+            return Err(if lag > backlog { Cause::Cpu } else { Cause::Backlog });
+        }
+        // The largest batch must get in somehow: alone, if need be.
+        if used > 0 && (used + bytes) as f64 > limit as f64 * part {
+            return Err(Cause::Memory);
+        }
+        if signals.queue_full {
+            return Err(Cause::Queue);
+        }
+        // What is in memory is on its way to the disk. What inflates there may still exceed the quota, by no more than the
+        // budget.
+        if signals.disk_full || signals.spool_bytes + (used + bytes) as u64 > self.limits.disk_quota {
+            return Err(Cause::Disk);
+        }
+        self.budget.reserve(bytes).map_err(|_| Cause::Memory)
+    }
+
+    /// The refusal for `cause` of what came with `bytes`; `chance` lies between 0 and 1.
+    pub fn refuse(&self, cause: Cause, bytes: u64, now: Moment, chance: f64) -> Refused {
         let retry_after = match cause {
-            // How long an outage of a sink lasts, or until an operator raises a limit, nobody knows.
-            Cause::Disk | Cause::Streams => self.pacing.long(chance),
-            Cause::Memory | Cause::Queue | Cause::Connections => {
-                self.pacing.after(self.budget.used() as u64, self.capacity.bytes_per_second(), chance)
+            // How long an outage of the sinks lasts nobody knows, and nothing is gained by asking before.
+            Cause::Disk => self.pacing.longest(),
+            // Until an operator raises a limit.
+            Cause::Streams => self.pacing.long(chance),
+            _ => {
+                let drain = self.budget.used() as f64 / self.capacity.bytes_per_second();
+                let drain = Duration::try_from_secs_f64(drain).unwrap_or(Duration::MAX);
+                self.pacing.after(bytes, drain, now, chance)
             }
         };
         Refused { cause, retry_after }
+    }
+
+    /// So much was refused without being asked here: it is offered, too.
+    pub fn offer(&self, bytes: u64) {
+        self.pacing.offer(bytes);
+    }
+
+    /// Learns how much arrives. To be called several times a second, by one thread.
+    pub fn learn_arrivals(&self, now: Moment) {
+        self.pacing.learn(now, self.capacity.bodies_per_second());
     }
 
     /// The byte budget.
@@ -79,49 +184,134 @@ impl Gate {
         &self.budget
     }
 
-    /// What the durable path can take.
+    /// What the instance can take.
     pub fn capacity(&self) -> &Capacity {
         &self.capacity
     }
 
-    /// Disk that the spool may use, in bytes.
-    pub fn disk_quota(&self) -> u64 {
-        self.disk_quota
+    /// What it guards.
+    pub fn limits(&self) -> &GateLimits {
+        &self.limits
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admission::{Allowance, Done, Work};
 
-    fn gate() -> Gate {
-        Gate::new(1_000, 10_000, 100, Duration::from_mins(5))
+    const LIMITS: GateLimits = GateLimits {
+        budget: 1_000,
+        disk_quota: 10_000,
+        target: Duration::from_secs(1),
+        capacity_floor: 100_000,
+        retry_after_cap: Duration::from_mins(5),
+    };
+
+    const NOW: Moment = Moment::from_nanos(5_500_000_000);
+
+    fn asked(bytes: usize) -> Asked<'static> {
+        Asked { bytes, priority: Priority::High, flow: Flow::default(), quota: None }
     }
 
-    fn cause(gate: &Gate, bytes: usize, signals: Signals) -> Option<Cause> {
-        gate.admit(bytes, signals, 0.0).err().map(|refused| refused.cause)
+    fn cause(gate: &Gate, asked: &Asked<'_>, signals: Signals) -> Option<Cause> {
+        gate.admit(&mut FairShare::default(), asked, signals, NOW, 0.0).err().map(|refused| refused.cause)
+    }
+
+    fn hold(gate: &Gate, bytes: usize) -> Reservation {
+        gate.admit(&mut FairShare::default(), &asked(bytes), Signals::default(), NOW, 0.0).unwrap()
     }
 
     #[test]
     fn a_request_is_refused_for_the_first_cause_there_is() {
-        let gate = gate();
-        let calm = Signals::default();
-        assert_eq!(cause(&gate, 1_000, calm), None);
-        assert_eq!(cause(&gate, 1_001, calm), Some(Cause::Memory));
-        assert_eq!(cause(&gate, 1_001, Signals { queue_full: true, ..calm }), Some(Cause::Queue));
-        assert_eq!(cause(&gate, 1, Signals { queue_full: true, disk_full: true, ..calm }), Some(Cause::Disk));
-        assert_eq!(cause(&gate, 501, Signals { spool_bytes: 9_500, ..calm }), Some(Cause::Disk));
-        let _held = gate.admit(400, calm, 0.0).unwrap();
-        assert_eq!(cause(&gate, 101, Signals { spool_bytes: 9_500, ..calm }), Some(Cause::Disk));
-        assert_eq!(cause(&gate, 100, Signals { spool_bytes: 9_500, ..calm }), None);
+        let gate = Gate::new(GateLimits { capacity_floor: 1_000, ..LIMITS });
+        let bad = Signals { spool_bytes: 9_999, disk_full: true, queue_full: true, lag: Duration::from_millis(600) };
+        let used_up = Quota::new(
+            Allowance { requests: Some(0.001), bytes: None, events: None, burst: Duration::from_secs(1) },
+            LIMITS.retry_after_cap,
+        );
+        used_up.charge_request(NOW);
+        let over_quota = Asked { quota: Some(&used_up), ..asked(1) };
+        let _held = hold(&gate, 500);
+        assert_eq!(cause(&gate, &over_quota, bad), Some(Cause::Quota));
+        assert_eq!(cause(&gate, &asked(501), bad), Some(Cause::Cpu));
+        let bad = Signals { lag: Duration::from_millis(501), ..bad };
+        assert_eq!(cause(&gate, &asked(501), bad), Some(Cause::Cpu));
+        let bad = Signals { lag: Duration::from_millis(400), ..bad };
+        assert_eq!(cause(&gate, &Asked { priority: Priority::Low, ..asked(1) }, bad), Some(Cause::Backlog));
+        assert_eq!(cause(&gate, &asked(501), bad), Some(Cause::Memory));
+        assert_eq!(cause(&gate, &asked(500), bad), Some(Cause::Queue));
+        let bad = Signals { queue_full: false, ..bad };
+        assert_eq!(cause(&gate, &asked(500), bad), Some(Cause::Disk));
+        let bad = Signals { disk_full: false, ..bad };
+        assert_eq!(cause(&gate, &asked(500), bad), Some(Cause::Disk));
+        assert_eq!(cause(&gate, &asked(500), Signals { spool_bytes: 9_000, ..bad }), None);
+    }
+
+    #[test]
+    fn a_sender_above_its_share_is_refused_before_anything_else_is_looked_at() {
+        let gate = Gate::new(GateLimits { capacity_floor: 1_000, ..LIMITS });
+        let mut fair = FairShare::default();
+        let _held = hold(&gate, 600);
+        let by = |release: u64| Asked { flow: Flow { release, device: None }, ..asked(1) };
+        let full = Signals { queue_full: true, ..Signals::default() };
+        let mut causes = Vec::new();
+        for n in 0..2_000_u32 {
+            let now = NOW + Duration::from_millis(n.into());
+            let refused = gate.admit(&mut fair, &by(u64::from(n % 20 == 0)), full, now, 0.9).unwrap_err();
+            causes.push((n % 20 == 0, refused.cause));
+        }
+        assert!(
+            causes[1_000..].iter().all(|(quiet, cause)| *cause == if *quiet { Cause::Queue } else { Cause::Share })
+        );
+    }
+
+    #[test]
+    fn low_is_shed_before_normal_before_high() {
+        for (held, shed) in [(400, 0), (600, 1), (920, 2)] {
+            let by_budget = Gate::new(LIMITS);
+            let by_target = Gate::new(GateLimits { budget: 1_000_000, capacity_floor: 1_000, ..LIMITS });
+            for (gate, cause_of_it) in [(by_budget, Cause::Memory), (by_target, Cause::Backlog)] {
+                let _held = hold(&gate, held);
+                let causes = [Priority::Low, Priority::Normal, Priority::High]
+                    .map(|priority| cause(&gate, &Asked { priority, ..asked(10) }, Signals::default()));
+                assert_eq!(causes.iter().filter(|cause| **cause == Some(cause_of_it)).count(), shed, "{causes:?}");
+                assert!(causes[shed..].iter().all(Option::is_none), "{causes:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_batch_gets_in_alone_whatever_its_priority() {
+        let gate = Gate::new(LIMITS);
+        assert_eq!(cause(&gate, &Asked { priority: Priority::Low, ..asked(1_000) }, Signals::default()), None);
+        assert_eq!(cause(&gate, &asked(1_001), Signals::default()), Some(Cause::Memory));
+    }
+
+    #[test]
+    fn what_is_let_in_drains_within_the_target_at_the_measured_capacity() {
+        let gate = Gate::new(GateLimits { budget: 1 << 30, disk_quota: u64::MAX, capacity_floor: 1_000, ..LIMITS });
+        let let_in = |gate: &Gate| {
+            let mut held = Vec::new();
+            while let Ok(more) = gate.admit(&mut FairShare::default(), &asked(10), Signals::default(), NOW, 0.0) {
+                held.push(more);
+            }
+            held.len() * 10
+        };
+        assert_eq!(let_in(&gate), 1_010, "what the floor says, and the one that exceeds it");
+        let second = Duration::from_secs(1);
+        let done = Done { spool: Work { bytes: 50_000, busy: second }, workers: second / 10, bodies: 25_000 };
+        (0..100).for_each(|_| gate.capacity().learn(done));
+        assert!((49_000..51_000).contains(&let_in(&gate)), "{}", let_in(&gate));
     }
 
     #[test]
     fn a_refusal_says_when_the_backlog_has_drained() {
-        let gate = gate();
-        let _held = gate.admit(1_000, Signals::default(), 0.0).unwrap();
-        assert_eq!(gate.refuse(Cause::Memory, 0.0).retry_after.seconds(), 11);
-        assert_eq!(gate.refuse(Cause::Memory, 1.0).retry_after.seconds(), 20);
-        assert_eq!(gate.refuse(Cause::Disk, 1.0).retry_after.seconds(), 300);
+        let gate = Gate::new(GateLimits { capacity_floor: 100, target: Duration::from_mins(1), ..LIMITS });
+        let _held = hold(&gate, 1_000);
+        assert_eq!(gate.refuse(Cause::Memory, 10, NOW, 0.0).retry_after.seconds(), 11);
+        assert_eq!(gate.refuse(Cause::Disk, 10, NOW, 0.3).retry_after.seconds(), 300);
+        let long = [0.0, 1.0].map(|chance| gate.refuse(Cause::Streams, 10, NOW, chance).retry_after.seconds());
+        assert_eq!(long, [150, 300]);
     }
 }

@@ -7,7 +7,10 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::ADMIN_CONNECTIONS;
-use crate::{config::Config, http::MAX_PARTING};
+use crate::{
+    config::Config,
+    http::{MAX_LOBBY, MAX_PARTING},
+};
 
 /// What is open once whatever the configuration says: the standard streams, both listening sockets, the spool's files
 /// and directories, the sinks' runtime and signals; and as many again for what libraries open for a moment.
@@ -74,7 +77,7 @@ fn reserve(config: &Config) -> u64 {
     BASE_DESCRIPTORS
         + config.workers() as u64 * WORKER_DESCRIPTORS
         + uploads * UPLOAD_DESCRIPTORS
-        + (ADMIN_CONNECTIONS + MAX_PARTING) as u64
+        + (ADMIN_CONNECTIONS + MAX_PARTING + MAX_LOBBY) as u64
 }
 
 #[cfg(test)]

@@ -1,26 +1,25 @@
-//! The pulse: once a second what is slow is measured, learned and shown.
+//! The pulse: some times a second what arrives and what is done is learned; once a second what is slow is shown.
 
 use std::{sync::Arc, time::Duration};
 
 use ::metrics::Gauge;
-use tokio::{
-    runtime::RuntimeMetrics,
-    time::{Instant, MissedTickBehavior, interval},
-};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::{
-    admission::{Offered, Work},
+    admission::{Done, Offered, Work},
     config::Config,
-    http::Service,
+    http::{Service, WorkerTimes},
     metrics::{self, Metrics},
     queue::Published,
     spool::Shelf,
 };
 
-/// How often.
-const BEAT: Duration = Duration::from_secs(1);
+/// How often admission learns: a flood is met within this.
+const BEAT: Duration = Duration::from_millis(100);
+/// Every how many beats what is slow is measured and shown.
+const SHOW_BEATS: u64 = 10;
 /// Every how many beats the histograms are tidied.
-const UPKEEP_BEATS: u64 = 5;
+const UPKEEP_BEATS: u64 = 50;
 /// How much a new second counts in the demand: a burst of one second is not yet a trend.
 const DEMAND_WEIGHT: f64 = 0.3;
 
@@ -36,8 +35,11 @@ pub(super) struct Pulse {
     shelf: Arc<Shelf>,
     gauges: Gauges,
     beats: u64,
-    workers: Vec<RuntimeMetrics>,
+    workers: Vec<WorkerTimes>,
+    /// At the last beat.
     last: Look,
+    /// When it was last shown.
+    shown: Look,
     demand: f64,
 }
 
@@ -46,7 +48,10 @@ pub(super) struct Pulse {
 struct Look {
     at: Instant,
     spool: Work,
+    /// How long each worker was busy with what it did not refuse.
     workers: Vec<Duration>,
+    /// How long all of them were busy refusing.
+    refusing: Duration,
     offered: Offered,
 }
 
@@ -55,6 +60,9 @@ struct Gauges {
     resident: Gauge,
     demand: Gauge,
     capacity: Gauge,
+    refusing: Gauge,
+    backlog: Gauge,
+    lags: Vec<Gauge>,
     queue_bytes: Gauge,
     spool_bytes: Gauge,
     spool_segments: Gauge,
@@ -62,13 +70,16 @@ struct Gauges {
 }
 
 impl Gauges {
-    fn new(metrics: &Metrics) -> Self {
+    fn new(metrics: &Metrics, workers: usize) -> Self {
         let gauge = |metric| metrics.gauge(metric, &[]);
         Self {
             ready: gauge(&metrics::READY),
             resident: gauge(&metrics::RESIDENT),
             demand: gauge(&metrics::DEMAND),
             capacity: gauge(&metrics::CAPACITY),
+            refusing: gauge(&metrics::REFUSING),
+            backlog: gauge(&metrics::BACKLOG_SECONDS),
+            lags: (0..workers).map(|number| metrics.gauge(&metrics::WORKER_LAG, &[&number.to_string()])).collect(),
             queue_bytes: gauge(&metrics::QUEUE_BYTES),
             spool_bytes: gauge(&metrics::SPOOL_BYTES),
             spool_segments: gauge(&metrics::SPOOL_SEGMENTS),
@@ -83,14 +94,15 @@ impl Pulse {
         service: Arc<Service>,
         published: Arc<Published>,
         shelf: Arc<Shelf>,
-        workers: Vec<RuntimeMetrics>,
+        workers: Vec<WorkerTimes>,
     ) -> Self {
         let metrics = &service.metrics;
         metrics.gauge(&metrics::BUILD_INFO, &[env!("CARGO_PKG_VERSION")]).set(1.0);
         metrics.gauge(&metrics::QUEUE_LIMIT, &[]).set(config.queue.bytes.get() as f64);
         metrics.gauge(&metrics::SPOOL_QUOTA, &[]).set(config.spool.disk_quota.get() as f64);
         let last = look(&service, &published, &workers);
-        Self { gauges: Gauges::new(&service.metrics), service, published, shelf, beats: 0, workers, last, demand: 0.0 }
+        let gauges = Gauges::new(&service.metrics, workers.len());
+        Self { gauges, service, published, shelf, beats: 0, workers, shown: last.clone(), last, demand: 0.0 }
     }
 
     /// Beats until it is dropped.
@@ -104,12 +116,37 @@ impl Pulse {
     }
 
     fn run_once(&mut self) {
-        let (service, published, gauges) = (&self.service, &self.published, &self.gauges);
-        let now = look(service, published, &self.workers);
+        let now = look(&self.service, &self.published, &self.workers);
         let before = std::mem::replace(&mut self.last, now.clone());
-        service.gate.capacity().learn(before.spool, now.spool);
-        self.demand += DEMAND_WEIGHT * (demand(&before, &now) - self.demand);
-        gauges.capacity.set(service.gate.capacity().bytes_per_second());
+        self.service.gate.capacity().learn(done(&before, &now));
+        let moment = self.service.moment(now.at.into_std());
+        self.service.gate.learn_arrivals(moment);
+        self.service.policies.current().learn_arrivals(moment);
+        if self.beats.is_multiple_of(SHOW_BEATS) {
+            self.show(now);
+        }
+        if self.beats.is_multiple_of(UPKEEP_BEATS) {
+            self.service.metrics.upkeep();
+        }
+        self.beats += 1;
+    }
+
+    fn show(&mut self, now: Look) {
+        let (service, published, gauges) = (&self.service, &self.published, &self.gauges);
+        let before = std::mem::replace(&mut self.shown, now);
+        let now = &self.shown;
+        // The first look is too short to say anything.
+        if now.at - before.at >= BEAT {
+            self.demand += DEMAND_WEIGHT * (demand(&before, now) - self.demand);
+        }
+        let elapsed = (now.at - before.at).as_secs_f64().max(1e-3) * self.workers.len() as f64;
+        gauges.refusing.set(now.refusing.saturating_sub(before.refusing).as_secs_f64() / elapsed);
+        for (gauge, worker) in gauges.lags.iter().zip(&self.workers) {
+            gauge.set(worker.lag().as_secs_f64());
+        }
+        let capacity = service.gate.capacity().bytes_per_second();
+        gauges.capacity.set(capacity);
+        gauges.backlog.set(service.gate.budget().used() as f64 / capacity);
         gauges.demand.set(self.demand);
         gauges.ready.set(if service.health.unready(published).is_none() { 1.0 } else { 0.0 });
         gauges.queue_bytes.set(service.gate.budget().used() as f64);
@@ -120,19 +157,26 @@ impl Pulse {
         if let Some(resident) = resident_bytes() {
             gauges.resident.set(resident);
         }
-        if self.beats.is_multiple_of(UPKEEP_BEATS) {
-            service.metrics.upkeep();
-        }
-        self.beats += 1;
     }
 }
 
-fn look(service: &Service, published: &Published, workers: &[RuntimeMetrics]) -> Look {
+fn look(service: &Service, published: &Published, workers: &[WorkerTimes]) -> Look {
     Look {
         at: Instant::now(),
         spool: published.work(),
-        workers: workers.iter().map(|worker| worker.worker_total_busy_duration(0)).collect(),
+        workers: workers.iter().map(|worker| worker.busy().saturating_sub(worker.refusing())).collect(),
+        refusing: workers.iter().map(WorkerTimes::refusing).sum(),
         offered: service.demand.offered(),
+    }
+}
+
+/// What was done between two looks.
+fn done(before: &Look, now: &Look) -> Done {
+    let busy = now.workers.iter().zip(&before.workers).map(|(now, before)| now.saturating_sub(*before));
+    Done {
+        spool: now.spool.since(before.spool),
+        workers: busy.sum::<Duration>() / now.workers.len().max(1) as u32,
+        bodies: now.offered.taken.saturating_sub(before.offered.taken),
     }
 }
 
@@ -164,7 +208,7 @@ mod tests {
     fn look(at: Instant, busy_millis: u64, taken: u64, refused: u64) -> Look {
         let busy = Duration::from_millis(busy_millis);
         let spool = Work { bytes: taken, busy };
-        Look { at, spool, workers: vec![busy / 2], offered: Offered { taken, refused } }
+        Look { at, spool, workers: vec![busy / 2], refusing: Duration::ZERO, offered: Offered { taken, refused } }
     }
 
     #[test]
@@ -174,7 +218,7 @@ mod tests {
         for (busy, taken, refused, expected) in
             [(0, 0, 0, 0.0), (500, 1_000, 0, 0.5), (1_000, 1_000, 3_000, 4.0), (0, 0, 1_000_000, MAX_DEMAND)]
         {
-            let demand = demand(&before, &look(start + BEAT, busy, 1_000 + taken, refused));
+            let demand = demand(&before, &look(start + Duration::from_secs(1), busy, 1_000 + taken, refused));
             assert!((demand - expected).abs() < 0.01 * expected.max(0.01), "{demand} instead of {expected}");
         }
     }

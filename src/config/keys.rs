@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{report::Report, secret::Secret, setting::Setting};
+use super::{quota::Quota, report::Report, secret::Secret, setting::Setting};
 use crate::batch::StreamName;
 
 /// A key that devices post with.
@@ -19,6 +19,8 @@ pub struct Key {
     /// Whether it may also come as `?key=`, for web pages that cannot set headers. Default false: query strings end up
     /// in access logs.
     pub browser: bool,
+    /// What all devices that have it may send in all. Default: as much as they like.
+    pub quota: Quota,
 }
 
 /// The longest name of a key, in bytes.
@@ -65,6 +67,7 @@ pub(super) fn check(keys: &[Key], report: &mut Report) {
                 "choose a lower-case letter followed by up to 62 lower-case letters, digits or underscores",
             );
         }
+        key.quota.check(&setting(index, "quota"), report);
         for (earlier, other) in keys[..index].iter().enumerate() {
             if key.name == other.name {
                 report.between(

@@ -174,6 +174,13 @@ impl Report {
         }
     }
 
+    /// Holds a value to the range above 0 and up to 1.
+    pub(super) fn share(&mut self, setting: impl Into<Setting>, value: f64) {
+        if !(value > 0.0 && value <= 1.0) {
+            self.wrong(setting, format!("is {value}, not above 0 and up to 1"), "choose a share, such as 0.5");
+        }
+    }
+
     /// Where `setting` stands, or else what it would stand in.
     fn origin(&self, setting: &Setting) -> Origin {
         let steps = setting.steps();

@@ -34,6 +34,9 @@ pub struct Server {
     /// Bytes a second that a body must come at: it has to be there within `body_grace` + its bytes ÷ `body_min_rate`.
     /// Default 1 KiB: slower ones hold their bytes of the budget for nothing.
     pub body_min_rate: Size,
+    /// Whether a trusted proxy or load balancer stands in front. Its connections carry the requests of many devices, so
+    /// none is closed for what one of them did. Default false: a connection is its device's.
+    pub behind_proxy: bool,
 }
 
 impl Default for Server {
@@ -47,6 +50,7 @@ impl Default for Server {
             idle_timeout: Period::seconds(75),
             body_grace: Period::seconds(10),
             body_min_rate: Size::kib(1),
+            behind_proxy: false,
         }
     }
 }

@@ -7,7 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::{ordered::Ordered, report::Report, setting::Setting};
 use crate::{
     batch::StreamName,
-    schema::{Ack, Field, FieldType, OnError, PrivacyKey, Private, Schema, SchemaError, Stream, UnknownFields},
+    schema::{
+        Ack, Field, FieldType, OnError, Priority, PrivacyKey, Private, Schema, SchemaError, Stream, UnknownFields,
+    },
 };
 
 /// A stream as it is declared.
@@ -16,6 +18,8 @@ use crate::{
 pub struct DeclaredStream {
     /// What an answer of success promises. Default `spooled`: the batch is synced to this instance's disk.
     pub ack: Ack,
+    /// Which batches are let in first when not all can be: `low`, `normal` or `high`. Default `normal`.
+    pub priority: Priority,
     /// The field that becomes `event_time`. Default none: it is the received time.
     pub time_field: Option<String>,
     /// What happens to fields that are not declared. Default `collect` if some are declared, else `keep`.
@@ -178,7 +182,7 @@ impl DeclaredStream {
             return None;
         }
         match Schema::new(fields, self.unknown_fields, self.time_field.as_deref(), key) {
-            Ok(schema) => Some(Stream { name, ack: self.ack, schema }),
+            Ok(schema) => Some(Stream { name, ack: self.ack, priority: self.priority, schema }),
             Err(error) => {
                 contradicts(&setting, &error, report);
                 None

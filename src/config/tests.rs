@@ -1,5 +1,6 @@
 //! The configuration from its text: what loads, and what is told about what does not.
 
+mod devices;
 mod files;
 mod rules;
 
@@ -143,7 +144,7 @@ fn unknown_settings_are_told_at_every_level_with_their_line_and_what_was_meant()
     let problems = load_text(text).unwrap_err();
     let told: Vec<_> = problems.iter().map(|problem| format!("{} {}", problem.place, problem.remedy)).collect();
     let settings = "`dir`, `disk_quota`, `segment_size`, `seal_after`, `seal_jitter`, `early_seal_interval`, \
-                    `sync_interval`";
+                    `sync_interval`, `max_rate`";
     assert_eq!(
         told[..6],
         [

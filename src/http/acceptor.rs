@@ -2,6 +2,9 @@
 //!
 //! A load balancer keeps few connections and keeps them long. Where every worker listened on its own (`SO_REUSEPORT`),
 //! chance would decide once and for hours that one worker has most of them; counting spreads them evenly.
+//!
+//! When the workers spend more than a configured part of their time on refusing, the acceptor pauses for a moment:
+//! clients that connect anew for each attempt wait in the socket's queue then, instead of costing what could be stored.
 
 use std::{
     collections::VecDeque,
@@ -18,10 +21,16 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Problem, Service, WorkerHandle, listener::Listener};
+use super::{
+    Problem, Service, WorkerHandle,
+    listener::Listener,
+    lobby::{HealthDesk, Lobby},
+    pause::Pauses,
+};
 use crate::{
     admission::Cause,
     metrics::{self, Metrics},
+    queue::Published,
 };
 
 /// How long a refused connection is kept, so that its client can read the answer.
@@ -38,6 +47,10 @@ pub struct Acceptor {
     pub workers: Vec<WorkerHandle>,
     /// What they serve from.
     pub service: Arc<Service>,
+    /// What the spool tells everybody.
+    pub published: Arc<Published>,
+    /// The part of the workers' time that may go into refusing.
+    pub refusing_share: f64,
     /// How many connections there may be.
     pub most: usize,
 }
@@ -104,14 +117,26 @@ impl Acceptor {
         Ok(AcceptorHandle { address, thread })
     }
 
-    async fn run(self, listener: Listener, mut stop: watch::Receiver<Option<Instant>>) -> Vec<WorkerHandle> {
+    async fn run(self, mut listener: Listener, mut stop: watch::Receiver<Option<Instant>>) -> Vec<WorkerHandle> {
         let mut memory = Memory::new(&self.service.metrics);
+        let desk = HealthDesk { health: Arc::clone(&self.service.health), published: Arc::clone(&self.published) };
+        let mut lobby = Lobby::new(desk);
+        let strains = self.workers.iter().map(|worker| Arc::clone(&worker.strain)).collect();
+        let mut pauses = Pauses::new(strains, self.refusing_share, &self.service.metrics);
         loop {
-            let stream = tokio::select! {
-                stream = listener.accept() => stream,
+            tokio::select! {
+                stream = listener.accept(|| self.no_descriptor()), if !pauses.paused() => {
+                    memory.accepted.increment(1);
+                    if let Some(stream) = lobby.enter(stream) {
+                        self.hand_over(stream, &mut memory);
+                    }
+                }
+                stream = lobby.next() => self.hand_over(stream, &mut memory),
+                () = pauses.look() => {}
                 _ = stop.wait_for(Option::is_some) => break,
-            };
-            memory.accepted.increment(1);
+            }
+        }
+        for stream in lobby.empty().await {
             self.hand_over(stream, &mut memory);
         }
         // What was connected before the socket closes would be reset: it is handed over, and told to go when answered.
@@ -153,12 +178,28 @@ impl Acceptor {
         // What it came with nobody knows: it counts as one body of the usual size.
         let typical = self.service.demand.typical();
         memory.offered.increment(typical);
-        self.service.demand.refuse(typical);
-        let refused = self.service.gate.refuse(Cause::Connections, fastrand::f64());
         // The socket does not block, and its buffer is empty.
-        let _ = stream.write_all(&Problem::Refused(refused).last_words());
+        let _ = stream.write_all(&self.no_place(typical));
         let _ = stream.shutdown(std::net::Shutdown::Write);
         memory.parting.push_back((Instant::now(), stream));
+    }
+}
+
+/// What is told where there is no place for a connection.
+impl Acceptor {
+    /// `typical` bytes are believed to be refused with it.
+    fn no_place(&self, typical: u64) -> Vec<u8> {
+        let service = &self.service;
+        service.demand.refuse(typical);
+        service.gate.offer(typical);
+        let now = service.moment(std::time::Instant::now());
+        let refused = service.gate.refuse(Cause::Connections, typical, now, fastrand::f64());
+        Problem::Refused(refused).last_words()
+    }
+
+    fn no_descriptor(&self) -> Vec<u8> {
+        self.service.metrics.counter(&metrics::REFUSALS, &[Cause::Connections.as_str()]).increment(1);
+        self.no_place(self.service.demand.typical())
     }
 }
 

@@ -32,6 +32,7 @@ use super::{
     listener::Listener,
     respond::AnswerBody,
     routes::{self, Instance},
+    strain::Strain,
 };
 use crate::{metrics, queue::Published};
 
@@ -80,7 +81,7 @@ impl Admin {
 
     async fn run(self, mut stop: oneshot::Receiver<()>) {
         let metrics = Arc::clone(&self.service.metrics);
-        let listener = match Listener::new(self.listener, metrics.counter(&metrics::ACCEPT_ERRORS, &[])) {
+        let mut listener = match Listener::new(self.listener, metrics.counter(&metrics::ACCEPT_ERRORS, &[])) {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "the admin port cannot be served"),
         };
@@ -89,7 +90,7 @@ impl Admin {
         let open = Rc::new(());
         loop {
             let stream = tokio::select! {
-                stream = listener.accept() => stream,
+                stream = listener.accept(|| Problem::Internal.last_words()) => stream,
                 _ = &mut stop => return,
             };
             if Rc::strong_count(&open) > limits.most {
@@ -109,7 +110,7 @@ impl Admin {
                         response.map(AnswerBody::Right)
                     }
                 };
-                connection::serve(stream, answer, &limits, &draining, &metrics).await;
+                connection::serve(stream, answer, &limits, &draining, (&Strain::default(), &metrics)).await;
                 drop(counted);
             });
         }

@@ -16,6 +16,8 @@ use crate::batch::StreamName;
 /// What an API key allows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Key {
+    /// Which one it is, in the order of the configuration.
+    pub number: usize,
     /// Its name, by which events are told apart and operators know it. Not a secret.
     pub name: String,
     /// The streams that it may write to; `None` for every one.
@@ -41,12 +43,14 @@ enum Place {
 }
 
 impl Keyring {
-    /// The keys with their secrets. Without any, every request is allowed everything: that is for loopback, and the
+    /// The keys with their secrets; they are numbered in this order. Without any, every request is allowed everything: that is for loopback, and the
     /// configuration refuses it elsewhere.
     pub fn new(keys: impl IntoIterator<Item = (Key, Vec<u8>)>) -> Self {
         let keys: HashMap<_, _> = keys
             .into_iter()
-            .map(|(key, secret)| {
+            .enumerate()
+            .map(|(number, (key, secret))| {
+                let key = Key { number, ..key };
                 let digest = Sha256::digest(&secret).into();
                 (digest, (Arc::new(key), digest))
             })
@@ -142,8 +146,8 @@ mod tests {
 
     fn keyring() -> Keyring {
         let heard = StreamName::new("heard").unwrap();
-        let sdk = Key { name: "sdk".into(), streams: Some([heard].into()), browser: false };
-        let web = Key { name: "web".into(), streams: None, browser: true };
+        let sdk = Key { name: "sdk".into(), streams: Some([heard].into()), ..Key::default() };
+        let web = Key { name: "web".into(), browser: true, ..Key::default() };
         Keyring::new([(sdk, SECRET.into()), (web, BROWSER.into())])
     }
 

@@ -15,10 +15,19 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::admission::{Exhausted, Reservation, STEP_BYTES};
 
-/// A refused request's body of at most this is read and thrown away, in bytes: cheaper than a new connection.
-pub(super) const DRAIN_BYTES: u64 = 64 * 1024;
-/// How long a refused request's body may take to arrive.
-const DRAIN_TIME: Duration = Duration::from_millis(250);
+/// How much of a refused request's body is read and thrown away, so that its connection can be kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rest {
+    /// Bytes.
+    pub(super) bytes: u64,
+    /// How long they may take.
+    pub(super) time: Duration,
+}
+
+impl Rest {
+    /// Where the client stands at the other end: up to here that is cheaper than a new connection.
+    pub(super) const DIRECT: Self = Self { bytes: 64 * 1024, time: Duration::from_millis(250) };
+}
 
 /// How slowly a body may come.
 #[derive(Debug, Clone, Copy)]
@@ -156,17 +165,17 @@ impl Deadline {
     }
 }
 
-/// Reads what is left of a refused request's body and throws it away, if that is little and comes soon, so that the
-/// connection can be kept. Whether nothing is left; otherwise the connection must be closed behind the answer.
-pub(super) async fn drain(incoming: &mut Incoming) -> bool {
+/// Reads what is left of a refused request's body and throws it away, if that is no more than
+/// `rest` says, so that the connection can be kept. Whether nothing is left; otherwise the connection must be closed behind the answer.
+pub(super) async fn drain(incoming: &mut Incoming, rest: Rest) -> bool {
     if incoming.is_end_stream() {
         return true;
     }
-    let mut most = DRAIN_BYTES;
+    let mut most = rest.bytes;
     if incoming.size_hint().exact().is_some_and(|left| left > most) {
         return false;
     }
-    let rest = async {
+    let all = async {
         while let Some(frame) = incoming.frame().await {
             let Ok(frame) = frame else { return false };
             let len = frame.data_ref().map_or(0, Bytes::len) as u64;
@@ -175,5 +184,5 @@ pub(super) async fn drain(incoming: &mut Incoming) -> bool {
         }
         true
     };
-    timeout(DRAIN_TIME, rest).await.unwrap_or(false)
+    timeout(rest.time, all).await.unwrap_or(false)
 }

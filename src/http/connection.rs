@@ -29,7 +29,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Problem, respond::Answer};
+use super::{Problem, respond::Answer, strain::Strain};
 use crate::metrics::{self, Metrics};
 
 /// How often in the shorter time-out the clock is looked at.
@@ -135,13 +135,14 @@ impl Write for Watched {
     }
 }
 
-/// Serves the connection `stream` with `answer` until it ends, is cut, or has drained.
+/// Serves the connection `stream` with `answer` until it ends, is cut, or has drained. What it costs to refuse is noted
+/// in `strain`.
 pub(super) async fn serve<F>(
     stream: TcpStream,
     answer: impl Fn(Request<Incoming>) -> F,
     limits: &ConnectionLimits,
     draining: &Draining,
-    metrics: &Metrics,
+    (strain, metrics): (&Strain, &Metrics),
 ) where
     F: Future<Output = Answer>,
 {
@@ -177,7 +178,7 @@ pub(super) async fn serve<F>(
     let cut = loop {
         tokio::select! {
             biased;
-            ended = &mut connection => {
+            ended = strain.time(&mut connection) => {
                 if let Err(error) = &ended {
                     tracing::debug!(%error, "a connection ended with an error");
                     if let Some(cause) = broken_head(error) {

@@ -2,7 +2,29 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use http::StatusCode;
+
 use crate::queue::Published;
+
+/// What a load balancer asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Question {
+    /// `/livez`: whether this process lives.
+    Lives,
+    /// `/readyz`: whether it should be sent requests.
+    IsReady,
+}
+
+impl Question {
+    /// The question that a request which begins with `bytes` asks, if it is one.
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [b'G', b'E', b'T', b' ', b'/', b'l', b'i', b'v', b'e', b'z', b' ', ..] => Some(Self::Lives),
+            [b'G', b'E', b'T', b' ', b'/', b'r', b'e', b'a', b'd', b'y', b'z', b' ', ..] => Some(Self::IsReady),
+            _ => None,
+        }
+    }
+}
 
 /// What `/livez` and `/readyz` answer from. Neither ever depends on a sink or on saturation: a loaded instance that is
 /// taken out of rotation leaves its load to the others.
@@ -27,6 +49,15 @@ impl Health {
     /// Whether [`Self::drain`] was called.
     pub fn draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// The answer to `question`.
+    pub(super) fn answer(&self, question: Question, published: &Published) -> (StatusCode, &'static str) {
+        match (question, self.unready(published)) {
+            (Question::Lives, _) => (StatusCode::OK, "alive\n"),
+            (Question::IsReady, None) => (StatusCode::OK, "ready\n"),
+            (Question::IsReady, Some(why)) => (StatusCode::SERVICE_UNAVAILABLE, why),
+        }
     }
 
     /// Why requests should go elsewhere, if they should.

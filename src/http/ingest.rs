@@ -11,6 +11,7 @@ use http::{
 };
 use hyper::body::{Body as _, Incoming};
 use tokio::time::timeout;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::{
     Problem,
@@ -18,12 +19,13 @@ use super::{
     body::{self, RawBody},
     decode::Encoding,
     outcome::{Books, Outcome, Tally},
+    policy::Policy,
     problem::Stopped,
     respond::{self, Answer},
     worker::{Target, WorkerState},
 };
 use crate::{
-    admission::{Cause, Refused, Reservation, STEP_BYTES, Signals},
+    admission::{Asked, Cause, Flow, Moment, Quota, Refused, Reservation, STEP_BYTES, Sender, Signals, muted},
     batch::{BatchId, Book, Frame, FrameBuilder, Millis, StreamName},
     queue::{Durable, Lost, Receipt, Submission, Witness},
     schema::Ack,
@@ -37,6 +39,7 @@ const LINES_HEADROOM: usize = 1_024;
 /// What a request's head says.
 struct Head {
     key: Arc<Key>,
+    flow: Flow,
     target: Target,
     format: Format,
     encoding: Encoding,
@@ -50,11 +53,13 @@ pub(super) async fn ingest(worker: &Rc<WorkerState>, stream: &str, request: Requ
     let tally = Tally::new(&worker.counts);
     let (parts, mut incoming) = request.into_parts();
     let mut offer = Offer::new(worker);
+    let policy = worker.policy();
     // The preflight lets a page send its key in a header too.
     let from_page = parts.uri.query().is_some_and(|query| query.contains("key="))
         || parts.headers.contains_key(ORIGIN) && worker.service.keys.has_browser_keys();
-    let result = match head(worker, stream, &parts.method, &parts.headers, parts.uri.query()) {
-        Ok(head) => take(worker, &head, &mut incoming, &mut offer).await,
+    let now = worker.service.moment(began);
+    let result = match head(worker, &policy, stream, &parts.method, &parts.headers, parts.uri.query()) {
+        Ok(head) => take(worker, &head, (&policy, now), &mut incoming, &mut offer).await,
         Err(problem) => Err(Stopped::Problem(problem)),
     };
     let mut response = match result {
@@ -66,7 +71,7 @@ pub(super) async fn ingest(worker: &Rc<WorkerState>, stream: &str, request: Requ
         Err(stopped) => {
             let problem = match stopped {
                 Stopped::Problem(problem) => problem,
-                Stopped::NoMemory => worker.service.gate.refuse(Cause::Memory, worker.chance()).into(),
+                Stopped::NoMemory => worker.refuse(Cause::Memory, offer.bytes()),
                 Stopped::Gone => {
                     tally.tell(Outcome::Gone);
                     Problem::IncompleteBody
@@ -77,8 +82,11 @@ pub(super) async fn ingest(worker: &Rc<WorkerState>, stream: &str, request: Requ
                 Problem::IncompleteBody => false,
                 // Reading the body would invite it, where the client asks first.
                 _ if parts.headers.contains_key(EXPECT) => incoming.is_end_stream(),
-                _ => body::drain(&mut incoming).await,
+                _ => body::drain(&mut incoming, worker.service.body.rest()).await,
             };
+            if let Problem::Refused(_) = problem {
+                worker.strain.refuse();
+            }
             let mut response = respond::problem(&problem);
             if !at_end {
                 // hyper closes the connection then; who is not told may send the next request into it.
@@ -87,6 +95,7 @@ pub(super) async fn ingest(worker: &Rc<WorkerState>, stream: &str, request: Requ
             response
         }
     };
+    policy.hints.tell(&mut response);
     if from_page {
         respond::allow_origin(&mut response);
     }
@@ -116,6 +125,15 @@ impl<'w> Offer<'w> {
         Self { worker, state: Offered::Nothing }
     }
 
+    /// Bytes that it comes with, as far as they are known.
+    fn bytes(&self) -> u64 {
+        match self.state {
+            Offered::Nothing => 0,
+            Offered::Unknown => self.worker.service.demand.typical(),
+            Offered::Known(bytes) => bytes,
+        }
+    }
+
     /// A body may come.
     fn open(&mut self, told: Option<u64>) {
         match told {
@@ -142,7 +160,7 @@ impl<'w> Offer<'w> {
     /// The request was refused with 429.
     fn refused(&mut self) {
         if let Offered::Unknown = self.state {
-            self.count(self.worker.service.demand.typical());
+            self.count(self.bytes());
         }
         if let Offered::Known(bytes) = self.state {
             self.worker.service.demand.refuse(bytes);
@@ -160,7 +178,11 @@ fn tell(worker: &WorkerState, tally: &Tally<'_>, problem: &Problem, offer: &mut 
     tally.tell(Outcome::Problem(problem.name()));
     if let Problem::Refused(Refused { cause, .. }) = problem {
         worker.counts.refusal(*cause);
-        offer.refused();
+        worker.strain.refuse();
+        if *cause != Cause::Quota {
+            // What a key may not send is no reason for another instance.
+            offer.refused();
+        }
     }
     if problem.status().is_server_error() {
         tracing::error!(problem = problem.name(), "a request could not be served");
@@ -169,9 +191,10 @@ fn tell(worker: &WorkerState, tally: &Tally<'_>, problem: &Problem, offer: &mut 
     }
 }
 
-/// Everything that the head of a request decides.
+/// Everything that the head of a request decides, in the order of [`admission`](crate::admission)'s documentation.
 fn head(
     worker: &WorkerState,
+    policy: &Policy,
     stream: &str,
     method: &Method,
     headers: &HeaderMap,
@@ -180,11 +203,22 @@ fn head(
     if method != Method::POST {
         return Err(Problem::MethodNotAllowed);
     }
+    if worker.submitter.is_closed() {
+        return Err(Problem::Draining);
+    }
     let key = worker.service.keys.find(headers, query)?;
     let name = StreamName::new(stream).map_err(|_| Problem::InvalidStreamName)?;
     if !key.allows(stream) {
         return Err(Problem::StreamNotAllowed);
     }
+    let device = headers.get("x-device-id").map(|id| xxh3_64(id.as_bytes()));
+    let sdk = headers.get("x-sdk-version").map(HeaderValue::as_bytes);
+    if !policy.mutes.is_empty()
+        && let Some(retry_after) = muted(&policy.mutes, Sender { key: &key.name, stream, sdk, device }, worker.chance())
+    {
+        return Err(Refused { cause: Cause::Mute, retry_after }.into());
+    }
+    let flow = Flow { release: xxh3_64_with_seed(sdk.unwrap_or_default(), key.number as u64), device };
     let target = worker.target(&name)?;
     let format = headers.get(CONTENT_TYPE).and_then(format).ok_or(Problem::UnsupportedContentType)?;
     let encoding = match headers.get(CONTENT_ENCODING) {
@@ -195,7 +229,7 @@ fn head(
     let sent_at = headers
         .get("x-sent-at")
         .map_or(SentAt::Absent, |value| SentAt::from(value.to_str().ok().and_then(|text| Millis::parse(text.trim()))));
-    Ok(Head { key, target, format, encoding, idempotency_key, sent_at })
+    Ok(Head { key, flow, target, format, encoding, idempotency_key, sent_at })
 }
 
 /// The format that a Content-Type names; its parameters do not matter, since JSON is UTF-8.
@@ -221,18 +255,25 @@ fn idempotency_key(value: &HeaderValue) -> Result<BatchId, Problem> {
 async fn take(
     worker: &Rc<WorkerState>,
     head: &Head,
+    (policy, now): (&Policy, Moment),
     incoming: &mut Incoming,
     offer: &mut Offer<'_>,
 ) -> Result<(Outcome, Answer), Stopped> {
-    let mut reservation = admit(worker, incoming, offer)?;
+    let quota = policy.quota(&head.key);
+    let mut reservation = admit(worker, head, (quota, now), incoming, offer)?;
     let limits = worker.service.body;
     let raw = body::read(incoming, limits.encoded, limits.pace(), &mut reservation).await?;
     worker.counts.body_bytes.increment(raw.bytes().len() as u64);
     offer.read(raw.bytes().len() as u64);
-    let (validated, submission, room) = encode(worker, head, raw, reservation)?;
+    let mut content = Content { bytes: raw.bytes().len(), events: 0 };
+    let encoded = encode(worker, head, raw, reservation, &mut content);
+    if let Some(quota) = quota {
+        quota.charge_content(now, content.bytes, content.events);
+    }
+    let (validated, submission, room) = encoded?;
     let route = worker.route(&head.target)?;
     let books = Books::new(&worker.counts, &route, validated, room);
-    let receipt = submit(worker, &books, submission)?;
+    let receipt = submit(worker, &books, submission, offer)?;
     offer.taken();
     let ack = match route.stream.ack {
         Ack::Memory => {
@@ -255,7 +296,13 @@ async fn take(
 }
 
 /// Whether the body may come, by what its Content-Length says.
-fn admit(worker: &WorkerState, incoming: &Incoming, offer: &mut Offer<'_>) -> Result<Reservation, Problem> {
+fn admit(
+    worker: &WorkerState,
+    head: &Head,
+    (quota, now): (Option<&Quota>, Moment),
+    incoming: &Incoming,
+    offer: &mut Offer<'_>,
+) -> Result<Reservation, Problem> {
     let limit = worker.service.body.encoded;
     let told = incoming.size_hint().exact();
     if told.is_some_and(|len| len > limit as u64) {
@@ -270,9 +317,19 @@ fn admit(worker: &WorkerState, incoming: &Incoming, offer: &mut Offer<'_>) -> Re
         spool_bytes: published.spool_bytes(),
         disk_full: published.disk_full(),
         queue_full: !worker.submitter.has_room(),
+        lag: worker.strain.lag(),
     };
     let bytes = told.map_or(STEP_BYTES, |len| len as usize);
-    Ok(worker.service.gate.admit(bytes, signals, worker.chance())?)
+    let asked = Asked { bytes, priority: head.target.stream().priority, flow: head.flow, quota };
+    Ok(worker.service.gate.admit(&mut worker.fair.borrow_mut(), &asked, signals, now, worker.chance())?)
+}
+
+/// What a body turned out to hold, for the quota of its key.
+struct Content {
+    /// Bytes decoded, or as they came if they could not be.
+    bytes: usize,
+    /// Events, if it could be parsed.
+    events: u64,
 }
 
 /// Lets validation write as far as the reservation can grow.
@@ -295,6 +352,7 @@ fn encode(
     head: &Head,
     raw: RawBody,
     mut reservation: Reservation,
+    content: &mut Content,
 ) -> Result<(Validated, Submission, Option<Reservation>), Stopped> {
     let limits = worker.service.body;
     let decoded;
@@ -308,6 +366,7 @@ fn encode(
         reservation.shrink_to(reservation.bytes() - encoded_len);
         &decoded
     };
+    content.bytes = body.len();
     let received_at = worker.service.clock.now();
     let batch = Batch {
         body,
@@ -334,6 +393,7 @@ fn encode(
         validator.forget(batch.stream.schema.id());
     }
     let mut validated = validated?;
+    content.events = u64::from(validated.accepted) + u64::from(validated.rejected.total());
     let (first, last) = validated.event_times.unwrap_or((received_at, received_at));
     let submission = Submission {
         accepted: accepted.finish(validated.accepted, received_at, first, last),
@@ -365,20 +425,25 @@ fn settle_reservation(mut submission: Submission) -> Submission {
     submission
 }
 
-fn submit(worker: &WorkerState, books: &Rc<Books>, submission: Submission) -> Result<Receipt, Problem> {
+fn submit(
+    worker: &WorkerState,
+    books: &Rc<Books>,
+    submission: Submission,
+    offer: &Offer<'_>,
+) -> Result<Receipt, Problem> {
     let witness: Rc<dyn Witness> = Rc::<Books>::clone(books);
     worker.submitter.submit_before(witness, submission).map_err(|_| {
         books.refused();
         if worker.service.health.draining() {
             return Problem::Draining;
         }
-        worker.service.gate.refuse(Cause::Queue, worker.chance()).into()
+        worker.refuse(Cause::Queue, offer.bytes())
     })
 }
 
 fn lost_problem(worker: &WorkerState, lost: Lost) -> Problem {
     match lost {
-        Lost::DiskFull => worker.service.gate.refuse(Cause::Disk, worker.chance()).into(),
+        Lost::DiskFull => worker.refuse(Cause::Disk, 0),
         Lost::DiskFailed => Problem::DiskFailed,
         Lost::Closed => Problem::Draining,
     }

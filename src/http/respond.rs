@@ -123,7 +123,8 @@ pub(super) fn preflight() -> Answer {
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert("access-control-allow-methods", HeaderValue::from_static("POST"));
-    let allowed = "authorization, content-encoding, content-type, idempotency-key, x-api-key, x-sent-at";
+    let allowed = "authorization, content-encoding, content-type, idempotency-key, x-api-key, x-device-id, \
+                   x-sdk-version, x-sent-at";
     headers.insert("access-control-allow-headers", HeaderValue::from_static(allowed));
     headers.insert("access-control-max-age", HeaderValue::from_static("86400"));
     response
@@ -133,7 +134,8 @@ pub(super) fn preflight() -> Answer {
 pub(super) fn allow_origin(response: &mut Answer) {
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
+    let exposed = "retry-after, logweir-send-interval, logweir-sampling";
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(exposed));
 }
 
 #[cfg(test)]

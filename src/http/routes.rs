@@ -10,7 +10,7 @@ use axum::{
     routing::get,
 };
 
-use super::{OPENAPI, Problem, Service};
+use super::{OPENAPI, Problem, Service, health::Question};
 use crate::queue::Published;
 
 /// What the routes answer from.
@@ -30,15 +30,12 @@ pub(super) fn public(instance: Instance) -> Router {
     health().route("/openapi.json", get(openapi)).fallback(not_found).with_state(instance)
 }
 
-async fn livez() -> &'static str {
-    "alive\n"
+async fn livez(State(Instance { service, published }): State<Instance>) -> (StatusCode, &'static str) {
+    service.health.answer(Question::Lives, &published)
 }
 
 async fn readyz(State(Instance { service, published }): State<Instance>) -> (StatusCode, &'static str) {
-    match service.health.unready(&published) {
-        None => (StatusCode::OK, "ready\n"),
-        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
-    }
+    service.health.answer(Question::IsReady, &published)
 }
 
 async fn openapi() -> impl IntoResponse {

@@ -1,10 +1,16 @@
 //! What every worker serves from.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use super::{Health, Keyring, body::Pace};
+use super::{
+    Health, Keyring, Policies,
+    body::{Pace, Rest},
+};
 use crate::{
-    admission::{Demand, Gate},
+    admission::{Board, Demand, Gate, Moment},
     batch::Clock,
     metrics::Metrics,
     schema::Catalog,
@@ -24,11 +30,19 @@ pub struct BodyLimits {
     pub grace: Duration,
     /// The bytes a second that a body must make beyond that.
     pub min_rate: u64,
+    /// Whether a proxy stands in front, whose connections carry the requests of many clients: they are kept open at the
+    /// price of reading what was refused.
+    pub behind_proxy: bool,
 }
 
 impl BodyLimits {
     pub(super) fn pace(&self) -> Pace {
         Pace { grace: self.grace, min_rate: self.min_rate }
+    }
+
+    /// How much of a refused request's body is read to keep its connection.
+    pub(super) fn rest(&self) -> Rest {
+        if self.behind_proxy { Rest { bytes: self.encoded as u64, time: self.grace } } else { Rest::DIRECT }
     }
 }
 
@@ -44,7 +58,7 @@ pub struct Service {
     /// The clock of received times.
     pub clock: Arc<Clock>,
     /// Liveness and readiness.
-    pub health: Health,
+    pub health: Arc<Health>,
     /// Every metric.
     pub metrics: Arc<Metrics>,
     /// How large and slow a body may be.
@@ -55,4 +69,17 @@ pub struct Service {
     pub stored_timeout: Duration,
     /// What is offered, for each byte that is taken.
     pub demand: Demand,
+    /// What may be changed while it runs.
+    pub policies: Policies,
+    /// Where workers tell each other who offers how much.
+    pub shares: Arc<Board>,
+    /// When it began to serve.
+    pub began: Instant,
+}
+
+impl Service {
+    /// What admission calls `instant`.
+    pub fn moment(&self, instant: Instant) -> Moment {
+        Moment::between(self.began, instant)
+    }
 }

@@ -31,11 +31,13 @@ use super::{
     decode::Decoders,
     ingest::ingest,
     outcome::{Counts, StreamCounts},
+    policy::{InForce, Seen},
     respond::{self, Answer, AnswerBody},
     routes::{self, Instance},
+    strain::{Strain, StrainGauges},
 };
 use crate::{
-    admission::Cause,
+    admission::{Cause, FairShare, Moment},
     batch::{Nonces, StreamName},
     metrics,
     queue::{Published, Submitter, Unbound},
@@ -83,13 +85,26 @@ pub(super) struct WorkerState {
     pub(super) decoders: RefCell<Decoders>,
     pub(super) nonces: RefCell<Nonces>,
     pub(super) counts: Rc<Counts>,
+    pub(super) fair: RefCell<FairShare>,
+    pub(super) strain: Strain,
+    policy: Seen,
     routes: RefCell<HashMap<StreamName, Rc<Route>>>,
     others: Router,
 }
 
 impl WorkerState {
-    fn new(service: Arc<Service>, published: Arc<Published>, lane: Unbound, nonces: Nonces) -> Self {
+    fn new(
+        number: usize,
+        service: Arc<Service>,
+        published: Arc<Published>,
+        lane: Unbound,
+        nonces: Nonces,
+        strain: Strain,
+    ) -> Self {
         Self {
+            fair: RefCell::new(FairShare::new(Arc::clone(&service.shares), number)),
+            strain,
+            policy: Seen::new(&service.policies),
             submitter: lane.bind(),
             validator: RefCell::new(Validator::new(service.limits)),
             decoders: RefCell::new(Decoders::new()),
@@ -136,7 +151,22 @@ impl WorkerState {
     }
 
     fn no_place(&self, full: CatalogFull) -> Problem {
-        self.service.gate.refuse(Cause::from(full), self.chance()).into()
+        self.refuse(Cause::from(full), 0)
+    }
+
+    /// The refusal for `cause` of what came with a body of `bytes`.
+    pub(super) fn refuse(&self, cause: Cause, bytes: u64) -> Problem {
+        self.service.gate.refuse(cause, bytes, self.now(), self.chance()).into()
+    }
+
+    /// The policy in force.
+    pub(super) fn policy(&self) -> InForce {
+        self.policy.look(&self.service.policies)
+    }
+
+    /// What time it is, for admission.
+    pub(super) fn now(&self) -> Moment {
+        self.service.moment(std::time::Instant::now())
     }
 
     /// A number between 0 and 1.
@@ -190,7 +220,32 @@ pub struct WorkerHandle {
     /// Its open connections, those on their way to it included.
     pub(super) open: Arc<AtomicUsize>,
     runtime: RuntimeMetrics,
+    pub(super) strain: Arc<StrainGauges>,
     thread: JoinHandle<()>,
+}
+
+/// How a worker's time goes by, for those who look on.
+#[derive(Debug, Clone)]
+pub struct WorkerTimes {
+    runtime: RuntimeMetrics,
+    strain: Arc<StrainGauges>,
+}
+
+impl WorkerTimes {
+    /// How long it was busy since it started.
+    pub fn busy(&self) -> Duration {
+        self.runtime.worker_total_busy_duration(0)
+    }
+
+    /// How much of that it spent on refusals.
+    pub fn refusing(&self) -> Duration {
+        self.strain.refusing()
+    }
+
+    /// How long what it has to do waits for its turn.
+    pub fn lag(&self) -> Duration {
+        self.strain.lag()
+    }
 }
 
 impl Worker {
@@ -204,6 +259,8 @@ impl Worker {
         let open = Arc::new(AtomicUsize::new(0));
         let nonces = Nonces::from_os()?;
         let count = Arc::clone(&open);
+        let strain = Arc::new(StrainGauges::default());
+        let gauges = Arc::clone(&strain);
         // The runtime cannot leave the thread that makes it, so that it says whether it could be made.
         let (ready, made) = std::sync::mpsc::sync_channel(1);
         let thread = thread::Builder::new().name(format!("worker-{}", self.number)).spawn(move || {
@@ -211,7 +268,7 @@ impl Worker {
             match runtime {
                 Ok(runtime) => {
                     let _ = ready.send(Ok(runtime.handle().metrics()));
-                    runtime.block_on(self.run(nonces, receiver, count, stop));
+                    runtime.block_on(self.run((nonces, gauges), receiver, count, stop));
                 }
                 Err(error) => {
                     let _ = ready.send(Err(error));
@@ -219,19 +276,28 @@ impl Worker {
             }
         })?;
         let runtime = made.recv().map_err(io::Error::other)??;
-        Ok(WorkerHandle { incoming: sender, open, runtime, thread })
+        Ok(WorkerHandle { incoming: sender, open, runtime, strain, thread })
     }
 
     async fn run(
         self,
-        nonces: Nonces,
+        (nonces, gauges): (Nonces, Arc<StrainGauges>),
         mut incoming: mpsc::Receiver<TcpStream>,
         open: Arc<AtomicUsize>,
         mut stop: watch::Receiver<Option<Instant>>,
     ) {
         let gauge = self.service.metrics.gauge(&metrics::CONNECTIONS, &[&self.number.to_string()]);
-        let state = Rc::new(WorkerState::new(self.service, self.published, self.lane, nonces));
+        let state = Rc::new(WorkerState::new(
+            self.number,
+            self.service,
+            self.published,
+            self.lane,
+            nonces,
+            Strain::new(gauges),
+        ));
         tokio::task::spawn_local(Rc::clone(&state.submitter).deliver());
+        let strained = Rc::clone(&state);
+        tokio::task::spawn_local(async move { strained.strain.probe().await });
         let submitter = Rc::clone(&state.submitter);
         let draining = Rc::new(Draining::default());
         let limits = Rc::new(self.connections);
@@ -241,8 +307,9 @@ impl Worker {
             tokio::task::spawn_local(async move {
                 let _guard = guard;
                 let metrics = Arc::clone(&state.service.metrics);
-                let answer = move |request| Rc::clone(&state).answer(request);
-                connection::serve(stream, answer, &limits, &draining, &metrics).await;
+                let served = Rc::clone(&state);
+                let answer = move |request| Rc::clone(&served).answer(request);
+                connection::serve(stream, answer, &limits, &draining, (&state.strain, &metrics)).await;
             });
         };
         loop {
@@ -279,9 +346,9 @@ impl Worker {
 }
 
 impl WorkerHandle {
-    /// What its runtime counts: how long it was busy.
-    pub fn runtime_metrics(&self) -> RuntimeMetrics {
-        self.runtime.clone()
+    /// How its time goes by.
+    pub fn times(&self) -> WorkerTimes {
+        WorkerTimes { runtime: self.runtime.clone(), strain: Arc::clone(&self.strain) }
     }
 
     /// Waits until the thread has ended.

@@ -183,6 +183,11 @@ impl Submitter {
         self.waiting.borrow().slots.iter().all(|slot| slot.witness.is_none())
     }
 
+    /// Whether the writer has ended: nothing is taken any more.
+    pub fn is_closed(&self) -> bool {
+        self.signal.closed()
+    }
+
     /// Whether the lane has a place.
     pub fn has_room(&self) -> bool {
         self.producer.borrow().slots() > 0

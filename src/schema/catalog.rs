@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use super::{Ack, Schema, Stream};
+use super::{Ack, Priority, Schema, Stream};
 use crate::batch::StreamName;
 
 /// The streams that this instance knows, at most `max` of them.
@@ -52,7 +52,12 @@ impl Catalog {
         if self.streams.read().unwrap_or_else(PoisonError::into_inner).len() >= self.max {
             return Err(CatalogFull { max: self.max });
         }
-        Ok(Some(Arc::new(Stream { name: name.clone(), ack: Ack::default(), schema: Schema::free_form() })))
+        Ok(Some(Arc::new(Stream {
+            name: name.clone(),
+            ack: Ack::default(),
+            priority: Priority::default(),
+            schema: Schema::free_form(),
+        })))
     }
 
     /// Takes `candidate` up as a stream that is known from now on, unless another worker was faster: then that one's.
@@ -87,7 +92,8 @@ mod tests {
 
     #[test]
     fn undeclared_streams_are_taken_up_to_the_limit() {
-        let heard = Stream { name: name("heard"), ack: Ack::Stored, schema: Schema::free_form() };
+        let heard =
+            Stream { name: name("heard"), ack: Ack::Stored, priority: Priority::Normal, schema: Schema::free_form() };
         let catalog = Catalog::new([heard], 3, true);
         assert_eq!(catalog.get(&name("heard")).unwrap().ack, Ack::Stored);
         let candidate = |text: &str| catalog.candidate(&name(text)).unwrap().unwrap();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     batch::{Mending, Reason, StreamName},
-    schema::{Ack, Field, FieldType, OnError, PrivacyKey, Private, Schema, UnknownFields},
+    schema::{Ack, Field, FieldType, OnError, Priority, PrivacyKey, Private, Schema, UnknownFields},
 };
 
 #[path = "../../tests/common/copy_rules.rs"]
@@ -76,7 +76,12 @@ impl Trial {
 
     /// Runs after batches whose bodies are `before`, and which are of no further interest.
     fn run_after(self, before: &[&str], validator: &mut Validator, body: &[u8]) -> Result<Stored, BatchError> {
-        let stream = Stream { name: StreamName::new("heard").unwrap(), ack: Ack::Spooled, schema: self.schema };
+        let stream = Stream {
+            name: StreamName::new("heard").unwrap(),
+            ack: Ack::Spooled,
+            priority: Priority::Normal,
+            schema: self.schema,
+        };
         let batch = Batch {
             body,
             format: self.format,
@@ -750,7 +755,8 @@ fn with_grant(
     body: &[u8],
     (prepared, grant): (usize, usize),
 ) -> Result<Validated, BatchError> {
-    let stream = Stream { name: StreamName::new("heard").unwrap(), ack: Ack::Spooled, schema };
+    let stream =
+        Stream { name: StreamName::new("heard").unwrap(), ack: Ack::Spooled, priority: Priority::Normal, schema };
     let batch = Batch {
         body,
         format: if body.starts_with(b"{") || body.starts_with(b"[") { Format::Json } else { Format::Lines },

@@ -95,7 +95,15 @@ fn every_setting_that_exists_stands_in_the_reference() {
             kms_key: Some(String::new()),
             ..Sink::s3("s", "b")
         }],
+        hints: Hints { send_interval: Some(Period::seconds(60)), sampling: Some(0.1) },
         keys: vec![Key::default()],
+        mute: vec![Mute {
+            key: Some(String::new()),
+            stream: Some(String::new()),
+            sdk: Some(String::new()),
+            devices: Some(0.25),
+            ..Mute::default()
+        }],
         streams: [("s".to_owned(), stream)].into_iter().collect(),
         ..Config::default()
     };

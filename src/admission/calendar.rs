@@ -1,0 +1,154 @@
+//! A calendar of seconds in which refused clients have been told to come back: the virtual queue of P6.
+//!
+//! One atomic number a second, which many workers add to without waiting for each other. A number carries the second
+//! that it is of, so that nothing has to clear the calendar as time goes by: a number of a second that has passed
+//! counts as none.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Amounts are kept in units of so much, rounded up: 32 bits of them are 256 GiB a second.
+const GRAIN: u64 = 64;
+
+/// What is booked for each of the coming seconds.
+#[derive(Debug)]
+pub(super) struct Calendar {
+    /// The second in the upper half, the booked grains in the lower.
+    days: Box<[AtomicU64]>,
+    /// No second before this one had room: where to begin to look. Forgotten when room may have changed.
+    full_before: AtomicU32,
+}
+
+impl Calendar {
+    /// A calendar that reaches `seconds` into the future.
+    pub(super) fn new(seconds: u32) -> Self {
+        // One for the second that runs, and one for those who are late by a moment.
+        let days = (0..u64::from(seconds) + 2).map(|_| AtomicU64::new(0)).collect();
+        Self { days, full_before: AtomicU32::new(0) }
+    }
+
+    /// What is booked for `second`.
+    pub(super) fn booked(&self, second: u32) -> u64 {
+        grains(self.day(second).load(Ordering::Relaxed), second).unwrap_or(0) * GRAIN
+    }
+
+    /// Books `amount` for the first second of `from..=until` that has room for it, where `room` tells how much may be
+    /// booked for a second; which it is. An amount for which no second has room enough takes the first that is empty,
+    /// and what is over of those behind it.
+    pub(super) fn book(&self, from: u32, until: u32, amount: u64, room: impl Fn(u32) -> u64) -> Option<u32> {
+        let amount = amount.max(1);
+        let found = self.full_before.load(Ordering::Relaxed);
+        for second in from.max(found)..=until {
+            let room = room(second);
+            if room > 0 && self.add_within(second, amount.min(room), room) {
+                self.spill(second, until, amount.saturating_sub(room), room);
+                if second > found {
+                    self.full_before.fetch_max(second, Ordering::Relaxed);
+                }
+                return Some(second);
+            }
+        }
+        self.full_before.fetch_max(until.saturating_add(1), Ordering::Relaxed);
+        None
+    }
+
+    /// Books `amount` for `second`, however much that becomes.
+    pub(super) fn add(&self, second: u32, amount: u64) {
+        self.add_within(second, amount, u64::MAX);
+    }
+
+    /// Looks from the beginning again: there may be more room than there was.
+    pub(super) fn room_changed(&self) {
+        self.full_before.store(0, Ordering::Relaxed);
+    }
+
+    fn spill(&self, second: u32, until: u32, mut amount: u64, room: u64) {
+        for later in second + 1..=until {
+            if amount == 0 {
+                return;
+            }
+            let part = amount.min(room);
+            self.add(later, part);
+            amount -= part;
+        }
+    }
+
+    /// Adds `amount` to `second` if that leaves it within `room`.
+    fn add_within(&self, second: u32, amount: u64, room: u64) -> bool {
+        let day = self.day(second);
+        let more = amount.div_ceil(GRAIN);
+        let most = room.div_ceil(GRAIN);
+        let add = |found: u64| {
+            let booked = grains(found, second)?;
+            let booked = booked.saturating_add(more).min(u64::from(u32::MAX));
+            (booked <= most).then_some(u64::from(second) << 32 | booked)
+        };
+        day.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+    }
+
+    fn day(&self, second: u32) -> &AtomicU64 {
+        &self.days[second as usize % self.days.len()]
+    }
+}
+
+/// The grains that `day` says are booked for `second`; `None` if it belongs to a later second already.
+fn grains(day: u64, second: u32) -> Option<u64> {
+    let of = (day >> 32) as u32;
+    match of.cmp(&second) {
+        std::cmp::Ordering::Less => Some(0),
+        std::cmp::Ordering::Equal => Some(day & u64::from(u32::MAX)),
+        std::cmp::Ordering::Greater => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_filled_in_turn_and_forgotten_when_they_have_passed() {
+        let calendar = Calendar::new(10);
+        let book = |from, amount| calendar.book(from, from + 9, amount, |_| 640);
+        assert_eq!([book(1, 320), book(1, 320), book(1, 64), book(1, 640)], [Some(1), Some(1), Some(2), Some(3)]);
+        assert_eq!(book(1, 64), Some(4), "what was found full is not looked at again");
+        calendar.room_changed();
+        assert_eq!(book(1, 576), Some(2));
+        assert_eq!([1, 2, 3, 4, 5].map(|second| calendar.booked(second)), [640, 640, 640, 64, 0]);
+        // Twelve seconds later the same places are of other seconds.
+        assert_eq!(calendar.booked(13), 0);
+        assert_eq!(book(13, 640), Some(13));
+        assert_eq!((calendar.booked(1), calendar.booked(13)), (0, 640));
+        assert!(!calendar.add_within(1, 1, 640), "a second that has passed is not booked any more");
+    }
+
+    #[test]
+    fn a_calendar_that_is_full_says_so_and_can_be_overbooked() {
+        let calendar = Calendar::new(4);
+        let book = |amount| calendar.book(1, 4, amount, |second| if second == 2 { 0 } else { 64 });
+        assert_eq!([book(64), book(64), book(64), book(64)], [Some(1), Some(3), Some(4), None]);
+        calendar.add(4, 6_400);
+        assert_eq!(calendar.booked(4), 6_464);
+        calendar.room_changed();
+        assert_eq!(calendar.book(1, 4, 64, |_| 128), Some(1));
+    }
+
+    #[test]
+    fn what_is_larger_than_a_second_takes_several() {
+        let calendar = Calendar::new(10);
+        assert_eq!(calendar.book(1, 10, 1_600, |_| 640), Some(1));
+        assert_eq!([1, 2, 3, 4].map(|second| calendar.booked(second)), [640, 640, 320, 0]);
+        assert_eq!(calendar.book(1, 10, 640, |_| 640), Some(4));
+    }
+
+    #[test]
+    fn many_threads_never_overbook_a_second() {
+        let calendar = Calendar::new(100);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..10_000).for_each(|_| _ = calendar.book(1, 100, 64, |_| 64 * 300)));
+            }
+        });
+        let booked: Vec<u64> = (1..=100).map(|second| calendar.booked(second)).collect();
+        assert!(booked.iter().all(|booked| *booked <= 64 * 300), "{booked:?}");
+        assert!(booked[..99].iter().all(|booked| *booked == 64 * 300), "{booked:?}");
+    }
+}

@@ -1,0 +1,136 @@
+//! What operations people may change while the server runs: who is muted, what SDKs are told, what keys may send.
+
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use http::{HeaderName, HeaderValue};
+
+use super::{auth::Key, respond::Answer};
+use crate::admission::{Moment, Mute, Quota};
+
+const SEND_INTERVAL: HeaderName = HeaderName::from_static("logweir-send-interval");
+const SAMPLING: HeaderName = HeaderName::from_static("logweir-sampling");
+
+/// What may be changed while the server runs. It is replaced as a whole.
+#[derive(Debug, Default)]
+pub struct Policy {
+    /// Who is muted; the first that matches decides for how long.
+    pub mutes: Vec<Mute>,
+    /// What every answer tells SDKs.
+    pub hints: Hints,
+    /// What each key may send, by the key's number; `None` where that is not limited.
+    pub quotas: Vec<Option<Arc<Quota>>>,
+}
+
+impl Policy {
+    /// Lets each quota learn how much comes. To be called several times a second, by one thread.
+    pub fn learn_arrivals(&self, now: Moment) {
+        self.quotas.iter().flatten().for_each(|quota| quota.learn(now));
+    }
+
+    /// What `key` may send, if that is limited.
+    pub(super) fn quota(&self, key: &Key) -> Option<&Quota> {
+        self.quotas.get(key.number)?.as_deref()
+    }
+}
+
+/// What every answer tells SDKs: nothing by default.
+#[derive(Debug, Default)]
+pub struct Hints {
+    send_interval: Option<HeaderValue>,
+    sampling: Option<HeaderValue>,
+}
+
+impl Hints {
+    /// To let at least `send_interval` seconds pass between two batches, and to keep the part `sampling` of the events.
+    pub fn new(send_interval: Option<u64>, sampling: Option<f64>) -> Self {
+        Self {
+            send_interval: send_interval.map(HeaderValue::from),
+            // A number has no character that a header could not carry.
+            sampling: sampling.and_then(|part| HeaderValue::from_str(&part.to_string()).ok()),
+        }
+    }
+
+    /// Tells them in `answer`.
+    pub(super) fn tell(&self, answer: &mut Answer) {
+        let hints = [(SEND_INTERVAL, &self.send_interval), (SAMPLING, &self.sampling)];
+        for (name, hint) in hints {
+            if let Some(hint) = hint {
+                answer.headers_mut().insert(name, hint.clone());
+            }
+        }
+    }
+}
+
+/// The policy in force. Workers look at one atomic number for each request, and at the policy itself when that has
+/// changed.
+#[derive(Debug, Default)]
+pub struct Policies {
+    version: AtomicU64,
+    current: Mutex<Arc<Policy>>,
+}
+
+impl Policies {
+    /// With `policy` in force.
+    pub fn new(policy: Policy) -> Self {
+        Self { version: AtomicU64::new(0), current: Mutex::new(Arc::new(policy)) }
+    }
+
+    /// Puts `policy` in force: for every request that comes from now on.
+    pub fn replace(&self, policy: Policy) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// The policy in force.
+    pub fn current(&self) -> Arc<Policy> {
+        Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The policy in force as one worker holds it. Each request holds it while it is served; counting those must not be
+/// what workers wait for each other for, so that the count is the worker's own.
+pub(super) type InForce = Rc<Arc<Policy>>;
+
+/// The policy as one worker last saw it.
+#[derive(Debug)]
+pub(super) struct Seen(RefCell<(u64, InForce)>);
+
+impl Seen {
+    pub(super) fn new(policies: &Policies) -> Self {
+        let version = policies.version.load(Ordering::Acquire);
+        Self(RefCell::new((version, Rc::new(policies.current()))))
+    }
+
+    /// The policy in force.
+    pub(super) fn look(&self, policies: &Policies) -> InForce {
+        let version = policies.version.load(Ordering::Acquire);
+        let mut seen = self.0.borrow_mut();
+        if seen.0 != version {
+            *seen = (version, Rc::new(policies.current()));
+        }
+        Rc::clone(&seen.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_sees_a_new_policy_with_its_next_request() {
+        let policies = Policies::default();
+        let seen = Seen::new(&policies);
+        let first = seen.look(&policies);
+        assert!(Rc::ptr_eq(&first, &seen.look(&policies)), "nothing is made anew while nothing changes");
+        policies.replace(Policy { mutes: vec![Mute::default()], ..Policy::default() });
+        assert_eq!(seen.look(&policies).mutes.len(), 1);
+        assert!(first.mutes.is_empty(), "what is being served is served as it began");
+    }
+}
