@@ -22,3 +22,4 @@ mod request;
 mod sampler;
 pub mod schedule;
 pub mod target;
+mod wire;

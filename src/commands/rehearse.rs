@@ -77,7 +77,7 @@ pub fn rehearse(arguments: &RehearseArgs) -> ExitCode {
     screen.clear();
     match played {
         Ok(report) => deliver(arguments, &report, other.as_ref()),
-        Err(error @ (FleetError::UnknownCapacity { .. } | FleetError::Header(_))) => fail(EXIT_CONFIG, &error),
+        Err(error @ FleetError::UnknownCapacity { .. }) => fail(EXIT_CONFIG, &error),
         Err(error @ (FleetError::Unreachable { .. } | FleetError::Io(_))) => fail(EXIT_UNAVAILABLE, &error),
     }
 }

@@ -4,11 +4,13 @@
 //! what is due and kept while the target keeps it; a lane that is free takes the oldest try of the line. The lane that
 //! was used last is used next, so that no more connections are open than the load needs.
 //!
-//! Limits: as many lanes as [`Plan::connections`], answers of at most `MAX_ANSWER` bytes within [`ANSWER_PATIENCE`],
+//! Limits: as many lanes as [`Plan::connections`], answers of at most 256 KiB within [`ANSWER_PATIENCE`],
 //! [`MAX_REQUESTS`] requests, and at the end [`LAST_ANSWERS`] for what is still in flight. Those of what is due are the
 //! [schedule's](super::schedule).
 //!
 //! Invariant: each try that was sent has one outcome, at the latest when the last lane has ended.
+
+mod lane;
 
 use std::{
     cell::{Cell, RefCell},
@@ -19,7 +21,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hyper::header::InvalidHeaderValue;
 use tokio::{
     sync::Notify,
     time::{sleep, sleep_until, timeout},
@@ -27,24 +28,20 @@ use tokio::{
 
 use super::{
     body::Bodies,
-    device::Delivery,
-    line::{Line, NoReply},
+    line::Line,
     plan::{MAX_REQUESTS, Plan},
     profile::Arrivals,
     progress::Progress,
     report::{Generator, Kind, Report, Sample, Setup},
     request::Template,
     sampler::{SAMPLE_EVERY, Sampler},
-    schedule::{Outcome, Schedule},
+    schedule::Schedule,
 };
-use crate::client::contract::Answer;
 
 /// How long a device waits for its answer, connecting included.
 pub const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 /// How long answers in flight are waited for at the end.
 pub const LAST_ANSWERS: Duration = Duration::from_secs(10);
-/// The longest answer, in bytes.
-const MAX_ANSWER: usize = 256 * 1024;
 /// How often an instance is asked for a capacity that it does not know yet.
 const CAPACITY_ATTEMPTS: u32 = 6;
 /// How long the target may take to be reached at the start.
@@ -67,9 +64,6 @@ pub enum FleetError {
         /// Where the metrics should be.
         metrics: String,
     },
-    /// Something stands in a header that no header can hold.
-    #[error(transparent)]
-    Header(#[from] InvalidHeaderValue),
     /// The operating system's.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -140,7 +134,7 @@ pub async fn play(
         idle: Cell::default(),
         most_lanes: Cell::default(),
         start: Instant::now(),
-        template: Template::new(plan, bodies)?,
+        template: Template::new(plan, bodies),
     });
     let seen = Rc::new(RefCell::new(Vec::from_iter(before)));
     let sampling = tokio::task::spawn_local(Rc::clone(&fleet).watch(sampler, Rc::clone(&seen)));
@@ -283,77 +277,6 @@ impl Fleet {
         }
     }
 
-    /// A lane: sends one try after the other until the fleet closes.
-    async fn lane(self: Rc<Self>) {
-        let mut line = Line::to(self.template.address);
-        while let Some(delivery) = self.next().await {
-            self.attempt(&mut line, &delivery).await;
-        }
-        self.lanes.set(self.lanes.get() - 1);
-        if self.lanes.get() == 0 {
-            self.ended.notify_one();
-        }
-    }
-
-    /// The next try to send; `None` when the fleet closes.
-    async fn next(&self) -> Option<Delivery> {
-        loop {
-            if self.closing.get() {
-                return None;
-            }
-            let now = self.now();
-            let next = self.schedule.borrow_mut().take(now);
-            if next.is_some() {
-                return next;
-            }
-            self.idle.set(self.idle.get() + 1);
-            self.due.notified().await;
-            self.idle.set(self.idle.get() - 1);
-        }
-    }
-
-    /// Sends one try, and records what comes of it.
-    async fn attempt(&self, line: &mut Line, delivery: &Delivery) {
-        let taken = self.now();
-        let mut sent = false;
-        let exchange = async {
-            line.open().await?;
-            let (request, bytes) = self.template.request(delivery);
-            self.schedule.borrow_mut().sent(delivery, taken);
-            sent = true;
-            line.exchange(request, MAX_ANSWER).await.map(|reply| (reply, bytes))
-        };
-        let result = tokio::select! {
-            biased;
-            result = timeout(ANSWER_PATIENCE, exchange) => result.map_err(|_| "no answer in time"),
-            () = self.cut.notified() => Err("unanswered at the end"),
-        };
-        let now = self.now();
-        let mut schedule = self.schedule.borrow_mut();
-        if result.is_err() {
-            line.close();
-        }
-        if matches!(result, Ok(Err(NoReply::NoSocket))) && !sent {
-            schedule.unsent(now);
-            return;
-        }
-        if !sent {
-            // It was sent as far as the generator is concerned: there was nobody to take it.
-            schedule.sent(delivery, taken);
-        }
-        match result {
-            Ok(Ok((reply, bytes))) => {
-                let (answer, what) = reply.read();
-                schedule.answered(delivery, &Outcome { answer, what: &what, bytes }, now);
-            }
-            Ok(Err(no_reply)) => schedule.answered(delivery, &Outcome::nothing(no_reply.name()), now),
-            Err(what) => schedule.answered(delivery, &Outcome::nothing(what), now),
-        }
-        if schedule.next_due().is_some_and(|due| due < self.sleeps_until.get()) {
-            self.sooner.notify_one();
-        }
-    }
-
     /// Samples the target's metrics until the task is aborted.
     async fn watch(self: Rc<Self>, mut sampler: Sampler, seen: Rc<RefCell<Vec<Sample>>>) {
         loop {
@@ -379,12 +302,5 @@ impl Fleet {
             self.cut.notify_waiters();
             all_ended.await;
         }
-    }
-}
-
-impl Outcome<'static> {
-    /// No answer, for this reason.
-    fn nothing(what: &'static str) -> Self {
-        Self { answer: Answer::default(), what, bytes: 0 }
     }
 }

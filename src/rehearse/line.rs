@@ -1,36 +1,37 @@
 //! A connection to the target, opened when it is needed and kept as long as the target keeps it.
+//!
+//! An answer is read while the request is still being sent: a refusal that comes early is a refusal, and no broken
+//! connection.
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::{
-    Request, StatusCode,
-    client::conn::http1::{self, SendRequest},
-    header::RETRY_AFTER,
-};
-use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
+use super::wire::{self, Head, Length, MAX_HEAD, Malformed};
 use crate::client::contract::Answer;
 
-/// A request as it is sent, and sent again where the connection had ended before.
-pub(super) type Outgoing = Request<Full<Bytes>>;
+/// How much is read from the connection at once, in bytes: an answer is a few hundred.
+const READ_BYTES: usize = 4 * 1024;
 
 /// A connection, or the place of one.
 #[derive(Debug)]
 pub(super) struct Line {
     address: SocketAddr,
-    sender: Option<SendRequest<Full<Bytes>>>,
+    stream: Option<TcpStream>,
+    /// What was read and is not consumed.
+    buffer: Vec<u8>,
 }
 
 /// What came back.
 #[derive(Debug)]
 pub(super) struct Reply {
-    pub(super) status: StatusCode,
+    pub(super) status: u16,
     pub(super) retry_after: Option<Duration>,
-    pub(super) body: Bytes,
+    pub(super) body: Vec<u8>,
 }
 
 /// Nothing came back.
@@ -42,6 +43,8 @@ pub(super) enum NoReply {
     Connect,
     /// The connection ended or broke before the answer was complete.
     Cut,
+    /// What came is no answer of HTTP/1.1.
+    Malformed,
     /// The answer is longer than it may be.
     TooLong,
 }
@@ -53,68 +56,110 @@ impl NoReply {
             Self::NoSocket => "no socket",
             Self::Connect => "no connection",
             Self::Cut => "cut",
+            Self::Malformed => "malformed answer",
             Self::TooLong => "answer too long",
         }
+    }
+}
+
+impl From<Malformed> for NoReply {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
     }
 }
 
 impl Line {
     /// A connection to `address`, which is not open yet.
     pub(super) fn to(address: SocketAddr) -> Self {
-        Self { address, sender: None }
+        Self { address, stream: None, buffer: Vec::new() }
     }
 
     /// Opens the connection, unless it is.
     pub(super) async fn open(&mut self) -> Result<(), NoReply> {
-        if let Some(sender) = &mut self.sender {
-            // Ready is whoever has read the last answer to its end. An error is a connection that the target has closed.
-            if sender.ready().await.is_ok() {
+        if let Some(stream) = &self.stream {
+            // An idle connection has nothing to say: what can be read is its end, or an answer that nobody asked for.
+            let mut probe = [0; 1];
+            if stream.try_read(&mut probe).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
                 return Ok(());
             }
-            self.sender = None;
+            self.close();
         }
         let stream = TcpStream::connect(self.address).await.map_err(|error| why(&error))?;
         let _ = stream.set_nodelay(true);
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| NoReply::Connect)?;
-        // It ends when the sender is dropped or the target closes; what it says of it, the answer says, too.
-        tokio::task::spawn_local(async move {
-            let _ = connection.await;
-        });
-        self.sender = Some(sender);
+        self.stream = Some(stream);
         Ok(())
     }
 
-    /// Sends `request` and reads the answer, of at most `longest` bytes.
-    pub(super) async fn exchange(&mut self, request: Outgoing, longest: usize) -> Result<Reply, NoReply> {
-        let mut request = request;
-        // A connection that the target closed while it was idle has not carried the request: another one does, once.
-        for _ in 0..2 {
-            self.open().await?;
-            let Some(sender) = &mut self.sender else { return Err(NoReply::Connect) };
-            match sender.try_send_request(request).await {
-                Ok(response) => {
-                    let (head, body) = response.into_parts();
-                    let body = Limited::new(body, longest).collect().await.map_err(|error| {
-                        self.sender = None;
-                        if error.is::<LengthLimitError>() { NoReply::TooLong } else { NoReply::Cut }
-                    })?;
-                    let seconds = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-                    let retry_after = seconds.map(Duration::from_secs);
-                    return Ok(Reply { status: head.status, retry_after, body: body.to_bytes() });
-                }
-                Err(mut error) => {
-                    self.sender = None;
-                    request = error.take_message().ok_or(NoReply::Cut)?;
-                }
-            }
+    /// Sends `request`, as it goes over the wire, and reads the answer, of at most `longest` bytes.
+    pub(super) async fn exchange(&mut self, request: &[u8], longest: usize) -> Result<Reply, NoReply> {
+        self.open().await?;
+        // Whoever stops waiting in the middle of an answer must not leave the rest of it to the next request.
+        let Some(mut stream) = self.stream.take() else { return Err(NoReply::Connect) };
+        self.buffer.clear();
+        let (reply, keep) = converse(&mut stream, &mut self.buffer, request, longest).await?;
+        if keep {
+            self.stream = Some(stream);
         }
-        Err(NoReply::Cut)
+        Ok(reply)
     }
 
     /// Closes the connection.
     pub(super) fn close(&mut self) {
-        self.sender = None;
+        self.stream = None;
     }
+}
+
+/// One request and its answer, and whether `stream` may carry another.
+async fn converse(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+    request: &[u8],
+    longest: usize,
+) -> Result<(Reply, bool), NoReply> {
+    let (mut reader, mut writer) = stream.split();
+    let mut unsent = request;
+    let mut refuses_more = false;
+    loop {
+        if let Some((head, from)) = Head::read(buffer)?
+            && let Some(body) = body(head.length, &buffer[from..], false)?
+        {
+            let whole = matches!(head.length, Length::Chunked) || buffer.len() == from + body.len();
+            let keep = head.keep && unsent.is_empty() && whole;
+            return Ok((Reply { status: head.status, retry_after: head.retry_after, body }, keep));
+        }
+        if buffer.len() > longest + MAX_HEAD {
+            return Err(NoReply::TooLong);
+        }
+        buffer.reserve(READ_BYTES);
+        tokio::select! {
+            biased;
+            written = writer.write(unsent), if !unsent.is_empty() && !refuses_more => match written {
+                Ok(bytes) => unsent = &unsent[bytes..],
+                // Who does not want to hear the rest may have answered.
+                Err(_) => refuses_more = true,
+            },
+            read = reader.read_buf(buffer) => match read {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return end(buffer),
+            },
+        }
+    }
+}
+
+/// The answer in `buffer` when the connection has ended.
+fn end(buffer: &[u8]) -> Result<(Reply, bool), NoReply> {
+    let (head, from) = Head::read(buffer)?.ok_or(NoReply::Cut)?;
+    let body = body(head.length, &buffer[from..], true)?.ok_or(NoReply::Cut)?;
+    Ok((Reply { status: head.status, retry_after: head.retry_after, body }, false))
+}
+
+/// The body at the beginning of `bytes`; `None` if it is not complete.
+fn body(length: Length, bytes: &[u8], ended: bool) -> Result<Option<Vec<u8>>, NoReply> {
+    Ok(match length {
+        Length::Bytes(length) => bytes.get(..length).map(<[u8]>::to_vec),
+        Length::Chunked => wire::chunks(bytes)?,
+        Length::Rest => ended.then(|| bytes.to_vec()),
+    })
 }
 
 fn why(error: &io::Error) -> NoReply {
@@ -139,22 +184,19 @@ impl Reply {
     /// The answer as the client's contract knows it, and what it is called in reports: the cause of a refusal, or the
     /// status.
     pub(super) fn read(&self) -> (Answer, String) {
-        let refusal: Refusal<'_> = match self.status.as_u16() {
+        let refusal: Refusal<'_> = match self.status {
             408 | 429 | 500..=599 => serde_json::from_slice(&self.body).unwrap_or_default(),
             _ => Refusal::default(),
         };
-        let name = match (self.status.as_u16(), refusal.cause) {
+        let name = match (self.status, refusal.cause) {
             (429, Some(cause)) => cause.to_owned(),
             // Something in front of the instance refuses, too, and names no cause.
             (429, None) => "unnamed".to_owned(),
             (200 | 202 | 422, _) => String::new(),
             (status, _) => format!("status {status}"),
         };
-        let answer = Answer {
-            status: Some(self.status.as_u16()),
-            retry_after: self.retry_after,
-            retry_after_ms: refusal.retry_after_ms,
-        };
+        let answer =
+            Answer { status: Some(self.status), retry_after: self.retry_after, retry_after_ms: refusal.retry_after_ms };
         (answer, name)
     }
 }
@@ -164,11 +206,7 @@ mod tests {
     use super::*;
 
     fn reply(status: u16, retry_after: Option<u64>, body: &'static str) -> Reply {
-        Reply {
-            status: StatusCode::from_u16(status).unwrap(),
-            retry_after: retry_after.map(Duration::from_secs),
-            body: Bytes::from_static(body.as_bytes()),
-        }
+        Reply { status, retry_after: retry_after.map(Duration::from_secs), body: body.as_bytes().to_vec() }
     }
 
     #[test]

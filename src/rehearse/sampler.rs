@@ -2,12 +2,6 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{
-    Request,
-    header::{HOST, HeaderValue},
-};
 use tokio::time::timeout;
 
 use super::{line::Line, report::Sample, target::Target};
@@ -35,14 +29,13 @@ impl Sampler {
 
     /// One sample, taken at the time `at`; `None` if the target did not tell.
     pub(super) async fn sample(&mut self, at: Duration) -> Option<Sample> {
-        let host = HeaderValue::from_str(&self.target.host).ok()?;
         let path = if self.target.path.is_empty() { "/" } else { &self.target.path };
-        let request = Request::get(path).header(HOST, host).body(Full::new(Bytes::new())).ok()?;
-        let Ok(reply) = timeout(SAMPLE_PATIENCE, self.line.exchange(request, MAX_METRICS)).await else {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.target.host);
+        let Ok(reply) = timeout(SAMPLE_PATIENCE, self.line.exchange(request.as_bytes(), MAX_METRICS)).await else {
             self.line.close();
             return None;
         };
-        let reply = reply.ok().filter(|reply| reply.status.is_success())?;
+        let reply = reply.ok().filter(|reply| reply.status == 200)?;
         let sample = read(std::str::from_utf8(&reply.body).ok()?, at)?;
         let first = self.first.get_or_insert_with(|| sample.clone());
         Some(since(first, sample))

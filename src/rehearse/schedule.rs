@@ -254,6 +254,19 @@ mod tests {
     }
 
     #[test]
+    fn new_batches_are_due_when_they_arrive_and_come_from_each_device_in_turn() {
+        let mut schedule = schedule(1_000.0, 3);
+        schedule.release(Duration::from_secs(3));
+        let sent: Vec<Delivery> = std::iter::from_fn(|| schedule.take(Duration::from_secs(3))).collect();
+        let due: Vec<Duration> = Arrivals::new(schedule_flood(1_000.0, 3), 3).collect();
+        assert_eq!(sent.iter().map(|delivery| delivery.due).collect::<Vec<_>>(), due);
+        for (number, delivery) in (0..).zip(&sent) {
+            assert_eq!((delivery.batch, delivery.device), (number, number % 1_000));
+            assert_eq!(delivery.behaviour, MIX.of(delivery.device));
+        }
+    }
+
+    #[test]
     fn a_line_has_no_more_places_than_its_limit() {
         let mut schedule = schedule(200_000.0, 1);
         assert_eq!(schedule.release(Duration::from_secs(1)), MAX_LINE);

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs,
     io::{self, BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
@@ -274,6 +274,37 @@ fn devices_can_be_made_to_hear_a_constant_and_the_stubborn_hear_nothing() {
     assert_eq!(report.first_returns["stubborn"].returned, early.len() as u64);
     assert_eq!(report.first_returns["behave"].returned, told.len() as u64);
     assert!(ended.stdout.contains("every Retry-After taken for 1.5 s"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_refusal_that_comes_before_the_request_is_heard_as_one() {
+    const REFUSAL: &str = "{\"cause\":\"connections\",\"retry_after_ms\":2500}";
+    let place = Place::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let refuse = move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { break };
+            let head = format!("HTTP/1.1 429 No\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", REFUSAL.len());
+            let _ = stream.write_all(format!("{head}{REFUSAL}").as_bytes());
+            let _ = stream.shutdown(Shutdown::Write);
+            // As an instance does, it listens for a moment: a reset would overtake the answer.
+            let _ = stream.set_read_timeout(Some(Duration::from_millis(200)));
+            let linger = move || while stream.read(&mut [0; 4_096]).is_ok_and(|read| read > 0) {};
+            thread::Builder::new().spawn(linger).unwrap();
+        }
+    };
+    thread::Builder::new().spawn(refuse).unwrap();
+    let ended = rehearse(&place, address, &FIRST);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let totals = report(&place).totals;
+    balances(&totals);
+    assert_eq!(
+        (totals.refused.get("connections"), &totals.failed),
+        (Some(&totals.sent), &BTreeMap::new()),
+        "{totals:?}"
+    );
+    assert!(totals.sent > 80 && totals.accepted == 0, "{totals:?}");
 }
 
 #[test]

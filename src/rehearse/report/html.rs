@@ -99,9 +99,9 @@ fn section(f: &mut Formatter<'_>, heading: &str, plot: &Plot) -> fmt::Result {
     write!(f, "</div>\n{plot}\n</section>\n")
 }
 
-/// What a line of a plot shows: its name and its value in each second, or in each sample.
-type OfSeconds = (&'static str, fn(&Second) -> Option<f64>);
-type OfSamples = (&'static str, fn(&Sample) -> Option<f64>);
+/// What a line of a plot shows: its name, the number of its colour, and its value in each second, or in each sample.
+type OfSeconds = (&'static str, usize, fn(&Second) -> Option<f64>);
+type OfSamples = (&'static str, usize, fn(&Sample) -> Option<f64>);
 
 /// Every plot with its heading.
 fn plots(report: &Report, other: Option<&Report>) -> Vec<(&'static str, Plot)> {
@@ -124,17 +124,18 @@ fn plots(report: &Report, other: Option<&Report>) -> Vec<(&'static str, Plot)> {
         lines_of(both(), lines, points)
     };
     let rates = of_seconds(&[
-        ("offered", |second| Some((second.new + second.returns) as f64)),
-        ("accepted", |second| Some(second.accepted as f64)),
-        ("refused", |second| Some(second.all_refused() as f64)),
-        ("new batches", |second| Some(second.new as f64)),
-        ("failed", |second| Some(second.failed as f64)),
-        ("not sent", |second| Some(second.unsent as f64)),
+        // The later stand over the earlier: where nobody returns, what is offered hides the new batches, and it may.
+        ("new batches", 3, |second| Some(second.new as f64)),
+        ("offered", 0, |second| Some((second.new + second.returns) as f64)),
+        ("failed", 4, |second| Some(second.failed as f64)),
+        ("not sent", 5, |second| Some(second.unsent as f64)),
+        ("refused", 2, |second| Some(second.all_refused() as f64)),
+        ("accepted", 1, |second| Some(second.accepted as f64)),
     ]);
-    let latency = of_seconds(&[("p50", |second| second.p50), ("p99", |second| second.p99)]);
-    let backlog = of_samples(&[("backlog", |sample| sample.backlog)]);
-    let memory = of_samples(&[("resident", |sample| sample.resident), ("ceiling", |sample| sample.ceiling)]);
-    let returns = of_seconds(&[("returns", |second| Some(second.returns as f64))]);
+    let latency = of_seconds(&[("p50", 0, |second| second.p50), ("p99", 2, |second| second.p99)]);
+    let backlog = of_samples(&[("backlog", 0, |sample| sample.backlog)]);
+    let memory = of_samples(&[("resident", 0, |sample| sample.resident), ("ceiling", 2, |sample| sample.ceiling)]);
+    let returns = of_seconds(&[("returns", 0, |second| Some(second.returns as f64))]);
     vec![
         plot("Offered, accepted and refused a second", number, false, rates),
         plot("Latency of accepted batches, from when they were due", duration, true, latency),
@@ -147,14 +148,14 @@ fn plots(report: &Report, other: Option<&Report>) -> Vec<(&'static str, Plot)> {
 
 fn lines_of<'r, T: Copy>(
     reports: impl Iterator<Item = (&'r Report, bool)>,
-    lines: &[(&'static str, T)],
+    lines: &[(&'static str, usize, T)],
     points: impl Fn(&Report, T) -> Vec<(f64, Option<f64>)>,
 ) -> Vec<Series> {
     let mut all = Vec::new();
     for (report, other) in reports {
-        for (class, (name, value)) in lines.iter().enumerate() {
+        for (name, class, value) in lines {
             let points = points(report, *value);
-            all.push(Series { name: (*name).to_owned(), class, other, bars: false, points });
+            all.push(Series { name: (*name).to_owned(), class: *class, other, bars: false, points });
         }
     }
     all
