@@ -40,6 +40,8 @@
 //! - [`queue`] brings batches to the [`spool`], which makes them durable, and brings the receipts back.
 //! - [`sink`] brings sealed segments to where they belong; [`gzip`] makes them small. [`ledger`] is the books of it, and
 //!   [`warehouse`] reads them: the audit proves that they balance.
+//! - [`client`] is the other side: what an SDK does, and what its authors port.
+//! - [`rehearse`] plays a fleet of devices against an instance, before the real one comes.
 //! - [`metrics`] declares every metric, [`telemetry`] writes the log.
 
 pub mod admission;
@@ -47,6 +49,7 @@ pub mod app;
 pub mod batch;
 pub mod check;
 pub mod cli;
+pub mod client;
 pub mod commands;
 pub mod config;
 pub mod gzip;
@@ -54,6 +57,7 @@ pub mod http;
 pub mod ledger;
 pub mod metrics;
 pub mod queue;
+pub mod rehearse;
 pub mod schema;
 pub mod signals;
 pub mod sink;

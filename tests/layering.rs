@@ -18,7 +18,7 @@ use paths::paths;
 
 /// Which modules each module may import, from the ground up: a row names rows above it only, so there is no circle.
 /// Everything may import itself.
-const FLOORS: [(&str, &[&str]); 20] = [
+const FLOORS: [(&str, &[&str]); 22] = [
     // The domain, and what is pure.
     ("batch", &[]),
     ("metrics", &[]),
@@ -27,6 +27,8 @@ const FLOORS: [(&str, &[&str]); 20] = [
     // Which streams are shed first is part of what they are.
     ("admission", &["schema"]),
     ("validate", &["batch", "schema"]),
+    // A device knows of a server what any other client knows.
+    ("client", &["batch"]),
     // A queued batch carries its byte reservation to its receipt.
     ("queue", &["admission", "batch"]),
     // The path of a batch: neither the spool nor a sink knows of HTTP, and HTTP knows of durability as a receipt only.
@@ -40,6 +42,8 @@ const FLOORS: [(&str, &[&str]); 20] = [
     // The configuration makes what others are told: schemas, the limits of validation, the settings of the spool. It
     // does not know who starts with them.
     ("config", &["batch", "schema", "spool", "validate"]),
+    // Fleets of devices: they know a server by its answers.
+    ("rehearse", &["batch", "client"]),
     ("telemetry", &["config"]),
     ("cli", &[]),
     ("signals", &[]),

@@ -1,0 +1,3 @@
+//! The reference SDK client: what a device does, in code.
+
+pub mod contract;
