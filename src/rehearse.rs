@@ -10,9 +10,14 @@
 
 pub mod body;
 pub mod device;
+pub mod fleet;
 pub mod history;
+mod line;
 pub mod plan;
 pub mod profile;
+pub mod progress;
 pub mod report;
+mod request;
+mod sampler;
 pub mod schedule;
 pub mod target;
