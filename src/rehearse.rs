@@ -20,4 +20,5 @@ pub mod report;
 mod request;
 mod sampler;
 pub mod schedule;
+pub mod simulate;
 pub mod target;

@@ -31,7 +31,7 @@ fn client_and_server_agree_on_every_problem() {
 fn client_and_server_agree_on_a_refusal() {
     use logweir::admission::{Cause, Pacing, Refused};
 
-    let pacing = Pacing { cap: std::time::Duration::from_mins(5) };
-    let refusal = Problem::from(Refused { cause: Cause::Memory, retry_after: pacing.after(1_000, 1_000.0, 0.5) });
+    let retry_after = Pacing::new(std::time::Duration::from_mins(5), 1_000.0).long(0.5);
+    let refusal = Problem::from(Refused { cause: Cause::Memory, retry_after });
     assert_eq!(Answer::of(refusal.status().as_u16()).verdict(), meant(refusal.action()));
 }
