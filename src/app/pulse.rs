@@ -174,6 +174,7 @@ fn done(before: &Look, now: &Look) -> Done {
         spool: now.spool.since(before.spool),
         workers: busy.sum::<Duration>() / now.workers.len().max(1) as u32,
         bodies: now.offered.taken.saturating_sub(before.offered.taken),
+        lines: now.offered.lines.saturating_sub(before.offered.lines),
     }
 }
 
@@ -205,7 +206,13 @@ mod tests {
     fn look(at: Instant, busy_millis: u64, taken: u64, refused: u64) -> Look {
         let busy = Duration::from_millis(busy_millis);
         let spool = Work { bytes: taken, busy };
-        Look { at, spool, workers: vec![busy / 2], refusing: Duration::ZERO, offered: Offered { taken, refused } }
+        Look {
+            at,
+            spool,
+            workers: vec![busy / 2],
+            refusing: Duration::ZERO,
+            offered: Offered { taken, lines: taken, refused },
+        }
     }
 
     #[test]

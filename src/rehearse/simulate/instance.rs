@@ -307,6 +307,7 @@ impl Instance {
                 worker.free_at = now + nanos(price);
                 self.done.workers += price / self.workers.len() as u32;
                 self.done.bodies += body as u64;
+                self.done.lines += stored as u64;
                 let ready = now + nanos(price);
                 self.queue.push_back(Queued { waiting: caller.waiting, _reservation: reservation, ready });
                 if !self.syncing {
