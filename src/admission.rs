@@ -22,7 +22,7 @@
 //!
 //! Memory does not grow with the number of devices: a [`FairShare`] remembers a few hundred senders, [`Pacing`] one
 //! number for each second of its cap, a [`Quota`] as many for each key that has one. Workers share the gate through
-//! atomic numbers only; fair shares are each worker's own.
+//! atomic numbers only; fair shares are each worker's own, and meet on a [`Board`] some times a second.
 
 mod arrivals;
 mod budget;
@@ -40,7 +40,7 @@ mod quota;
 pub use budget::{ByteBudget, Exhausted, Reservation, STEP_BYTES};
 pub use capacity::{Capacity, Done, Work};
 pub use demand::{Demand, Offered};
-pub use fair::{FairShare, Flow};
+pub use fair::{Board, FairShare, Flow};
 pub use gate::{Asked, Gate, GateLimits, Refused, Signals};
 pub use moment::Moment;
 pub use mute::{Mute, SdkPattern, Sender, muted};

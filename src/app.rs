@@ -41,7 +41,7 @@ pub use stores::StoreSetupError;
 
 use self::{heartbeat::Hearts, pulse::Pulse, stores::Stores};
 use crate::{
-    admission::{Demand, Gate, GateLimits},
+    admission::{Board, Demand, Gate, GateLimits},
     batch::InstanceId,
     config::{Config, Loaded, SinkTarget, UndeclaredStreams},
     http::{
@@ -205,6 +205,12 @@ impl Server {
         &self.published
     }
 
+    /// Puts what `config` says about mutes, hints and quotas in force. Nothing else of it is looked at.
+    pub fn apply(&self, config: &Config) {
+        let policies = &self.service.policies;
+        policies.replace(policy::policy(config, Some(&policies.current())));
+    }
+
     /// The runtime that is free for what is not hot.
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
@@ -312,7 +318,6 @@ fn service(config: &Config, catalog: Catalog, spool: &Spool, metrics: &Arc<Metri
             target: config.admission.target.get(),
             capacity_floor: config.pacing.capacity_floor.get(),
             retry_after_cap: config.pacing.retry_after_cap.get(),
-            workers: config.workers(),
         }),
         clock: spool.clock(),
         health: Arc::default(),
@@ -329,6 +334,7 @@ fn service(config: &Config, catalog: Catalog, spool: &Spool, metrics: &Arc<Metri
         stored_timeout: config.ingest.stored_timeout.get(),
         demand: Demand::default(),
         policies: Policies::new(policy::policy(config, None)),
+        shares: Board::new(config.workers()),
         began: Instant::now(),
     }
 }

@@ -1,23 +1,131 @@
 //! `logweir check`: what a sound configuration comes to.
 
+use std::fmt::Write;
+
 use bytesize::ByteSize;
 
 use crate::{
     app,
-    config::{self, Forecast, Loaded},
+    config::{self, Allowance, Config, Forecast, Key, Loaded},
 };
 
-/// The effective configuration with its secrets masked, what it makes of the data, and what it may come to need.
+/// The effective configuration with its secrets masked, what it makes of the data, what it may come to need, and who is
+/// let in less than others.
 pub fn report(loaded: &Loaded) -> String {
     let config = &loaded.config;
     let ceiling = app::memory_ceiling(config);
     let forecast = Forecast::new(config).to_string().replace('\n', "\n# ");
-    format!(
+    let mut report = format!(
         "# {source} is sound. The effective configuration:\n\n{effective}\n# {forecast}\n# the memory ceiling is {ceiling} \
          ({bytes} bytes)\n",
         source = loaded.source,
         effective = config::print_effective(config),
         ceiling = ByteSize(ceiling),
         bytes = ceiling,
-    )
+    );
+    for told in limits(config) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(report, "# {told}");
+    }
+    report
+}
+
+/// The quotas as one instance keeps them, the rules that mute, and the hints: a line each, of those there are.
+fn limits(config: &Config) -> Vec<String> {
+    let instances = config.fleet.instances;
+    let whose = if instances == 1 { "the instance".to_owned() } else { format!("each of {instances} instances") };
+    let quota = |key: &Key| {
+        let allowance = key.quota.of_instance(instances);
+        (!allowance.is_unlimited()).then(|| format!("key {}: {whose} lets in {}", key.name, rates(&allowance)))
+    };
+    let mut told: Vec<String> = config.keys.iter().filter_map(quota).collect();
+    match config.mute.len() {
+        0 => {}
+        1 => told.push("1 mute rule is in effect".to_owned()),
+        rules => told.push(format!("{rules} mute rules are in effect")),
+    }
+    let interval = config.hints.send_interval.map(|interval| format!("to send every {interval} at most"));
+    let sampling = config.hints.sampling.map(|share| format!("to keep {share} of their events"));
+    let hints: Vec<String> = interval.into_iter().chain(sampling).collect();
+    if !hints.is_empty() {
+        told.push(format!("devices are given hints: {}", hints.join(", ")));
+    }
+    told
+}
+
+/// `2.5 requests/s, 1.0 MiB/s, 100 events/s, and saves up 10s of them`.
+fn rates(allowance: &Allowance) -> String {
+    // The slowest that passes the checks is one an hour: 0.000278 a second.
+    let count = |rate: f64| {
+        let precision = if rate < 1.0 { 1e6 } else { 1e3 };
+        (rate * precision).round() / precision
+    };
+    let requests = allowance.requests.map(|rate| format!("{} requests/s", count(rate)));
+    let bytes = allowance.bytes.map(|rate| format!("{}/s", ByteSize(rate.ceil() as u64)));
+    let events = allowance.events.map(|rate| format!("{} events/s", count(rate)));
+    let rates: Vec<String> = requests.into_iter().chain(bytes).chain(events).collect();
+    format!("{}, and saves up {} of them", rates.join(", "), allowance.burst)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Source, load};
+
+    /// The lines of the report for `text` that stand behind the memory ceiling.
+    fn told(text: &str) -> Vec<String> {
+        let text = format!("[[sinks]]\nname = 'files'\ndir = 'objects'\n[streams.any]\n{text}");
+        let source = Source::Text { name: "f.toml".to_owned(), text };
+        let loaded = load(source, std::iter::empty()).unwrap_or_else(|problems| panic!("{problems}"));
+        let report = report(&loaded);
+        let (_, behind) = report.split_once("# the memory ceiling is ").unwrap();
+        behind.lines().skip(1).map(ToOwned::to_owned).collect()
+    }
+
+    #[test]
+    fn nothing_is_told_of_limits_that_there_are_not() {
+        assert_eq!(told("[[keys]]\nname = 'app'\nkey = '0123456789abcdef'\n"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn quotas_are_told_as_an_instance_keeps_them_and_mutes_are_counted_and_hints_repeated() {
+        let limited = "
+            [[keys]]
+            name = 'app'
+            key = '0123456789abcdef'
+            quota = { requests = 100, bytes = '8MiB', events = 1, burst = '1m' }
+            [[keys]]
+            name = 'free'
+            key = 'fedcba9876543210'
+            [[mute]]
+            key = 'app'
+        ";
+        assert_eq!(
+            told(limited),
+            [
+                "# key app: the instance lets in 100 requests/s, 8.0 MiB/s, 1 events/s, and saves up 1m of them",
+                "# 1 mute rule is in effect",
+            ]
+        );
+        let fleet = format!("{limited}[[mute]]\nsdk = 'x'\n[fleet]\ninstances = 8\n[hints]\nsend_interval = '1m'\n");
+        assert_eq!(
+            told(&fleet),
+            [
+                "# key app: each of 8 instances lets in 12.5 requests/s, 1.0 MiB/s, 0.125 events/s, and saves up 1m of them",
+                "# 2 mute rules are in effect",
+                "# devices are given hints: to send every 1m at most",
+            ]
+        );
+        assert_eq!(
+            told("[hints]\nsend_interval = '90s'\nsampling = 0.1\n"),
+            ["# devices are given hints: to send every 1m 30s at most, to keep 0.1 of their events"]
+        );
+    }
+
+    #[test]
+    fn a_quota_of_one_an_hour_is_not_told_as_nothing() {
+        let key = "[[keys]]\nname = 'app'\nkey = '0123456789abcdef'\n";
+        let told = told(&format!("{key}quota = {{ requests = 0.000278, bytes = 1, burst = '1h' }}\n"));
+        assert_eq!(told, ["# key app: the instance lets in 0.000278 requests/s, 1 B/s, and saves up 1h of them"]);
+    }
 }

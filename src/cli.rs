@@ -25,7 +25,8 @@ pub enum Command {
     /// Take batches over HTTP and store them
     ///
     /// SIGTERM or SIGINT drains and exits with 0; a second one exits at once. Nothing that was acknowledged is lost
-    /// either way: what is not stored yet stays in the spool.
+    /// either way: what is not stored yet stays in the spool. SIGHUP reads the configuration again and takes over mutes,
+    /// hints and quotas; what else has changed is told in the log and needs a restart.
     Serve(ConfigArgs),
     /// Check a configuration, and print what it comes to
     ///
@@ -47,6 +48,99 @@ pub enum Command {
     /// Exits with 0 if everything adds up, 1 if something does not, 69 if the store cannot be read, and 78 if the
     /// configuration or an argument is wrong.
     Audit(AuditArgs),
+    /// Play a fleet of devices against an instance, before the real one comes
+    ///
+    /// Sends new batches as a profile says, whatever the answers are, and lets refused devices come back as their kind
+    /// does. Tells on standard error how it goes, and prints a report: offered, accepted, refused, latencies, backlog,
+    /// memory, how long it took to recover, and how many came back to an open door. Ctrl-C ends it early with the report
+    /// so far.
+    ///
+    /// It is a flood, so it goes to loopback addresses only, unless you say that the target is yours. What it sends is
+    /// stored like any other batch: give it a stream of its own. It sends from one core; where it could not send what was
+    /// due, or was late, the report says so.
+    ///
+    /// Exits with 0 if the rehearsal ran, 69 if the target cannot be reached, and 78 if an argument is wrong or the target
+    /// is another machine.
+    Rehearse(Box<RehearseArgs>),
+}
+
+/// What to rehearse.
+#[derive(Debug, Clone, Args)]
+pub struct RehearseArgs {
+    /// The instance, as a URL with http
+    #[arg(value_name = "TARGET", default_value = "http://127.0.0.1:8080")]
+    pub target: String,
+    /// The shape of the load: advert, launch, retry-storm, seed-outage or steady
+    ///
+    /// advert: from nothing to the peak in 2 s, held for 10 s, then decaying for 48 s.
+    /// launch: a ramp of 5 min to a plateau of 4 min, then 1 min at 0.3 of it.
+    /// retry-storm: 0.7 times the capacity for 30 s, 5 times for 30 s, 0.7 times for 90 s; a third of the devices ignores
+    /// Retry-After.
+    /// seed-outage: 10 times the capacity for 1 min from devices that never give up, then 0.3 times for 3 min.
+    /// steady: the same for 1 min.
+    #[arg(long, value_name = "NAME", verbatim_doc_comment)]
+    pub profile: String,
+    /// New batches a second at the profile's peak, at most 100,000 [default: from the capacity that the target tells]
+    #[arg(long, value_name = "REQ/S")]
+    pub peak: Option<f64>,
+    /// How long new batches come, 1s to 1h: the profile is stretched or shortened [default: the profile's own]
+    #[arg(long, value_name = "D")]
+    pub duration: Option<String>,
+    /// How many devices the batches come from, in turn
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub devices: u64,
+    /// The part of devices that come back when they are told, and else back off [default: the profile's]
+    ///
+    /// The three parts are weights; if one is given, those that are not are 0.
+    #[arg(long, value_name = "PART")]
+    pub behave: Option<f64>,
+    /// The part of devices that come back after 1 s whatever they are told, and give up after 10 tries
+    #[arg(long, value_name = "PART")]
+    pub careless: Option<f64>,
+    /// The part of devices that come back at once, at most twice a second, and never give up
+    #[arg(long, value_name = "PART")]
+    pub stubborn: Option<f64>,
+    /// Events a batch, of 470 bytes each
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub events: usize,
+    /// Compress batches with gzip
+    #[arg(long)]
+    pub gzip: bool,
+    /// The stream that batches go to
+    #[arg(long, value_name = "NAME", default_value = "rehearsal")]
+    pub stream: String,
+    /// A file that holds the API key [default: the variable `LOGWEIR_REHEARSE_KEY`, if it is set]
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
+    pub key_file: Option<PathBuf>,
+    /// The API key; other users of this machine can read it in the list of processes
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// How many connections may be open together, at most 8192
+    #[arg(long, value_name = "N", default_value_t = 2_048)]
+    pub connections: usize,
+    /// What chance is drawn from: the same number gives the same arrivals
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Let devices take this for every Retry-After of a refusal, whatever the server told
+    ///
+    /// It shows what pacing changes: a second, told to everybody, was the outage that logweir exists to prevent.
+    #[arg(long, value_name = "D")]
+    pub constant_retry_after: Option<String>,
+    /// Where the instance tells its metrics
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090/metrics")]
+    pub metrics: String,
+    /// Write the report as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write the report as one page of HTML, with plots
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Show another report, written with --json, beside this one
+    #[arg(long, value_name = "FILE")]
+    pub compare: Option<PathBuf>,
+    /// Let the target be another machine: it is yours, and those who run it know
+    #[arg(long)]
+    pub i_own_this_target: bool,
 }
 
 /// What to replay, and where to.

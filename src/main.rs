@@ -1,6 +1,6 @@
 //! The start, as a story: arguments, configuration, telemetry, run, exit code.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use clap::Parser;
 use logweir::{
@@ -8,14 +8,16 @@ use logweir::{
     cli::{AuditArgs, Cli, Command},
     commands::{self, EXIT_CONFIG, EXIT_UNAVAILABLE},
     config::Loaded,
-    signals::Signals,
+    signals::{Signals, Told},
     telemetry,
 };
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
-        Command::Serve(arguments) => commands::load(arguments.config).map(serve),
+        Command::Serve(arguments) => {
+            commands::load(arguments.config.clone()).map(|loaded| serve(loaded, arguments.config.as_deref()))
+        }
         Command::Check(arguments) => commands::load(arguments.config).map(|loaded| commands::check(&loaded)),
         Command::Replay(arguments) => {
             commands::load(arguments.config.config).map(|loaded| commands::replay(loaded, arguments.spool))
@@ -24,14 +26,16 @@ fn main() -> ExitCode {
             let asked = AuditRequest { from, to, sink, quick };
             commands::load(config.config).map(|loaded| commands::audit(&loaded, &asked))
         }
+        Command::Rehearse(arguments) => Ok(commands::rehearse(&arguments)),
     };
     done.unwrap_or_else(|code| code)
 }
 
-fn serve(loaded: Loaded) -> ExitCode {
+/// Serves as `loaded` says, which was read from `file`.
+fn serve(loaded: Loaded, file: Option<&Path>) -> ExitCode {
     telemetry::start(&loaded.config.log);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), configuration = loaded.source, "starting");
-    let config = loaded.config.clone();
+    let mut config = loaded.config.clone();
     let server = match Server::start(loaded) {
         Ok(server) => server,
         Err(error) => {
@@ -45,7 +49,12 @@ fn serve(loaded: Loaded) -> ExitCode {
     };
     // Only now: who reads this may send a signal at once.
     app::announce(&server, &config);
-    let signal = signals.first();
+    let signal = loop {
+        match signals.wait() {
+            Told::Reload => config = commands::reload(&server, config, file),
+            Told::Stop(signal) => break signal,
+        }
+    };
     tracing::info!(signal, linger = %config.drain.linger, timeout = %config.drain.timeout, "draining");
     signals.exit_on_another();
     let Stopped { segments_left, bytes_left } = server.stop(config.drain.linger.get(), config.drain.timeout.get());

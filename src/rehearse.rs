@@ -10,6 +10,7 @@
 
 pub mod body;
 pub mod device;
+pub mod files;
 pub mod fleet;
 pub mod history;
 mod line;

@@ -1,4 +1,4 @@
-//! The signals that end the process.
+//! The signals that end the process, and the one on which it reads its configuration again.
 
 use std::io;
 
@@ -10,12 +10,22 @@ use tokio::{
 /// What a process that was told twice to stop exits with: 128 and the number of SIGTERM.
 const EXIT_AT_ONCE: i32 = 143;
 
-/// SIGTERM and SIGINT, caught from now on.
+/// What a signal tells the process to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// To end: by which signal.
+    Stop(&'static str),
+    /// To read its configuration again.
+    Reload,
+}
+
+/// SIGTERM, SIGINT and SIGHUP, caught from now on.
 #[derive(Debug)]
 pub struct Signals {
     runtime: Handle,
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -29,13 +39,20 @@ impl Signals {
             runtime: runtime.handle().clone(),
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    /// Waits for one of them, and says which. Blocks.
-    pub fn first(&mut self) -> &'static str {
+    /// Waits for one of them, and says what it tells. Blocks.
+    pub fn wait(&mut self) -> Told {
         let runtime = self.runtime.clone();
-        runtime.block_on(self.next())
+        runtime.block_on(async {
+            tokio::select! {
+                _ = self.terminate.recv() => Told::Stop("SIGTERM"),
+                _ = self.interrupt.recv() => Told::Stop("SIGINT"),
+                _ = self.hangup.recv() => Told::Reload,
+            }
+        })
     }
 
     /// Exits the process when another one comes. What was acknowledged is on the disk, so nothing is lost.
@@ -47,7 +64,7 @@ impl Signals {
         });
     }
 
-    /// Waits for one of them, and says which.
+    /// Waits for one that ends the process, and says which.
     pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",

@@ -101,6 +101,8 @@ pub struct Settings {
     pub early_seal_interval: Duration,
     /// The shortest time from the beginning of one sync to that of the next.
     pub sync_interval: Duration,
+    /// Bytes a second that are appended at most; `None` for no limit.
+    pub max_rate: Option<u64>,
     /// What each sink makes of the segments that are sealed from now on.
     pub destinations: Vec<Destination>,
 }

@@ -53,6 +53,8 @@ mod process;
 mod real_faults;
 #[path = "binary/refused_start.rs"]
 mod refused_start;
+#[path = "binary/rehearse.rs"]
+mod rehearse;
 #[path = "binary/replay.rs"]
 mod replay;
 #[path = "common/s3_server.rs"]

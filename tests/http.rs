@@ -21,6 +21,8 @@ mod stored;
 
 #[path = "http/acks.rs"]
 mod acks;
+#[path = "http/admission.rs"]
+mod admission;
 #[path = "http/bad_input.rs"]
 mod bad_input;
 #[path = "http/books.rs"]

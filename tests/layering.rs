@@ -67,7 +67,7 @@ const FLOORS: [(&str, &[&str]); 22] = [
         ],
     ),
     ("check", &["app", "config"]),
-    ("commands", &["app", "check", "config", "signals", "telemetry"]),
+    ("commands", &["app", "batch", "check", "cli", "config", "metrics", "rehearse", "signals", "telemetry"]),
     // The thin binary, a crate of its own, has no row to hold: it may import everything.
     ("main", &[]),
 ];
@@ -84,8 +84,9 @@ const ROOMS: [(&[&str], &[&str], &str); 7] = [
     (&["std", "env"], &["config/environment"], "only the configuration reads the environment"),
 ];
 
-/// Files of the data path; and the configuration's text, and what the kernel tells of the process, which are none.
-const FILES: &[&str] = &["spool/disk", "sink/file", "config/report", "app/pulse"];
+/// Files of the data path, on the server and on a device; and the configuration's text, what the kernel tells of the
+/// process, and the reports of rehearsals, which are none.
+const FILES: &[&str] = &["spool/disk", "sink/file", "client/disk", "config/report", "app/pulse", "rehearse/files"];
 const FILES_WHY: &str = "file calls stand where faults can be injected, see spool::Disk";
 
 /// A source file.

@@ -6,21 +6,26 @@
 //! can be taken in all: max-min fairness, as a router's fair queues have it, without the queues. A flow that offers `n`
 //! times the share is let in once in `n` times, by chance.
 //!
-//! Each worker keeps its own books: a load balancer spreads every flow over all of them. Memory is bounded: a flow that
-//! is not remembered takes the place of the one that sends least and inherits what that had sent, as an upper bound
+//! Each worker keeps its own books, and some times a second puts them on a common [`Board`] and reads there who is above
+//! the share of the instance: a flow may have all of its connections on one worker. Memory is bounded: a flow that is
+//! not remembered takes the place of the one that sends least and inherits what that had sent, as an upper bound
 //! ("Space-Saving", Metwally et al. 2005); what it has inherited is not held against it.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use super::Moment;
 
-/// Flows that are remembered, and as many devices.
+/// Flows that a worker remembers, and as many devices.
 const REMEMBERED: usize = 128;
-/// How often the share is found anew.
+/// How often the shares are found anew.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// What is left after an interval of what was remembered: half after a second.
-const KEPT: f64 = 0.933;
-/// What a steady rate comes to in the books, in seconds of it: 0.1 / (1 - KEPT).
+/// In which time half of what was remembered is forgotten, in seconds.
+const HALF: f64 = 1.0;
+/// What a steady rate comes to in the books, in seconds of it: `HALF` / ln 2, and half an interval.
 const WINDOW: f64 = 1.4925;
 /// What a request costs beside its bytes, in bytes: a flood of empty requests is a flood.
 const REQUEST_BYTES: f64 = 2_048.0;
@@ -45,20 +50,87 @@ pub struct Flow {
     pub device: Option<u64>,
 }
 
+/// Where the workers of an instance tell each other who offers how much.
+#[derive(Debug)]
+pub struct Board(Mutex<Vec<Books>>);
+
+/// What one worker has on the board.
+#[derive(Debug, Clone, Default)]
+struct Books {
+    at: Moment,
+    releases: Vec<(u64, f64)>,
+    devices: Vec<(u64, f64)>,
+    /// What was offered in all.
+    offered: f64,
+    /// What was let through.
+    through: f64,
+}
+
+impl Board {
+    /// A board for so many workers.
+    pub fn new(workers: usize) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(vec![Books::default(); workers])))
+    }
+
+    /// Puts up the books of `worker`, and adds up everybody's as they are by then.
+    fn exchange(&self, worker: usize, books: Books) -> Books {
+        let mut board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = books.at;
+        if let Some(place) = board.get_mut(worker) {
+            *place = books;
+        }
+        let mut sum = Books::default();
+        let mut flows = [HashMap::new(), HashMap::new()];
+        for books in board.iter() {
+            // A worker that has had nothing to do has not looked.
+            let kept = kept(now.since(books.at));
+            sum.offered += books.offered * kept;
+            sum.through += books.through * kept;
+            for (sums, of_worker) in flows.iter_mut().zip([&books.releases, &books.devices]) {
+                for (flow, amount) in of_worker {
+                    *sums.entry(*flow).or_insert(0.0) += amount * kept;
+                }
+            }
+        }
+        let [releases, devices] = flows.map(|sums| sums.into_iter().collect());
+        Books { releases, devices, at: now, ..sum }
+    }
+}
+
+/// The part of what was remembered that is left after `time`.
+fn kept(time: Duration) -> f64 {
+    (-time.as_secs_f64() / HALF).exp2()
+}
+
 /// A worker's books of who offers how much.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct FairShare {
+    board: Arc<Board>,
+    worker: usize,
     releases: Offers,
     devices: Offers,
+    offered: f64,
     /// What was let through.
     through: f64,
     since: Moment,
 }
 
+impl Default for FairShare {
+    /// For the only worker of an instance.
+    fn default() -> Self {
+        Self::new(Board::new(1), 0)
+    }
+}
+
 impl FairShare {
-    /// Whether a request of `bytes` by `flow` is within its share. `capacity` is what this worker's part of the instance
-    /// can take, in bytes of bodies a second; under little `pressure` everybody is within their share. `chance` lies
-    /// between 0 and 1.
+    /// The books of `worker`, which has a place on `board`.
+    pub fn new(board: Arc<Board>, worker: usize) -> Self {
+        let (releases, devices) = (Offers::default(), Offers::default());
+        Self { board, worker, releases, devices, offered: 0.0, through: 0.0, since: Moment::default() }
+    }
+
+    /// Whether a request of `bytes` by `flow` is within its share. `capacity` is what the instance can take, in bytes of
+    /// bodies a second; under little `pressure` everybody is within their share. `chance` lies between 0 and 1.
     pub fn allows(
         &mut self,
         flow: Flow,
@@ -71,6 +143,7 @@ impl FairShare {
             self.turn(now, pressure, capacity);
         }
         let amount = bytes as f64 + REQUEST_BYTES;
+        self.offered += amount;
         let release = self.releases.offer(flow.release, amount);
         let device = flow.device.map_or(1.0, |device| self.devices.offer(device, amount));
         pressure < PRESSURE || chance < release.min(device)
@@ -81,30 +154,64 @@ impl FairShare {
         self.through += bytes as f64 + REQUEST_BYTES;
     }
 
-    /// Ends an interval: finds the shares, and forgets.
+    /// Ends an interval: finds who is above the share, and forgets.
     fn turn(&mut self, now: Moment, pressure: f64, capacity: f64) {
-        // Before there was pressure, what got through says little about what could.
-        let most = if pressure < SETPOINT { self.through.max(capacity * WINDOW) } else { self.through };
-        let most = most * (1.0 + RESPONSE * (SETPOINT - pressure.min(1.0)));
-        self.releases.share_out(most);
-        self.devices.share_out(most);
-        // What lies further back than a few seconds is gone after so many intervals.
-        let intervals = (now.since(self.since).as_secs_f64() / INTERVAL.as_secs_f64()).min(1_000.0);
-        let kept = KEPT.powf(intervals);
-        self.through *= kept;
-        self.releases.age(kept);
-        self.devices.age(kept);
+        let kept = kept(now.since(self.since));
         self.since = now;
+        self.offered *= kept;
+        self.through *= kept;
+        self.releases.age(kept, self.offered);
+        self.devices.age(kept, self.offered);
+        let all = self.board.exchange(
+            self.worker,
+            Books {
+                at: now,
+                releases: self.releases.known(),
+                devices: self.devices.known(),
+                offered: self.offered,
+                through: self.through,
+            },
+        );
+        // Before there was pressure, what got through says little about what could.
+        let most = if pressure < SETPOINT { all.through.max(capacity * WINDOW) } else { all.through };
+        let most = most * (1.0 + RESPONSE * (SETPOINT - pressure.min(1.0)));
+        self.releases.blamed = blamed(all.releases, all.offered, most);
+        self.devices.blamed = blamed(all.devices, all.offered, most);
     }
 }
 
-/// What the flows that offer most have offered, each interval counting a little less than the one behind it.
+/// Which of `flows` are above the share by which `most` of what all have `offered` is let through, and which part of
+/// what they offer is within it.
+fn blamed(mut flows: Vec<(u64, f64)>, offered: f64, most: f64) -> HashMap<u64, f64> {
+    if offered <= most || flows.len() < 2 {
+        return HashMap::new();
+    }
+    flows.sort_unstable_by(|(_, one), (_, other)| other.total_cmp(one));
+    let known: f64 = flows.iter().map(|(_, amount)| amount).sum();
+    // What is left for those above the share, when everybody below it has had what they want.
+    let mut left = most - (offered - known).max(0.0);
+    let mut share = f64::INFINITY;
+    for (place, (_, amount)) in flows.iter().enumerate().rev() {
+        share = (left / (place + 1) as f64).max(0.0);
+        if *amount > share {
+            break;
+        }
+        left -= amount;
+    }
+    let blameless = share.max(BLAMED * offered / flows.len() as f64);
+    flows
+        .into_iter()
+        .take_while(|(_, amount)| *amount > blameless)
+        .map(|(flow, amount)| (flow, share / amount))
+        .collect()
+}
+
+/// What the flows that offer most to one worker have offered.
 #[derive(Debug)]
 struct Offers {
     flows: Vec<Offered>,
-    all: f64,
-    /// What is let through of each flow.
-    share: f64,
+    /// Who is above the share of the instance, and which part of what they offer is within it.
+    blamed: HashMap<u64, f64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -116,72 +223,39 @@ struct Offered {
     inherited: f64,
 }
 
-impl Offered {
-    /// At least so much.
-    fn least(&self) -> f64 {
-        self.most - self.inherited
-    }
-}
-
 impl Default for Offers {
     fn default() -> Self {
-        Self { flows: Vec::with_capacity(REMEMBERED), all: 0.0, share: f64::INFINITY }
+        Self { flows: Vec::with_capacity(REMEMBERED), blamed: HashMap::new() }
     }
 }
 
 impl Offers {
     /// Notes that `flow` offers `amount`: which part of what it offers is within its share.
     fn offer(&mut self, flow: u64, amount: f64) -> f64 {
-        self.all += amount;
         if let Some(known) = self.flows.iter_mut().find(|known| known.flow == flow) {
             known.most += amount;
-            let offers = known.least();
-            return if offers <= self.blameless() { 1.0 } else { (self.share / offers).min(1.0) };
-        }
-        let new = Offered { flow, most: amount, inherited: 0.0 };
-        if self.flows.len() < REMEMBERED {
-            self.flows.push(new);
+        } else if self.flows.len() < REMEMBERED {
+            self.flows.push(Offered { flow, most: amount, inherited: 0.0 });
         } else if let Some(least) = self.flows.iter_mut().min_by(|one, other| one.most.total_cmp(&other.most)) {
             *least = Offered { flow, most: least.most + amount, inherited: least.most };
         }
-        1.0
+        if self.blamed.is_empty() { 1.0 } else { self.blamed.get(&flow).copied().unwrap_or(1.0) }
     }
 
-    /// Finds the share by which all flows together are let through `most`.
-    fn share_out(&mut self, most: f64) {
-        self.share = f64::INFINITY;
-        if self.all <= most || self.flows.len() < 2 {
-            return;
-        }
-        // The largest first: finding them again is a step or two.
-        self.flows.sort_unstable_by(|one, other| other.least().total_cmp(&one.least()));
-        let known: f64 = self.flows.iter().map(Offered::least).sum();
-        // What is left for those above the share, when everybody below it has had what they want.
-        let mut left = most - (self.all - known).max(0.0);
-        for (place, flow) in self.flows.iter().enumerate().rev() {
-            let share = left / (place + 1) as f64;
-            if flow.least() > share {
-                self.share = share.max(0.0);
-                return;
-            }
-            left -= flow.least();
-        }
+    /// What each flow has offered at least.
+    fn known(&self) -> Vec<(u64, f64)> {
+        self.flows.iter().map(|known| (known.flow, known.most - known.inherited)).collect()
     }
 
-    /// What a flow offers at most that is not to blame.
-    fn blameless(&self) -> f64 {
-        // Of a flow that sends less than the least that is remembered nothing is known.
-        BLAMED * self.all / self.flows.len().max(1) as f64
-    }
-
-    fn age(&mut self, kept: f64) {
-        self.all *= kept;
+    /// Forgets; of all flows `offered` is left.
+    fn age(&mut self, kept: f64, offered: f64) {
         for flow in &mut self.flows {
             flow.most *= kept;
             flow.inherited *= kept;
         }
-        let least = self.all * FORGOTTEN;
-        self.flows.retain(|flow| flow.most > least);
+        self.flows.retain(|flow| flow.most > offered * FORGOTTEN);
+        // The largest first: finding them again is a step or two.
+        self.flows.sort_unstable_by(|one, other| other.most.total_cmp(&one.most));
     }
 }
 
@@ -232,6 +306,29 @@ mod tests {
             assert!(parts[1..].iter().all(|part| *part > 0.95), "{parts:?}");
             assert!((0.03..0.08).contains(&parts[0]), "{parts:?}");
         }
+    }
+
+    #[test]
+    fn a_worker_that_sees_one_flow_only_knows_of_the_others() {
+        let board = Board::new(2);
+        let (mut loud, mut quiet) = (FairShare::new(Arc::clone(&board), 0), FairShare::new(board, 1));
+        let mut refused = 0;
+        for step in 0..4_000_u64 {
+            let now = Moment::default() + Duration::from_millis(step);
+            let of = |release| Flow { release, device: None };
+            // Each takes a thousand a second of which a tenth fits, and one is the only one with its worker.
+            let chance = (step as f64 * 0.618_034).fract();
+            let allowed = loud.allows(of(1), 10_000, (0.8, 1e6), now, chance);
+            refused += u32::from(!allowed);
+            if allowed && step.is_multiple_of(5) {
+                loud.passed(10_000);
+            }
+            if step.is_multiple_of(20) {
+                assert!(quiet.allows(of(2), 10_000, (0.8, 1e6), now, 0.999));
+                quiet.passed(10_000);
+            }
+        }
+        assert!(refused > 2_000, "{refused} of 4,000");
     }
 
     #[test]

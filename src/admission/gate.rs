@@ -18,8 +18,6 @@ pub struct GateLimits {
     pub capacity_floor: u64,
     /// The longest time that anybody is sent away for.
     pub retry_after_cap: Duration,
-    /// How many workers share the gate.
-    pub workers: usize,
 }
 
 /// What asks to be let in.
@@ -132,7 +130,7 @@ impl Gate {
         let lag = signals.lag.as_secs_f64() / target;
         let backlog = used as f64 / self.capacity.bytes_per_second() / target;
         let pressure = (lag + backlog).max(used as f64 / limit as f64);
-        let capacity = self.capacity.bodies_per_second() / self.limits.workers.max(1) as f64;
+        let capacity = self.capacity.bodies_per_second();
         if !fair.allows(flow, bytes as u64, (pressure, capacity), now, chance) {
             return Err(Cause::Share);
         }
@@ -208,7 +206,6 @@ mod tests {
         target: Duration::from_secs(1),
         capacity_floor: 100_000,
         retry_after_cap: Duration::from_mins(5),
-        workers: 1,
     };
 
     const NOW: Moment = Moment::from_nanos(5_500_000_000);
@@ -230,7 +227,7 @@ mod tests {
         let gate = Gate::new(GateLimits { capacity_floor: 1_000, ..LIMITS });
         let bad = Signals { spool_bytes: 9_999, disk_full: true, queue_full: true, lag: Duration::from_millis(600) };
         let used_up = Quota::new(
-            Allowance { requests: 0.001, bytes: 0.0, events: 0.0, burst: Duration::from_secs(1) },
+            Allowance { requests: Some(0.001), bytes: None, events: None, burst: Duration::from_secs(1) },
             LIMITS.retry_after_cap,
         );
         used_up.charge_request(NOW);

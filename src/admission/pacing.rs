@@ -175,3 +175,128 @@ impl Pacing {
         RetryAfter::exactly(self.cap())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CAP: Duration = Duration::from_mins(5);
+
+    fn at(millis: u64) -> Moment {
+        Moment::default() + Duration::from_millis(millis)
+    }
+
+    /// Refuses `crowd` clients that come with `amount` each, evenly within the tenth second, while `fresh` a second arrive
+    /// that are taken. Which second each is told, by the header and by the body.
+    fn told(capacity: f64, fresh: u64, crowd: u64, amount: u64) -> [BTreeMap<u64, u64>; 2] {
+        let pacing = Pacing::new(CAP, capacity);
+        for tick in 0..100 {
+            pacing.offer(fresh / 10);
+            pacing.learn(at(100 * tick), capacity);
+        }
+        let mut told = [BTreeMap::new(), BTreeMap::new()];
+        for client in 0..crowd {
+            let now = at(10_000 + 1_000 * client / crowd);
+            let chance = (client as f64 * 0.618_034).fract();
+            let retry = pacing.after(amount, Duration::ZERO, now, chance);
+            let second = |millis: u64| (now.nanos() / 1_000_000 + millis) / 1_000;
+            *told[0].entry(second(retry.seconds() * 1_000)).or_insert(0) += amount;
+            *told[1].entry(second(retry.millis())).or_insert(0) += amount;
+        }
+        told
+    }
+
+    #[test]
+    fn both_values_lead_into_the_same_second() {
+        let [by_header, by_body] = told(100_000.0, 0, 5_000, 500);
+        assert_eq!(by_header, by_body);
+    }
+
+    #[test]
+    fn whoever_is_told_milliseconds_is_spread_over_the_whole_second() {
+        let pacing = Pacing::new(CAP, 1e9);
+        let now = at(10_900);
+        let millis: Vec<u64> =
+            (0..1_000).map(|n| pacing.after(1, Duration::ZERO, now, f64::from(n) * 0.618_034 % 1.0).millis()).collect();
+        let within = |from: u64| millis.iter().filter(|millis| (from..from + 250).contains(millis)).count();
+        for quarter in [100, 350, 600, 850] {
+            assert!((200..300).contains(&within(quarter)), "{} from {quarter}", within(quarter));
+        }
+    }
+
+    #[test]
+    fn nobody_is_told_to_come_before_the_backlog_has_drained() {
+        let pacing = Pacing::new(CAP, 1_000.0);
+        let seconds = |drain: u64| pacing.after(1, Duration::from_millis(drain), at(10_500), 0.5).seconds();
+        assert_eq!([seconds(0), seconds(400), seconds(600), seconds(20_000)], [1, 1, 2, 21]);
+        assert_eq!(seconds(1_000_000), 300, "but for the cap");
+    }
+
+    #[test]
+    fn what_does_not_fit_below_the_cap_is_spread_over_its_last_half() {
+        let [told, _] = told(1_000.0, 0, 100_000, 500);
+        let (first, last) = (*told.first_key_value().unwrap().0, *told.last_key_value().unwrap().0);
+        assert_eq!((first, last), (11, 310));
+        assert!((11..160).all(|second| told[&second] <= 1_000), "{told:?}");
+        let late: Vec<u64> = (161..310).map(|second| told[&second]).collect();
+        let (fewest, most) = (late.iter().min().unwrap(), late.iter().max().unwrap());
+        assert!(*fewest > 250_000 && *most < 400_000, "{fewest} to {most}");
+    }
+
+    #[test]
+    fn where_nothing_is_gained_by_coming_soon_the_cap_is_told() {
+        let pacing = Pacing::new(CAP, 1.0);
+        assert_eq!((pacing.longest().seconds(), pacing.longest().millis()), (300, 300_000));
+        assert_eq!([0.0, 1.0].map(|chance| pacing.long(chance).seconds()), [150, 300]);
+    }
+
+    #[test]
+    fn the_header_is_rounded_up_to_whole_seconds() {
+        for (millis, seconds) in [(0, 1), (1, 1), (1_000, 1), (1_001, 2)] {
+            assert_eq!(RetryAfter::exactly(Duration::from_millis(millis)).seconds(), seconds);
+        }
+    }
+
+    #[test]
+    fn a_crowd_is_not_sent_back_into_a_flood_that_goes_on() {
+        // Ten times the capacity arrives and goes on to.
+        let pacing = Pacing::new(CAP, 1_000.0);
+        let mut first = Vec::new();
+        for tick in 1..=200 {
+            pacing.offer(1_000);
+            pacing.learn(at(100 * tick), 1_000.0);
+            let retry = pacing.after(10, Duration::ZERO, at(100 * tick + 50), 0.5);
+            first.push(retry.seconds());
+        }
+        assert!(first[50] > 5 && first[199] > 15, "{first:?}");
+    }
+
+    proptest! {
+        /// P6: as long as the crowd fits below the cap, no second is told to more than can be taken, less what arrives
+        /// fresh; whichever of the two values clients read.
+        #[test]
+        fn no_second_is_told_to_more_than_can_be_taken(
+            capacity in 10_000.0_f64..1_000_000.0,
+            fresh_part in 0.0_f64..0.8,
+            crowd_seconds in 0.1_f64..60.0,
+            amount in 64_u64..5_000,
+        ) {
+            let fresh = (capacity * fresh_part) as u64;
+            let crowd = ((capacity * crowd_seconds) as u64 / amount).clamp(1, 20_000);
+            let fits = (crowd * amount) as f64 <= (capacity * BOOKED_PART - fresh as f64) * 250.0;
+            prop_assume!(fits);
+            for told in told(capacity, fresh, crowd, amount) {
+                // An amount that is more than a second's room takes several, and shows in the first.
+                let most = (capacity - fresh as f64).max(amount as f64);
+                prop_assert!(told.values().all(|told| *told as f64 <= most), "{told:?} of {most}");
+                prop_assert_eq!(told.values().sum::<u64>(), crowd * amount);
+                let last = told.last_key_value().unwrap().0;
+                prop_assert!(*last <= 311, "{last}");
+            }
+        }
+    }
+}

@@ -16,15 +16,15 @@ const TYPICAL_PART: u64 = 32;
 /// What one second of the quota is worth, whichever of its limits binds.
 const SECOND: f64 = 1e9;
 
-/// What a quota allows this instance: a second, 0 for no limit.
+/// What a quota allows this instance, each a second; `None` is no limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Allowance {
     /// Requests.
-    pub requests: f64,
+    pub requests: Option<f64>,
     /// Decoded bytes.
-    pub bytes: f64,
+    pub bytes: Option<f64>,
     /// Events.
-    pub events: f64,
+    pub events: Option<f64>,
     /// As much as comes in this time may come at once.
     pub burst: Duration,
 }
@@ -32,7 +32,7 @@ pub struct Allowance {
 impl Allowance {
     /// Whether anything is limited.
     pub fn limits(&self) -> bool {
-        self.requests > 0.0 || self.bytes > 0.0 || self.events > 0.0
+        self.requests.or(self.bytes).or(self.events).is_some()
     }
 }
 
@@ -51,7 +51,7 @@ pub struct Quota {
 impl Quota {
     /// What `allowance` says; nobody is sent away for longer than `retry_after_cap`.
     pub fn new(allowance: Allowance, retry_after_cap: Duration) -> Self {
-        let meter = |rate: f64| (rate > 0.0).then(|| Meter::new(rate, allowance.burst));
+        let meter = |rate: Option<f64>| rate.map(|rate| Meter::new(rate, allowance.burst));
         let requests = meter(allowance.requests);
         Self {
             typical: AtomicU64::new(requests.as_ref().map_or(1, |meter| meter.cost(1.0)).max(1)),
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     const CAP: Duration = Duration::from_mins(5);
-    const NONE: Allowance = Allowance { requests: 0.0, bytes: 0.0, events: 0.0, burst: Duration::from_secs(1) };
+    const NONE: Allowance = Allowance { requests: None, bytes: None, events: None, burst: Duration::from_secs(1) };
 
     fn at(millis: u64) -> Moment {
         Moment::default() + Duration::from_millis(millis)
@@ -127,12 +127,12 @@ mod tests {
         let free = Quota::new(NONE, CAP);
         free.charge_content(at(0), usize::MAX, u64::MAX);
         assert!(free.check(at(0), 0.5).is_ok() && !free.allowance().limits());
-        let by_requests = Quota::new(Allowance { requests: 2.0, ..NONE }, CAP);
+        let by_requests = Quota::new(Allowance { requests: Some(2.0), ..NONE }, CAP);
         let let_in =
             (0..10).filter(|_| by_requests.check(at(0), 0.5).map(|()| by_requests.charge_request(at(0))).is_ok());
         assert_eq!(let_in.count(), 3);
         for (allowance, bytes, events) in
-            [(Allowance { bytes: 1_000.0, ..NONE }, 5_000, 0), (Allowance { events: 10.0, ..NONE }, 0, 50)]
+            [(Allowance { bytes: Some(1_000.0), ..NONE }, 5_000, 0), (Allowance { events: Some(10.0), ..NONE }, 0, 50)]
         {
             let quota = Quota::new(allowance, CAP);
             assert!(quota.check(at(0), 0.5).is_ok());
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn those_over_quota_are_told_seconds_that_the_quota_has_room_for() {
-        let quota = Quota::new(Allowance { requests: 100.0, ..NONE }, CAP);
+        let quota = Quota::new(Allowance { requests: Some(100.0), ..NONE }, CAP);
         let mut told = std::collections::BTreeMap::new();
         for n in 0..1_100 {
             let now = at(n / 10);

@@ -1,6 +1,6 @@
 //! What the configuration says about mutes, hints and quotas, as the workers use it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     admission::{Allowance, Mute, Quota, SdkPattern},
@@ -17,7 +17,7 @@ pub(super) fn policy(config: &Config, before: Option<&Policy>) -> Policy {
         devices: mute.share(),
         retry_after: mute.retry_after.get(),
     });
-    let hints = Hints::new(config.hints.send_interval.map(|period| period.get().as_secs()), config.hints.sampling);
+    let hints = Hints::new(config.hints.send_interval.map(|period| whole_seconds(period.get())), config.hints.sampling);
     let quotas = config.keys.iter().enumerate().map(|(number, key)| {
         let allowance = allowance(config, &key.quota);
         let known = before.and_then(|before| before.quotas.get(number)?.as_ref());
@@ -29,13 +29,13 @@ pub(super) fn policy(config: &Config, before: Option<&Policy>) -> Policy {
     Policy { mutes: mutes.collect(), hints, quotas: quotas.collect() }
 }
 
+/// Rounded up.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_millis().div_ceil(1_000) as u64
+}
+
 /// This instance's part of what the fleet grants.
 fn allowance(config: &Config, quota: &crate::config::Quota) -> Allowance {
-    let part = 1.0 / f64::from(config.fleet.instances.max(1));
-    Allowance {
-        requests: quota.requests * part,
-        bytes: quota.bytes.get() as f64 * part,
-        events: quota.events * part,
-        burst: quota.burst.get(),
-    }
+    let part = quota.of_instance(config.fleet.instances);
+    Allowance { requests: part.requests, bytes: part.bytes, events: part.events, burst: part.burst.get() }
 }

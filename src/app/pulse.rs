@@ -135,7 +135,10 @@ impl Pulse {
         let (service, published, gauges) = (&self.service, &self.published, &self.gauges);
         let before = std::mem::replace(&mut self.shown, now);
         let now = &self.shown;
-        self.demand += DEMAND_WEIGHT * (demand(&before, now) - self.demand);
+        // The first look is too short to say anything.
+        if now.at - before.at >= BEAT {
+            self.demand += DEMAND_WEIGHT * (demand(&before, now) - self.demand);
+        }
         let elapsed = (now.at - before.at).as_secs_f64().max(1e-3) * self.workers.len() as f64;
         gauges.refusing.set(now.refusing.saturating_sub(before.refusing).as_secs_f64() / elapsed);
         for (gauge, worker) in gauges.lags.iter().zip(&self.workers) {

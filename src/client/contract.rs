@@ -83,7 +83,8 @@ impl Answer {
             return None;
         }
         let wait = self.retry_after_ms.map(Duration::from_millis).or(self.retry_after)?;
-        Some(wait.min(MAX_AGE))
+        // No time at all names none: who came back at once, and at once again, would be a flood.
+        Some(wait.min(MAX_AGE)).filter(|wait| !wait.is_zero())
     }
 }
 
@@ -199,6 +200,8 @@ mod tests {
         assert_eq!(when(&refused(None, None), 3, chance), Some(Duration::from_secs(2)));
         assert_eq!(when(&refused(Some(u64::MAX), None), 1, chance), Some(MAX_AGE));
         assert_eq!(when(&Answer::default(), 1, chance), Some(Duration::from_millis(500)));
+        assert_eq!(when(&refused(Some(0), None), 1, chance), Some(Duration::from_millis(500)));
+        assert_eq!(when(&refused(Some(1), Some(0)), 1, chance), Some(Duration::from_millis(500)));
     }
 
     #[test]

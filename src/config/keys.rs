@@ -67,6 +67,7 @@ pub(super) fn check(keys: &[Key], report: &mut Report) {
                 "choose a lower-case letter followed by up to 62 lower-case letters, digits or underscores",
             );
         }
+        key.quota.check(&setting(index, "quota"), report);
         for (earlier, other) in keys[..index].iter().enumerate() {
             if key.name == other.name {
                 report.between(

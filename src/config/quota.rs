@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{period::Period, size::Size};
+use super::{period::Period, report::Report, setting::Setting, size::Size};
 
 /// What all devices with a key may send in all, to the whole fleet. What is more is refused.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -24,6 +24,12 @@ impl Default for Quota {
         Self { requests: 0.0, bytes: Size::default(), events: 0.0, burst: Period::seconds(10) }
     }
 }
+
+/// The highest rate of requests and events, a second: what no machine does.
+const MAX_RATE: f64 = 1e9;
+/// What is saved up within a burst, at least. Less than one by what a division loses: 0.3 shared by three makes one in
+/// ten seconds.
+const LEAST_SAVED: f64 = 1.0 - 1e-9;
 
 /// What one instance lets in of a quota, each a second; `None` is no limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,6 +53,38 @@ impl Quota {
             bytes: part(self.bytes.get() as f64),
             events: part(self.events),
             burst: self.burst,
+        }
+    }
+
+    /// Holds each part to its range. `setting` is where the quota stands.
+    pub(super) fn check(&self, setting: &Setting, report: &mut Report) {
+        let key = |key: &str| setting.clone().key(key);
+        report.within(key("requests"), &self.requests, &(0.0..=MAX_RATE));
+        report.within(key("bytes"), &self.bytes, &(Size::default()..=Size::gib(1024)));
+        report.within(key("events"), &self.events, &(0.0..=MAX_RATE));
+        report.within(key("burst"), &self.burst, &(Period::seconds(1)..=Period::hours(1)));
+    }
+
+    /// Whether each of `instances` ever lets anything in: at least one of everything is saved up within the burst.
+    pub(super) fn check_parts(&self, setting: &Setting, instances: u32, report: &mut Report) {
+        let allowance = self.of_instance(instances);
+        let seconds = self.burst.get().as_secs_f64();
+        for (key, rate, one) in [
+            ("requests", allowance.requests, "request"),
+            ("bytes", allowance.bytes, "byte"),
+            ("events", allowance.events, "event"),
+        ] {
+            if rate.is_none_or(|rate| rate * seconds >= LEAST_SAVED) {
+                continue;
+            }
+            let each =
+                if instances == 1 { "the instance".to_owned() } else { format!("each of {instances} instances") };
+            report.between(
+                setting.clone().key(key),
+                &[setting.clone().key("burst"), "fleet.instances".into()],
+                format!("is so little that {each} lets in less than one {one} in a burst ({})", self.burst),
+                "raise it or the burst, or write 0 for no limit; who is to send nothing is muted by [[mute]]",
+            );
         }
     }
 }

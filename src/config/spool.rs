@@ -34,7 +34,7 @@ pub struct Spool {
     /// syncs faster, larger groups cost less and nobody notices the wait.
     pub sync_interval: Period,
     /// Bytes a second that are written at most, up to 1 TiB. Default 0: no limit. It leaves room on a disk that others
-    /// use too, and makes an overload where none is to be had.
+    /// use too; a rehearsal makes a slow disk with it. At least `pacing.capacity_floor`, which is believed.
     pub max_rate: Size,
 }
 
@@ -64,6 +64,7 @@ impl Spool {
             seal_jitter: self.seal_jitter,
             early_seal_interval: self.early_seal_interval.get(),
             sync_interval: self.sync_interval.get(),
+            max_rate: Some(self.max_rate.get()).filter(|rate| *rate > 0),
             destinations,
         }
     }
@@ -78,6 +79,7 @@ impl Spool {
         let early = Period::millis(1)..=Period::hours(1);
         report.within("spool.early_seal_interval", &self.early_seal_interval, &early);
         report.within("spool.sync_interval", &self.sync_interval, &(Period::default()..=Period::seconds(1)));
+        report.within("spool.max_rate", &self.max_rate, &(Size::default()..=Size::gib(1024)));
         let (segment, quota) = (self.segment_size, self.disk_quota);
         if segment.get() > quota.get() / 4 {
             let part = if segment > quota { "" } else { "a quarter of " };

@@ -1,5 +1,6 @@
 //! The configuration from its text: what loads, and what is told about what does not.
 
+mod devices;
 mod files;
 mod rules;
 

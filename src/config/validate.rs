@@ -5,11 +5,13 @@ use std::path::{Component, Path, PathBuf};
 use super::{
     Config,
     ingest::UndeclaredStreams,
-    keys,
+    keys, mute,
+    nearest::nearest,
     report::Report,
     server::is_loopback,
     setting::Setting,
     sinks::{self, SinkTarget},
+    size::Size,
     streams,
 };
 use crate::schema::{Ack, Stream};
@@ -29,12 +31,15 @@ pub(super) fn check(config: &Config, report: &mut Report) -> Vec<Stream> {
     config.ledger.check(report);
     config.fleet.check(report);
     keys::check(&config.keys, report);
+    mute::check(&config.mute, report);
     config.privacy.check(report);
     config.drain.check(report);
     ports(config, report);
     sizes(config, report);
     directories(config, report);
     access(config, report);
+    quotas(config, report);
+    muted(config, report);
     acks(config, report);
     streams::resolve(&config.streams, config.privacy.key().as_ref(), report)
 }
@@ -81,6 +86,15 @@ fn sizes(config: &Config, report: &mut Report) {
             &["limits.output".into()],
             format!("is {segment}, less than twice limits.output ({})", limits.output),
             "raise it, or lower limits.output: a segment holds whole batches",
+        );
+    }
+    let (rate, floor) = (config.spool.max_rate, config.pacing.capacity_floor);
+    if rate != Size::default() && rate < floor {
+        report.between(
+            "spool.max_rate",
+            &["pacing.capacity_floor".into()],
+            format!("is {rate}, less than pacing.capacity_floor ({floor})"),
+            "raise it, or lower pacing.capacity_floor to it: what is never written must not be believed, or more is let in",
         );
     }
     let (declared, most) = (config.streams.len(), limits.streams);
@@ -153,6 +167,45 @@ fn access(config: &Config, report: &mut Report) {
             }
         }
     }
+}
+
+/// A quota is a fleet's, and its part is an instance's.
+fn quotas(config: &Config, report: &mut Report) {
+    for (index, key) in config.keys.iter().enumerate() {
+        let setting = Setting::from("keys").index(index).key("quota");
+        key.quota.check_parts(&setting, config.fleet.instances, report);
+    }
+}
+
+/// A rule that names what there is not would mute nobody, and whoever wrote it believes that it does.
+fn muted(config: &Config, report: &mut Report) {
+    let keys: Vec<&str> = config.keys.iter().map(|key| key.name.as_str()).collect();
+    let streams: Vec<&str> = config.streams.iter().map(|(name, _)| name).collect();
+    let refused = config.ingest.undeclared_streams == UndeclaredStreams::Refuse;
+    for (index, rule) in config.mute.iter().enumerate() {
+        let setting = |key: &str| Setting::from("mute").index(index).key(key);
+        if let Some(key) = rule.key.as_deref().filter(|key| !keys.contains(key)) {
+            report.between(
+                setting("key"),
+                &["keys".into()],
+                format!("is {key:?}, which no key is named"),
+                instead(key, &keys, "name a key as in [[keys]], or leave the rule out"),
+            );
+        }
+        if let Some(stream) = rule.stream.as_deref().filter(|stream| refused && !streams.contains(stream)) {
+            report.between(
+                setting("stream"),
+                &["streams".into()],
+                format!("is {stream:?}, which is not declared, and undeclared streams are refused anyway"),
+                instead(stream, &streams, "name a stream as in [streams.NAME], or leave the rule out"),
+            );
+        }
+    }
+}
+
+/// What was meant, if it looks like one of the `known`, or else `remedy`.
+fn instead(name: &str, known: &[&str], remedy: &str) -> String {
+    nearest(name, known).map_or_else(|| remedy.to_owned(), |near| format!("did you mean `{near}`?"))
 }
 
 fn acks(config: &Config, report: &mut Report) {

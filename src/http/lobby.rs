@@ -5,7 +5,7 @@
 //! the others. So the acceptor's thread, which has little to do, looks at the first bytes of a connection and answers
 //! these two questions itself. Everything else goes to a worker, untouched: the bytes are only peeked at.
 
-use std::{net::TcpStream as StdStream, sync::Arc, time::Duration};
+use std::{io, net::TcpStream as StdStream, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use tokio::{
@@ -19,15 +19,13 @@ use super::{Health, health::Question};
 use crate::queue::Published;
 
 /// How many connections may stand in the lobby; a further one goes straight to a worker.
-pub const MAX_LOBBY: usize = 1_024;
+pub const MAX_LOBBY: usize = 256;
 /// How long one that says nothing may stand there.
 const WAIT: Duration = Duration::from_secs(1);
 /// How long a question about health may take from its first byte to the end of its answer.
 const ANSWER: Duration = Duration::from_secs(2);
-/// Bytes of the head of a question about health.
-const MAX_HEAD: usize = 4_096;
-/// Bytes that are peeked at: as many as the longest question has.
-const PEEKED: usize = 16;
+/// Bytes of the head of a question about health; a longer one is for a worker.
+const MAX_HEAD: usize = 2_048;
 
 /// The connections that have said nothing yet.
 #[derive(Debug)]
@@ -81,44 +79,93 @@ impl Lobby {
     }
 }
 
-/// Looks at what a connection wants: answers it, or gives it back.
+/// Answers what a connection asks about health, for as long as it does, and gives it back when it wants something else
+/// or nothing.
 async fn receive(stream: TcpStream, desk: &HealthDesk) -> Option<StdStream> {
-    let mut first = [0; PEEKED];
-    let peeked = timeout(WAIT, stream.peek(&mut first)).await;
-    let question = match peeked {
-        Ok(Ok(0) | Err(_)) => return None,
-        Ok(Ok(bytes)) => Question::of(&first[..bytes]),
-        Err(_) => None,
-    };
-    match question {
-        None => stream.into_std().ok(),
-        Some(question) => {
-            let _ = timeout(ANSWER, answer(stream, question, desk)).await;
-            None
+    let mut stream = stream;
+    let mut head = [0; MAX_HEAD];
+    loop {
+        let question = match timeout(WAIT, stream.peek(&mut head)).await {
+            Ok(Ok(0) | Err(_)) => return None,
+            Ok(Ok(bytes)) => asked(&head[..bytes]),
+            Err(_) => None,
+        };
+        let Some(asked) = question else { return stream.into_std().ok() };
+        match timeout(ANSWER, answer(&mut stream, &asked, desk)).await {
+            Ok(Ok(())) if !asked.is_last => {}
+            _ => return None,
         }
     }
 }
 
-async fn answer(mut stream: TcpStream, question: Question, desk: &HealthDesk) -> std::io::Result<()> {
-    let mut head = Vec::with_capacity(512);
-    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
-        if head.len() > MAX_HEAD || stream.read_buf(&mut head).await? == 0 {
-            return Ok(());
-        }
+/// A question about health that has come as a whole.
+struct Asked {
+    question: Question,
+    /// The length of its head, in bytes.
+    len: usize,
+    /// Whether the connection ends behind the answer.
+    is_last: bool,
+}
+
+/// The question that `bytes` begin with. What is no question, or not there as a whole, is for a worker.
+fn asked(bytes: &[u8]) -> Option<Asked> {
+    let question = Question::of(bytes)?;
+    let len = bytes.windows(4).position(|end| end == b"\r\n\r\n")? + 4;
+    let text = std::str::from_utf8(&bytes[..len]).ok()?.to_ascii_lowercase();
+    // A question has no body; one that says so is no question.
+    if text.contains("\r\ncontent-length:") || text.contains("\r\ntransfer-encoding:") {
+        return None;
     }
-    let (status, text) = desk.health.answer(question, &desk.published);
-    stream.write_all(written(status, text).as_bytes()).await?;
-    stream.shutdown().await?;
-    // Until the client has read it and goes; closing with something unread would reset the connection.
-    while stream.read(&mut [0; PEEKED]).await? > 0 {}
+    let is_last = !text.contains(" http/1.1\r\n") || text.contains("\r\nconnection: close");
+    Some(Asked { question, len, is_last })
+}
+
+async fn answer(stream: &mut TcpStream, asked: &Asked, desk: &HealthDesk) -> io::Result<()> {
+    let mut head = [0; MAX_HEAD];
+    stream.read_exact(&mut head[..asked.len]).await?;
+    let (status, text) = desk.health.answer(asked.question, &desk.published);
+    stream.write_all(written(status, text, asked.is_last).as_bytes()).await?;
+    if asked.is_last {
+        stream.shutdown().await?;
+        // Closing with something unread would reset the connection, and take the answer with it.
+        while stream.read(&mut head).await? > 0 {}
+    }
     Ok(())
 }
 
-fn written(status: StatusCode, text: &str) -> String {
+fn written(status: StatusCode, text: &str, is_last: bool) -> String {
     let reason = status.canonical_reason().unwrap_or_default();
+    let connection = if is_last { "close" } else { "keep-alive" };
     format!(
-        "HTTP/1.1 {} {reason}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
+        "HTTP/1.1 {} {reason}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: \
+         {connection}\r\n\r\n{text}",
         status.as_u16(),
         text.len()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_questions_about_health_are_answered_here() {
+        let head = |first: &str, rest: &str| format!("{first}\r\nHost: a\r\n{rest}\r\n");
+        let is_last = |text: &str| asked(text.as_bytes()).map(|asked| asked.is_last);
+        assert_eq!(is_last(&head("GET /livez HTTP/1.1", "")), Some(false));
+        assert_eq!(is_last(&head("GET /readyz HTTP/1.1", "Connection: Close\r\n")), Some(true));
+        assert_eq!(is_last(&head("GET /readyz HTTP/1.0", "")), Some(true));
+        let two = head("GET /livez HTTP/1.1", "") + &head("GET /readyz HTTP/1.1", "");
+        assert_eq!(asked(two.as_bytes()).map(|asked| asked.len), Some(two.len() / 2));
+        for other in [
+            head("GET /livezz HTTP/1.1", ""),
+            head("POST /livez HTTP/1.1", ""),
+            head("GET /livez HTTP/1.1", "Content-Length: 3\r\n"),
+            head("POST /v1/logs/heard HTTP/1.1", ""),
+            "GET /livez HTTP/1.1\r\nHost".to_owned(),
+            String::new(),
+        ] {
+            assert_eq!(is_last(&other), None, "{other}");
+        }
+    }
 }

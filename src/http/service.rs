@@ -10,7 +10,7 @@ use super::{
     body::{Pace, Rest},
 };
 use crate::{
-    admission::{Demand, Gate, Moment},
+    admission::{Board, Demand, Gate, Moment},
     batch::Clock,
     metrics::Metrics,
     schema::Catalog,
@@ -71,6 +71,8 @@ pub struct Service {
     pub demand: Demand,
     /// What may be changed while it runs.
     pub policies: Policies,
+    /// Where workers tell each other who offers how much.
+    pub shares: Arc<Board>,
     /// When it began to serve.
     pub began: Instant,
 }

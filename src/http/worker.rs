@@ -93,9 +93,16 @@ pub(super) struct WorkerState {
 }
 
 impl WorkerState {
-    fn new(service: Arc<Service>, published: Arc<Published>, lane: Unbound, nonces: Nonces, strain: Strain) -> Self {
+    fn new(
+        number: usize,
+        service: Arc<Service>,
+        published: Arc<Published>,
+        lane: Unbound,
+        nonces: Nonces,
+        strain: Strain,
+    ) -> Self {
         Self {
-            fair: RefCell::default(),
+            fair: RefCell::new(FairShare::new(Arc::clone(&service.shares), number)),
             strain,
             policy: Seen::new(&service.policies),
             submitter: lane.bind(),
@@ -280,7 +287,14 @@ impl Worker {
         mut stop: watch::Receiver<Option<Instant>>,
     ) {
         let gauge = self.service.metrics.gauge(&metrics::CONNECTIONS, &[&self.number.to_string()]);
-        let state = Rc::new(WorkerState::new(self.service, self.published, self.lane, nonces, Strain::new(gauges)));
+        let state = Rc::new(WorkerState::new(
+            self.number,
+            self.service,
+            self.published,
+            self.lane,
+            nonces,
+            Strain::new(gauges),
+        ));
         tokio::task::spawn_local(Rc::clone(&state.submitter).deliver());
         let strained = Rc::clone(&state);
         tokio::task::spawn_local(async move { strained.strain.probe().await });

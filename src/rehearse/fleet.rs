@@ -22,7 +22,7 @@ use std::{
 use hyper::header::InvalidHeaderValue;
 use tokio::{
     sync::Notify,
-    time::{sleep_until, timeout},
+    time::{sleep, sleep_until, timeout},
 };
 
 use super::{
@@ -45,6 +45,8 @@ pub const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 pub const LAST_ANSWERS: Duration = Duration::from_secs(10);
 /// The longest answer, in bytes.
 const MAX_ANSWER: usize = 256 * 1024;
+/// How often an instance is asked for a capacity that it does not know yet.
+const CAPACITY_ATTEMPTS: u32 = 6;
 /// How long the target may take to be reached at the start.
 const REACH_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -110,12 +112,12 @@ pub async fn play(
     let reached = timeout(REACH_PATIENCE, Line::to(target.address).open()).await;
     reached.map_err(|_| unreachable())?.map_err(|_| unreachable())?;
     let mut sampler = Sampler::of(&plan.metrics);
-    let before = sampler.sample(Duration::ZERO).await;
+    let before = first_sample(&mut sampler, plan.peak.is_none()).await;
     let mut notes = Vec::new();
     if before.is_none() {
         notes.push(format!("{} told no metrics: the report has what devices saw only.", plan.metrics));
     }
-    let capacity = before.as_ref().and_then(|sample| sample.capacity);
+    let capacity = before.as_ref().and_then(known_capacity);
     let peak = match (plan.peak, capacity) {
         (Some(peak), _) => peak,
         (None, Some(capacity)) => computed_peak(plan, capacity, &mut notes),
@@ -172,6 +174,25 @@ pub async fn play(
     let generator =
         Generator { connections, most_connections, most_waiting: most_waiting as u64, ..Generator::default() };
     Ok(history.report(setup, generator, seen.take(), notes))
+}
+
+/// What the target says at the start. An instance that has just started does not know its capacity yet, so if that
+/// matters, it is asked again for a while.
+async fn first_sample(sampler: &mut Sampler, capacity_matters: bool) -> Option<Sample> {
+    let mut sample = sampler.sample(Duration::ZERO).await;
+    for _ in 1..CAPACITY_ATTEMPTS {
+        if !capacity_matters || sample.as_ref().is_none_or(|sample| known_capacity(sample).is_some()) {
+            break;
+        }
+        sleep(SAMPLE_EVERY).await;
+        sample = sampler.sample(Duration::ZERO).await;
+    }
+    sample
+}
+
+/// Bytes a second; 0 is what an instance says that does not know.
+fn known_capacity(sample: &Sample) -> Option<f64> {
+    sample.capacity.filter(|capacity| *capacity > 0.0)
 }
 
 fn computed_peak(plan: &Plan, capacity: f64, notes: &mut Vec<String>) -> f64 {

@@ -21,7 +21,7 @@ pub const MIN_DURATION: Duration = Duration::from_secs(1);
 pub const MAX_REQUESTS: u64 = 50_000_000;
 /// The highest peak that may be asked for, in new batches a second.
 pub const MAX_PEAK: f64 = 100_000.0;
-/// The highest peak that is taken from the target's capacity: what this generator can send from one core. More is
+/// The highest peak that is taken from the target's capacity: what this generator is made to send from one core. More is
 /// rehearsed only if somebody asks for it by number.
 pub const MAX_COMPUTED_PEAK: f64 = 20_000.0;
 /// The most events a batch.

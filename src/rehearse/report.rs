@@ -6,6 +6,10 @@
 //! - tries: `new + returns = sent + unsent`, and `sent = accepted + refused + dropped + failed`;
 //! - batches: `new = accepted + dropped + given_up + unsent + waiting`.
 
+pub mod html;
+pub mod svg;
+pub mod text;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

@@ -40,6 +40,8 @@ const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(500), Duration:
 const LAST_ATTEMPTS: usize = 3;
 /// A segment is sealed when less than this is left in it, in bytes.
 const NEARLY_FULL_BYTES: u64 = 256 * 1024;
+/// A disk that is slowed down takes groups of what it takes in this time.
+const SLOWED_GROUP: Duration = Duration::from_millis(50);
 /// Segments that could not be sealed are tried again; with more of them than this, nothing is taken any more.
 const MAX_UNSEALED: usize = 8;
 
@@ -145,7 +147,7 @@ impl Writer {
     pub(super) fn step(&mut self) -> Step {
         self.seal_if_due();
         let began = Instant::now();
-        self.intake.take(MAX_GROUP_BYTES, &mut self.group);
+        self.intake.take(self.most_at_once(), &mut self.group);
         if !self.group.is_empty() {
             self.commit();
             return Step::Settled(began);
@@ -181,6 +183,22 @@ impl Writer {
     }
 
     // Groups.
+
+    /// Bytes of a group, but for one of a single batch.
+    fn most_at_once(&self) -> usize {
+        let slowed = |rate: u64| (rate as f64 * SLOWED_GROUP.as_secs_f64()) as usize;
+        self.settings.max_rate.map_or(MAX_GROUP_BYTES, |rate| slowed(rate).clamp(1, MAX_GROUP_BYTES))
+    }
+
+    /// Waits for as long as `bytes` take at the most that may be appended, since `began`: as a disk would that is not
+    /// faster, so that everything which looks at the disk sees such a one.
+    fn slow_down(&self, bytes: usize, began: Instant) {
+        let Some(rate) = self.settings.max_rate else { return };
+        let whole = Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64);
+        while let Some(left) = whole.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) {
+            thread::sleep(left);
+        }
+    }
 
     /// Makes the group durable and settles it.
     fn commit(&mut self) {
@@ -271,6 +289,7 @@ impl Writer {
             open.seal_at = began + self.settings.seal_after.mul_f64(jitter.max(0.0));
         }
         let written = write_frames(&mut open, self.recovery.instance, &self.group, payload_len);
+        self.slow_down(payload_len, began);
         let busy = began.elapsed();
         let segment = open.id;
         self.open = Some(open);

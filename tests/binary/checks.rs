@@ -17,7 +17,7 @@ const SINK: &str = "[[sinks]]\nname = 'files'\ndir = 'objects'\n";
 const STREAM: &str = "[streams.any]\n";
 
 /// What stands behind [`SINK`], so that lines count from 4.
-const BROKEN: [Broken; 8] = [
+const BROKEN: [Broken; 10] = [
     ("[spool]\ndisk_quotta = '1GiB'\n", 5, "spool.disk_quotta", "is no setting", "did you mean `disk_quota`?"),
     (
         "[spool]\nsegment_size = '2GiB'\ndisk_quota = '1GiB'\n",
@@ -49,6 +49,20 @@ const BROKEN: [Broken; 8] = [
     ),
     ("[server]\nidle_timeout = '30s'\n", 5, "server.idle_timeout", "is 30s, not more than the 1m", ""),
     ("[queue]\nbytes = '20MiB'\n", 5, "queue.bytes", "is 20 MiB, less than the largest batch (25 MiB", "raise it"),
+    (
+        "[[mute]]\nretry_after = '1h'\n",
+        4,
+        "mute[0]",
+        "selects nothing, and would mute everyone",
+        "add key, stream, sdk",
+    ),
+    (
+        "[spool]\nmax_rate = '1MiB'\n",
+        5,
+        "spool.max_rate",
+        "is 1 MiB, less than pacing.capacity_floor (10 MiB)",
+        "raise it, or lower pacing.capacity_floor",
+    ),
     ("[log]\nlevel = 'inof'\n", 5, "log.level", "is \"inof\", which it cannot be", "did you mean `info`?"),
 ];
 
@@ -85,6 +99,24 @@ fn what_is_printed_shows_the_environment_too() {
     let ended = crate::process::Process::start(command).wait(crate::process::END);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stdout.contains("disk_quota = \"20GiB\""), "{}", ended.stdout);
+}
+
+#[test]
+fn what_limits_devices_is_told_as_one_instance_keeps_it() {
+    let place = Place::new();
+    let key = "[[keys]]\nname = 'app'\nkey = '0123456789abcdef'\nquota = { requests = 100, events = 5000 }\n";
+    place.write("f.toml", &format!("{SINK}{key}[[mute]]\nkey = 'app'\nsdk = 'android/2.3.*'\n{STREAM}"));
+    let mut command = place.command(&["check", "--config", "f.toml"]);
+    for (name, value) in [("FLEET__INSTANCES", "40"), ("MUTE__1__DEVICES", "0.25"), ("HINTS__SAMPLING", "0.5")] {
+        command.env(format!("LOGWEIR__{name}"), value);
+    }
+    let ended = crate::process::Process::start(command).wait(crate::process::END);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let told = "# key app: each of 40 instances lets in 2.5 requests/s, 125 events/s, and saves up 10s of them\n\
+                # 2 mute rules are in effect\n\
+                # devices are given hints: to keep 0.5 of their events";
+    assert!(ended.stdout.trim_end().ends_with(told), "{}", ended.stdout);
+    assert!(!ended.stdout.contains("0123456789abcdef"), "{}", ended.stdout);
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn post(address: SocketAddr, body: &[u8], encoding: &str) -> u16 {
     let answer = Client::connect(address).unwrap().post(Post { stream: "burst", headers, body }).unwrap();
     if answer.status == 429 {
         assert!(answer.header("retry-after").unwrap().parse::<u64>().unwrap() > 0);
-        assert_eq!(answer.json()["cause"], "memory");
+        assert!(["memory", "backlog", "cpu"].map(Into::into).contains(&answer.json()["cause"]), "{}", answer.json());
     }
     answer.status
 }

@@ -29,9 +29,9 @@ fn client_and_server_agree_on_every_problem() {
 
 #[test]
 fn client_and_server_agree_on_a_refusal() {
-    use logweir::admission::{Cause, Pacing, Refused};
+    use logweir::admission::{Cause, Refused, RetryAfter};
 
-    let retry_after = Pacing::new(std::time::Duration::from_mins(5), 1_000.0).long(0.5);
+    let retry_after = RetryAfter::exactly(std::time::Duration::from_secs(7));
     let refusal = Problem::from(Refused { cause: Cause::Memory, retry_after });
     assert_eq!(Answer::of(refusal.status().as_u16()).verdict(), meant(refusal.action()));
 }

@@ -169,6 +169,7 @@ fn settings(dir: &Path, destinations: Vec<Destination>) -> Settings {
         seal_jitter: 0.0,
         early_seal_interval: Duration::from_millis(50),
         sync_interval: Duration::ZERO,
+        max_rate: None,
         destinations,
     }
 }

@@ -199,6 +199,7 @@ impl World {
             seal_jitter: 0.0,
             early_seal_interval: Duration::ZERO,
             sync_interval: Duration::ZERO,
+            max_rate: None,
             destinations: self.sinks.iter().map(|sink| self.destination(sink)).collect(),
         }
     }

@@ -99,7 +99,11 @@ fn a_page_of_any_origin_may_send_and_read_the_answer() {
     ] {
         let answer = client.ask(&request.clone().header("Origin", origin));
         assert_eq!((answer.status, answer.header("access-control-allow-origin")), (status, Some("*")), "{request:?}");
-        assert_eq!(answer.header("access-control-expose-headers"), Some("retry-after"), "{request:?}");
+        assert_eq!(
+            answer.header("access-control-expose-headers"),
+            Some("retry-after, logweir-send-interval, logweir-sampling"),
+            "{request:?}"
+        );
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Each text breaks one rule: the line that is told (the text begins at line 4), the setting, and words of the message.
-fn broken(cases: &[(&str, usize, &str, &str)]) {
+pub(super) fn broken(cases: &[(&str, usize, &str, &str)]) {
     for (text, line, setting, words) in cases {
         let Err(problems) = load_text(text) else { panic!("{text} is taken") };
         assert_eq!(places(&problems), [format!("f.toml:{line} {setting}")], "{text}\n{problems}");
@@ -44,6 +44,12 @@ fn every_number_has_a_range() {
         ("spool", "seal_jitter", &["0", "1.0"], &["-0.1", "1.1", "nan"]),
         ("spool", "early_seal_interval", &["'1ms'", "'1h'"], &["'0s'", "'61m'"]),
         ("spool", "sync_interval", &["'0s'", "'1s'"], &["'1001ms'"]),
+        ("spool", "max_rate", &["0", "'10MiB'", "'1TiB'"], &["'2TiB'"]),
+        ("admission", "target", &["'100ms'", "'60s'"], &["'99ms'", "'61s'"]),
+        ("admission", "refusing_share", &["0.001", "1"], &["0", "1.01", "-0.5", "nan", "inf"]),
+        ("hints", "send_interval", &["'1s'", "'1d'"], &["'999ms'", "'25h'"]),
+        ("hints", "sampling", &["0", "0.5", "1"], &["-0.1", "1.1", "nan"]),
+        ("fleet", "instances", &["1", "10000"], &["0", "10001"]),
         ("drain", "linger", &["'0s'", "'10m'"], &["'11m'"]),
         ("drain", "timeout", &["'1s'", "'1h'"], &["'999ms'", "'61m'"]),
     ] {
@@ -102,6 +108,18 @@ fn sizes_and_times_fit_each_other() {
             5,
             "spool.segment_size",
             "more than a quarter of spool.disk_quota (255 MiB)",
+        ),
+        (
+            "[spool]\nmax_rate = '10239KiB'",
+            5,
+            "spool.max_rate",
+            "is 10239 KiB, less than pacing.capacity_floor (10 MiB)",
+        ),
+        (
+            "[pacing]\ncapacity_floor = '1GiB'\n[spool]\nmax_rate = '1023MiB'",
+            7,
+            "spool.max_rate",
+            "is 1023 MiB, less than pacing.capacity_floor (1 GiB)",
         ),
         ("[limits]\nstreams = 1\n[streams.a]\n[streams.b]", 5, "limits.streams", "is 1, fewer than the 2 streams"),
     ]);

@@ -9,12 +9,13 @@
 //! Limits: places for so many requests ([`Machine::max_connections`]), of which so many wait for the spool
 //! ([`Machine::queue_batches`] for each worker, and as many in the group that is being synced).
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::wheel::Waiting;
 use crate::{
     admission::{
-        Asked, Capacity, Cause, Done, FairShare, Flow, Gate, GateLimits, Moment, Refused, Reservation, Signals, Work,
+        Asked, Board, Capacity, Cause, Done, FairShare, Flow, Gate, GateLimits, Moment, Refused, Reservation, Signals,
+        Work,
     },
     client::contract::Answer,
     schema::Priority,
@@ -153,12 +154,18 @@ struct Caller {
     came: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Worker {
     fair: FairShare,
     /// Until when it has something to do, in nanoseconds.
     free_at: u64,
     line: VecDeque<Caller>,
+}
+
+impl Worker {
+    fn new(fair: FairShare) -> Self {
+        Self { fair, free_at: 0, line: VecDeque::new() }
+    }
 }
 
 /// A batch that was let in and is not durable yet.
@@ -212,13 +219,13 @@ impl Instance {
             target,
             capacity_floor,
             retry_after_cap,
-            workers,
         });
+        let board = Board::new(workers);
         Self {
             machine,
             batch,
             gate,
-            workers: (0..workers).map(|_| Worker::default()).collect(),
+            workers: (0..workers).map(|number| Worker::new(FairShare::new(Arc::clone(&board), number))).collect(),
             queue: VecDeque::new(),
             group: Vec::new(),
             began: 0,

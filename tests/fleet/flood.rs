@@ -1,0 +1,121 @@
+//! A flood: every instance refuses most of what comes, and stays in rotation.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    device::{Batch, Device},
+    figures::tell,
+    haproxy::{CHECK_INTERVAL, Haproxy, is_installed},
+    instances::{Instance, Shared},
+};
+
+/// How many devices flood, each with a connection and no pause.
+const DEVICES: usize = 192;
+/// How long.
+const FLOOD: Duration = Duration::from_secs(5);
+/// Bodies that little of the budget is left beside.
+const SMALL: usize = 12 * 1024;
+/// A body that is not read when it is refused, so that its connection is closed.
+const LARGE: usize = 100 * 1024;
+/// Of how many batches one is large.
+const LARGE_OF: usize = 8;
+/// The smallest budget that these limits allow: one body as it comes and decoded, and its lines.
+const SETTINGS: [(&str, &str); 6] = [
+    ("LIMITS__ENCODED_BODY", "128KiB"),
+    ("LIMITS__DECODED_BODY", "128KiB"),
+    ("LIMITS__OUTPUT", "256KiB"),
+    ("LIMITS__EVENT", "120KiB"),
+    ("QUEUE__BYTES", "512KiB"),
+    // Each receipt holds its bytes for that long.
+    ("SPOOL__SYNC_INTERVAL", "250ms"),
+];
+
+/// How many answers of each status each instance gave; what was not answered has none.
+type Answers = BTreeMap<(String, Option<u16>), usize>;
+
+/// Sends batch after batch without a pause, whatever it is answered.
+async fn flood(number: usize, address: SocketAddr, over: Arc<AtomicBool>) -> Answers {
+    let (mut device, mut answers) = (Device::new(address), Answers::new());
+    // The same batches again and again: making them costs more than refusing them.
+    let [small, large] = [SMALL, LARGE].map(|padding| Batch::new(format!("f{number}-{padding}"), 1, padding));
+    for count in 0.. {
+        if over.load(Ordering::Relaxed) {
+            break;
+        }
+        let batch = if (number + count).is_multiple_of(LARGE_OF) { &large } else { &small };
+        let (server, status) = match device.send(batch).await {
+            Ok(answer) => {
+                if answer.status == 429 {
+                    answer.retry_after();
+                }
+                (answer.served_by().unwrap_or("none").to_owned(), Some(answer.status))
+            }
+            Err(error) => (error.to_string(), None),
+        };
+        *answers.entry((server, status)).or_default() += 1;
+    }
+    answers
+}
+
+#[test]
+fn health_checks_stay_up_while_every_instance_is_flooded() {
+    if !is_installed() {
+        return;
+    }
+    let shared = Shared::new();
+    // One does not know that a proxy stands in front: it closes connections behind large bodies that it refused.
+    let proxied = |number| ("SERVER__BEHIND_PROXY", if number == 0 { "false" } else { "true" });
+    let start = |number| Instance::start(&shared, &[&SETTINGS[..], &[proxied(number)]].concat());
+    let instances: [Instance; 3] = std::array::from_fn(start);
+    let haproxy = Haproxy::start([0, 1, 2].map(|number: usize| instances[number].address()));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let over = Arc::<AtomicBool>::default();
+    let device = |number| runtime.spawn(flood(number, haproxy.address, Arc::clone(&over)));
+    let tasks: Vec<_> = (0..DEVICES).map(device).collect();
+
+    let names = ["i1", "i2", "i3"];
+    let mut slowest = 0;
+    let began = Instant::now();
+    while began.elapsed() < FLOOD {
+        for (name, server) in haproxy.servers().iter().filter(|(name, _)| names.contains(&name.as_str())) {
+            assert!(!server.is_down(), "{name} is taken out:\n{}", haproxy.log());
+            slowest = slowest.max(server.count("check_duration"));
+        }
+        sleep(Duration::from_millis(50));
+    }
+    over.store(true, Ordering::Relaxed);
+    let mut answers = Answers::new();
+    for task in tasks {
+        for (what, count) in runtime.block_on(task).unwrap() {
+            *answers.entry(what).or_default() += count;
+        }
+    }
+
+    let mut failed = 0;
+    for name in names {
+        let server = haproxy.server(name);
+        assert_eq!((server.is_down(), server.count("chkdown")), (false, 0), "{name} was taken out:\n{}", haproxy.log());
+        failed += server.count("chkfail");
+        let of = |status| answers.get(&(name.to_owned(), Some(status))).copied().unwrap_or_default();
+        assert!(of(200) > 0 && of(429) > of(200), "{name} was not flooded: {answers:?}");
+    }
+    let other: BTreeMap<_, _> =
+        answers.iter().filter(|((_, status), _)| ![Some(200), Some(429)].contains(status)).collect();
+    assert!(other.is_empty(), "{other:?} in {answers:?}:\n{}", haproxy.log());
+    // The flood is over: whoever comes is let in at once, by each.
+    for (number, instance) in instances.iter().enumerate() {
+        let batch = Batch::new(format!("after-{number}"), 1, SMALL);
+        let answer = runtime.block_on(Device::new(instance.address()).send(&batch)).unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    tell(format_args!("{answers:?}; checks every {CHECK_INTERVAL:?} took {slowest} ms at most, {failed} failed"));
+}

@@ -1,0 +1,217 @@
+//! `HAProxy`: started with the operators' configuration, asked and told over its runtime API, and read by its log.
+
+use std::{
+    collections::BTreeMap,
+    env::consts::OS,
+    fs::{self, File},
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpListener},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    figures::{on_a_build_service, tell},
+    process::Place,
+};
+
+/// The configuration, which operators use.
+const CONFIGURATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/haproxy/haproxy.cfg");
+/// Its backend.
+const BACKEND: &str = "instances";
+/// How often an instance's health is checked here.
+pub(crate) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long anything may take that must happen at all.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a condition is looked at that is waited for.
+const LOOK: Duration = Duration::from_millis(20);
+/// How often another port is tried, if somebody was quicker to take one that was free.
+const PORTS_TRIED: usize = 10;
+
+/// Waits until `look` sees what it is looking for, and panics with `what` if it never does.
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for: {what}");
+        sleep(LOOK);
+    }
+}
+
+/// Whether there is an `HAProxy`. Says so if not.
+pub(crate) fn is_installed() -> bool {
+    match Command::new("haproxy").arg("-v").stdin(Stdio::null()).output() {
+        Ok(output) if output.status.success() => true,
+        other => {
+            assert!(!on_a_build_service(), "a build service must have HAProxy: {other:?}");
+            tell(format_args!("left out: HAProxy cannot be run on this {OS}; tests/run installs it"));
+            false
+        }
+    }
+}
+
+/// An `HAProxy` that runs. It is killed when it is dropped.
+pub(crate) struct Haproxy {
+    child: Child,
+    /// Where devices connect.
+    pub(crate) address: SocketAddr,
+    place: Place,
+}
+
+impl Haproxy {
+    /// Starts it in front of three instances, and waits until each was found well.
+    pub(crate) fn start(instances: [SocketAddr; 3]) -> Self {
+        let place = Place::new();
+        let haproxy = (0..PORTS_TRIED).find_map(|_| Self::try_start(&place, instances));
+        let (child, address) = haproxy.unwrap_or_else(|| panic!("HAProxy does not start:\n{}", log(&place)));
+        let haproxy = Self { child, address, place };
+        for name in ["i1", "i2", "i3"] {
+            haproxy.until_server(name, "is checked", |server| server.get("check_status") == "L7OK");
+        }
+        haproxy
+    }
+
+    /// `None` if it ends at once, as it does if the port is not free any more.
+    fn try_start(place: &Place, instances: [SocketAddr; 3]) -> Option<(Child, SocketAddr)> {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let output = File::create(place.path("haproxy.log")).unwrap();
+        let mut command = Command::new("haproxy");
+        command.args(["-db", "-f", CONFIGURATION]).stdin(Stdio::null());
+        command.stdout(output.try_clone().unwrap()).stderr(output);
+        command.env("LOGWEIR_FRONT", address.to_string()).env("LOGWEIR_STATS", socket(place));
+        command.env("LOGWEIR_CHECK_INTERVAL", format!("{}ms", CHECK_INTERVAL.as_millis()));
+        command.env("LOGWEIR_SLOWSTART", "3s");
+        for (number, instance) in (1..).zip(instances) {
+            command.env(format!("LOGWEIR_{number}"), instance.to_string());
+        }
+        let mut child = command.spawn().unwrap();
+        let serves = until("HAProxy to start", || {
+            let ended = child.try_wait().unwrap().is_some();
+            let serves = UnixStream::connect(socket(place)).is_ok();
+            (ended || serves).then_some(serves && !ended)
+        });
+        serves.then_some((child, address))
+    }
+
+    /// What the runtime API answers to `command`.
+    fn ask(&self, command: &str) -> Vec<String> {
+        let mut stream = UnixStream::connect(socket(&self.place)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        writeln!(stream, "{command}").unwrap();
+        BufReader::new(stream).lines().map(Result::unwrap).collect()
+    }
+
+    /// Fills the place `name`, which has been in maintenance, with the instance at `address`.
+    pub(crate) fn add(&self, name: &str, address: SocketAddr) {
+        let (ip, port) = (address.ip(), address.port());
+        let said = self.ask(&format!("set server {BACKEND}/{name} addr {ip} port {port}"));
+        assert!(said.concat().contains("changed from"), "{said:?}");
+        let said = self.ask(&format!("set server {BACKEND}/{name} state ready"));
+        assert!(said.concat().is_empty(), "{said:?}");
+    }
+
+    /// Takes the instance called `name` out for good: behind its port there may be somebody else's soon.
+    pub(crate) fn remove(&self, name: &str) {
+        let said = self.ask(&format!("set server {BACKEND}/{name} state maint"));
+        assert!(said.concat().is_empty(), "{said:?}");
+    }
+
+    /// What it knows of each instance, by its name.
+    pub(crate) fn servers(&self) -> BTreeMap<String, Server> {
+        let lines = self.ask("show stat");
+        let names: Vec<_> = lines[0].trim_start_matches("# ").split(',').collect();
+        let rows = lines[1..].iter().map(|line| names.iter().copied().zip(line.split(',')));
+        let servers = rows.map(|row| Server(row.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()));
+        let one = |server: &Server| server.get("pxname") == BACKEND && server.get("svname") != "BACKEND";
+        servers.filter(|server| !server.0.is_empty() && one(server)).map(|s| (s.get("svname").to_owned(), s)).collect()
+    }
+
+    pub(crate) fn server(&self, name: &str) -> Server {
+        self.servers().remove(name).unwrap_or_else(|| panic!("there is no server {name}"))
+    }
+
+    /// Waits until the instance called `name` is as `wanted` says.
+    pub(crate) fn until_server(&self, name: &str, what: &str, wanted: impl Fn(&Server) -> bool) -> Server {
+        until(&format!("{name} {what}"), || Some(self.server(name)).filter(&wanted))
+    }
+
+    /// What it has logged of requests so far: those that did not go well.
+    pub(crate) fn anomalies(&self) -> Vec<Anomaly> {
+        log(&self.place).lines().filter_map(Anomaly::parse).collect()
+    }
+
+    /// All that it has said so far.
+    pub(crate) fn log(&self) -> String {
+        log(&self.place)
+    }
+}
+
+impl Drop for Haproxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn socket(place: &Place) -> PathBuf {
+    place.path("haproxy.sock")
+}
+
+fn log(place: &Place) -> String {
+    read(&place.path("haproxy.log"))
+}
+
+fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned()
+}
+
+/// A row of `show stat`: an instance.
+#[derive(Debug)]
+pub(crate) struct Server(BTreeMap<String, String>);
+
+impl Server {
+    pub(crate) fn get(&self, name: &str) -> &str {
+        self.0.get(name).unwrap_or_else(|| panic!("no {name} in {self:?}"))
+    }
+
+    /// A number; 0 where nothing was counted yet.
+    pub(crate) fn count(&self, name: &str) -> u64 {
+        Some(self.get(name)).filter(|value| !value.is_empty()).map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// Whether it is taken out.
+    pub(crate) fn is_down(&self) -> bool {
+        self.get("status").starts_with("DOWN")
+    }
+}
+
+/// A request that did not go well, as `HAProxy` logs it.
+#[derive(Debug, Clone)]
+pub(crate) struct Anomaly {
+    /// Where it was sent last; `<NOSRV>` for nowhere.
+    pub(crate) server: String,
+    /// What the device was answered, if it was.
+    pub(crate) status: Option<u16>,
+    /// How often it was sent again.
+    pub(crate) retries: usize,
+    /// Whose batch it was.
+    pub(crate) batch: String,
+}
+
+impl Anomaly {
+    /// Reads a line in `HAProxy`'s own format of HTTP:
+    /// `client [date] frontend backend/server timers status bytes - - termination connections/…/retries queues {batch} …`.
+    fn parse(line: &str) -> Option<Self> {
+        let mut fields = line.split(' ').skip(3);
+        let server = fields.next()?.strip_prefix(&format!("{BACKEND}/"))?;
+        let status: i32 = fields.nth(1)?.parse().ok()?;
+        let retries = fields.nth(4)?.rsplit('/').next()?.trim_start_matches('+').parse().ok()?;
+        let batch = fields.nth(1)?.strip_prefix('{')?.strip_suffix('}')?;
+        Some(Self { server: server.to_owned(), status: u16::try_from(status).ok(), retries, batch: batch.to_owned() })
+    }
+}
