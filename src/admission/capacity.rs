@@ -84,20 +84,15 @@ impl Capacity {
     /// the less the measurement counts.
     pub fn learn(&self, done: Done) {
         let Done { spool, workers, bodies, lines } = done;
-        let rate = |busy: Duration| spool.bytes as f64 / busy.as_secs_f64();
         if bodies > 0 {
             // Of the same batches: what was synced meanwhile are others, and while syncs are long, others by far.
             let growth = (lines as f64 / bodies as f64).clamp(GROWTH_BOUNDS.0, GROWTH_BOUNDS.1);
             self.growth.learn(growth, BEAT);
         }
-        if spool.bytes == 0 {
-            return;
-        }
-        if !spool.busy.is_zero() {
-            self.spool.learn(rate(spool.busy), spool.busy);
-        }
-        if !workers.is_zero() {
-            self.workers.learn(rate(workers), workers);
+        for (stage, bytes, busy) in [(&self.spool, spool.bytes, spool.busy), (&self.workers, lines, workers)] {
+            if bytes > 0 && !busy.is_zero() {
+                stage.learn(bytes as f64 / busy.as_secs_f64(), busy);
+            }
         }
     }
 }
