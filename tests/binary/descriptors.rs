@@ -1,6 +1,7 @@
 //! The limit of open files: raised as far as the process may, and never the reason why a port falls silent.
 
 use std::{
+    collections::HashSet,
     fs,
     process::Command,
     thread::sleep,
@@ -128,10 +129,10 @@ fn when_descriptors_have_run_out_a_connection_is_told_so_with_the_one_that_is_sp
     assert_eq!(get(server.admin, "/livez").status, 200);
     let id = Pid::from_raw(server.id().cast_signed()).unwrap();
     let open = fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap();
-    let highest = open.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u64>().ok()).max().unwrap();
+    let open: HashSet<u64> = open.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok()).collect();
+    let free = (0..=open.len() as u64).find(|number| !open.contains(number)).unwrap();
     let maximum = getrlimit(Resource::Nofile).maximum;
-    prlimit(Some(id), Resource::Nofile, Rlimit { current: Some(highest + 1), maximum }).unwrap();
-    // A few places below the highest may be free.
+    prlimit(Some(id), Resource::Nofile, Rlimit { current: Some(free), maximum }).unwrap();
     let mut held = Vec::new();
     let told = (0..64).find_map(|_| {
         let mut client = Client::connect(server.address).unwrap();
