@@ -11,7 +11,9 @@
 //! Limits: [`MAX_INSTANCES`], [`MAX_BATCHES`], [`LONGEST`] of virtual time, [`MAX_TRIES`]. Memory: 16 bytes for each batch
 //! that waits, and what instances hold.
 
+pub mod bill;
 mod instance;
+pub mod search;
 mod wheel;
 
 use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
@@ -312,12 +314,17 @@ impl<'f> Play<'f> {
         let end = nanos(self.fleet.end);
         loop {
             let arrival = self.arrivals.peek().map(|at| nanos(*at));
-            let back = self.wheel.next_due();
             let agreed = self.agenda.peek().map(|Reverse((at, _, _))| *at);
-            let Some(now) = [arrival, back, agreed].into_iter().flatten().min().filter(|now| *now <= end) else {
-                return arrival.or(agreed).is_some();
-            };
             let beat = self.beats * nanos(BEAT);
+            let until = [arrival, agreed].into_iter().flatten().fold(beat, u64::min);
+            let back = self.wheel.next_due(until);
+            if arrival.is_none() && agreed.is_none() && self.wheel.is_over() {
+                return false;
+            }
+            let now = back.map_or(until, |back| back.min(until));
+            if now > end {
+                return true;
+            }
             if beat <= now {
                 self.beat(beat);
                 continue;
@@ -403,7 +410,7 @@ impl<'f> Play<'f> {
         match next {
             Next::Again(delivery) => match Waiting::of(&delivery) {
                 Some(waiting) => self.wheel.put(waiting),
-                None => self.wheel.count(),
+                None => self.wheel.put_late(),
             },
             Next::Done => self.last_taken = self.last_taken.max(at),
             Next::Dropped | Next::GivenUp => {}

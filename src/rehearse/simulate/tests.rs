@@ -73,7 +73,7 @@ fn a_flood_is_taken_at_the_rate_of_the_disks_and_everything_is_in_at_the_end() {
 /// P6: as long as the crowd fits below the cap and comes when told, no second is offered more than can be taken.
 #[test]
 fn when_the_flood_is_over_no_second_is_offered_more_than_can_be_taken() {
-    for (times, seconds, instances) in [(3.0, 10, 1), (3.0, 10, 3), (10.0, 5, 3), (1.5, 60, 3), (2.0, 10, 100)] {
+    for (times, seconds, instances) in [(3.0, 10, 1), (3.0, 10, 3), (10.0, 5, 3), (1.5, 60, 3), (2.0, 10, 20)] {
         for header_only in [false, true] {
             let fleet = Fleet { header_only, ..behaving(times, seconds, instances) };
             let Rehearsed { report, .. } = play(&fleet);

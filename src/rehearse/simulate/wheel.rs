@@ -81,6 +81,8 @@ pub(super) struct Wheel {
     /// What came into buckets that had been opened.
     soon: BinaryHeap<Reverse<Waiting>>,
     waiting: u64,
+    /// Of those that wait: those that are not seen again.
+    late: u64,
     most: u64,
 }
 
@@ -94,30 +96,43 @@ impl Wheel {
             line: Vec::new(),
             soon: BinaryHeap::new(),
             waiting: 0,
+            late: 0,
             most: 0,
         }
     }
 
     /// Puts one in; what is due behind the calendar's end only counts as waiting.
     pub(super) fn put(&mut self, waiting: Waiting) {
-        self.count();
         let bucket = (waiting.due / BUCKET_TICKS) as usize;
         if bucket < self.next {
             self.soon.push(Reverse(waiting));
         } else if let Some(bucket) = self.buckets.get_mut(bucket) {
             bucket.push(waiting);
+        } else {
+            return self.put_late();
         }
+        self.count();
     }
 
     /// One more waits for so long that it is not seen again.
-    pub(super) fn count(&mut self) {
+    pub(super) fn put_late(&mut self) {
+        self.late += 1;
+        self.count();
+    }
+
+    fn count(&mut self) {
         self.waiting += 1;
         self.most = self.most.max(self.waiting);
     }
 
-    /// When the first is due, in nanoseconds.
-    pub(super) fn next_due(&mut self) -> Option<u64> {
+    /// When the first is due, in nanoseconds, if that is not after the bucket of `until`. A bucket is opened no sooner
+    /// than it must be: what still comes into it would have to be put in order one by one.
+    pub(super) fn next_due(&mut self, until: u64) -> Option<u64> {
+        let last = until / (u64::from(BUCKET_TICKS) * TICK_NANOS);
         while self.line.is_empty() && self.soon.is_empty() {
+            if self.next as u64 > last {
+                return None;
+            }
             self.line = std::mem::take(self.buckets.get_mut(self.next)?);
             self.line.sort_unstable_by(|one, other| other.cmp(one));
             self.next += 1;
@@ -126,9 +141,8 @@ impl Wheel {
         line.into_iter().chain(soon).min().map(|waiting| waiting.due_nanos())
     }
 
-    /// Takes the first out.
+    /// Takes the first out, if [`Self::next_due`] has found one.
     pub(super) fn take(&mut self) -> Option<Waiting> {
-        self.next_due()?;
         let soon = self.soon.peek().map(|Reverse(waiting)| waiting);
         let taken = match (self.line.last(), soon) {
             (Some(line), Some(soon)) if line > soon => self.soon.pop().map(|Reverse(waiting)| waiting),
@@ -137,6 +151,11 @@ impl Wheel {
         };
         self.waiting -= u64::from(taken.is_some());
         taken
+    }
+
+    /// Whether nobody comes back any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.waiting == self.late
     }
 
     /// How many wait, and the most that ever did.
@@ -166,7 +185,8 @@ mod tests {
             expected.push(Reverse(waiting));
             while expected.len() > 300 {
                 let Reverse(first) = expected.pop().unwrap();
-                assert_eq!(wheel.next_due(), Some(first.due_nanos()));
+                let until = first.due_nanos() + random.u64(..30_000_000);
+                assert_eq!(wheel.next_due(until), Some(first.due_nanos()));
                 assert_eq!(wheel.take(), Some(first));
                 assert!(first.due_nanos() >= now);
                 (now, taken) = (first.due_nanos(), taken + 1);
@@ -175,9 +195,11 @@ mod tests {
         assert_eq!((wheel.waiting().0, taken), (expected.len() as u64, 20_000 - 300));
         assert!(wheel.waiting().1 >= 300);
         while let Some(Reverse(first)) = expected.pop() {
-            assert_eq!(wheel.take(), Some(first));
+            assert!(!wheel.is_over());
+            assert_eq!((wheel.next_due(u64::MAX), wheel.take()), (Some(first.due_nanos()), Some(first)));
         }
-        assert_eq!((wheel.take(), wheel.waiting().0), (None, 0));
+        assert!(wheel.is_over());
+        assert_eq!((wheel.next_due(u64::MAX), wheel.take(), wheel.waiting().0), (None, None, 0));
     }
 
     #[test]
@@ -186,8 +208,8 @@ mod tests {
         for micros in [5_000, 500_000] {
             wheel.put(due(micros, 1));
         }
-        assert_eq!(wheel.take(), Some(due(5_000, 1)));
-        assert_eq!((wheel.take(), wheel.waiting()), (None, (1, 2)));
+        assert_eq!((wheel.next_due(4_000_000), wheel.take()), (Some(5_000_000), Some(due(5_000, 1))));
+        assert_eq!((wheel.next_due(u64::MAX), wheel.waiting(), wheel.is_over()), (None, (1, 2), true));
     }
 
     #[test]
