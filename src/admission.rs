@@ -40,7 +40,7 @@ mod quota;
 pub use budget::{ByteBudget, Exhausted, Reservation, STEP_BYTES};
 pub use capacity::{Capacity, Done, Work};
 pub use demand::{Demand, Offered};
-pub use fair::{Board, FairShare, Flow};
+pub use fair::{Board, FairShare, Flow, Share};
 pub use gate::{Asked, Gate, GateLimits, Refused, Signals};
 pub use moment::Moment;
 pub use mute::{Mute, SdkPattern, Sender, muted};

@@ -10,11 +10,13 @@ pub const STEP_BYTES: usize = 64 * 1024;
 
 /// What all batches in memory may occupy together: bodies, decoding, encoding, queues.
 ///
-/// One atomic number; it never exceeds its limit.
+/// Two atomic numbers: what is reserved, which never exceeds its limit, and the part of it that is the backlog of the
+/// durable path. What a slow client has announced and not sent is reserved, and keeps no disk busy.
 #[derive(Debug)]
 pub struct ByteBudget {
     limit: usize,
     used: AtomicUsize,
+    backlog: AtomicUsize,
 }
 
 /// The budget has no room for what was asked.
@@ -32,7 +34,7 @@ pub struct Exhausted {
 impl ByteBudget {
     /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicUsize::new(0) })
+        Arc::new(Self { limit, used: AtomicUsize::new(0), backlog: AtomicUsize::new(0) })
     }
 
     /// Takes `bytes` until the reservation is dropped.
@@ -41,12 +43,17 @@ impl ByteBudget {
     /// [`Exhausted`] if that is more than what is left.
     pub fn reserve(self: &Arc<Self>, bytes: usize) -> Result<Reservation, Exhausted> {
         self.take(bytes)?;
-        Ok(Reservation { budget: Arc::clone(self), bytes })
+        Ok(Reservation { budget: Arc::clone(self), bytes, is_backlog: false })
     }
 
     /// Bytes in use.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Bytes in use by batches whose bodies have come, and which are not durable yet.
+    pub fn backlog(&self) -> usize {
+        self.backlog.load(Ordering::Relaxed)
     }
 
     /// Bytes that may be in use.
@@ -69,6 +76,7 @@ impl ByteBudget {
 pub struct Reservation {
     budget: Arc<ByteBudget>,
     bytes: usize,
+    is_backlog: bool,
 }
 
 impl Reservation {
@@ -84,7 +92,17 @@ impl Reservation {
     pub fn grow(&mut self, more: usize) -> Result<(), Exhausted> {
         self.budget.take(more)?;
         self.bytes += more;
+        if self.is_backlog {
+            self.budget.backlog.fetch_add(more, Ordering::Relaxed);
+        }
         Ok(())
+    }
+
+    /// The body has come: from now on what is held is backlog of the durable path.
+    pub fn arrive(&mut self) {
+        if !std::mem::replace(&mut self.is_backlog, true) {
+            self.budget.backlog.fetch_add(self.bytes, Ordering::Relaxed);
+        }
     }
 
     /// Holds `bytes`, if that is less than what is held.
@@ -92,6 +110,9 @@ impl Reservation {
         let surplus = self.bytes.saturating_sub(bytes);
         self.bytes -= surplus;
         self.budget.used.fetch_sub(surplus, Ordering::Relaxed);
+        if self.is_backlog {
+            self.budget.backlog.fetch_sub(surplus, Ordering::Relaxed);
+        }
     }
 }
 
@@ -121,6 +142,21 @@ mod tests {
         drop(first);
         assert_eq!(budget.used(), 0);
         assert!(budget.reserve(usize::MAX).is_err(), "no overflow");
+    }
+
+    #[test]
+    fn what_has_come_is_backlog_until_it_is_given_back() {
+        let budget = ByteBudget::new(100);
+        let mut held = budget.reserve(10).unwrap();
+        assert_eq!((budget.used(), budget.backlog()), (10, 0));
+        held.arrive();
+        held.arrive();
+        assert_eq!(budget.backlog(), 10);
+        held.grow(20).unwrap();
+        held.shrink_to(25);
+        assert_eq!((budget.used(), budget.backlog()), (25, 25));
+        drop(held);
+        assert_eq!((budget.used(), budget.backlog()), (0, 0));
     }
 
     #[test]

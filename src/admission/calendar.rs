@@ -4,7 +4,10 @@
 //! that it is of, so that nothing has to clear the calendar as time goes by: a number of a second that has passed
 //! counts as none.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::{
+    ops::RangeInclusive,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+};
 
 /// Amounts are kept in units of so much, rounded up: 32 bits of them are 256 GiB a second.
 const GRAIN: u64 = 64;
@@ -32,22 +35,34 @@ impl Calendar {
     }
 
     /// Books `amount` for the first second of `from..=until` that has room for it, where `room` tells how much may be
-    /// booked for a second; which it is. An amount for which no second has room enough takes the first that is empty,
-    /// and what is over of those behind it.
-    pub(super) fn book(&self, from: u32, until: u32, amount: u64, room: impl Fn(u32) -> u64) -> Option<u32> {
+    /// booked for a second and `soonest` is the first second that anybody may be told now; which it is. An amount for
+    /// which no second has room enough takes what is left of the first that has any, and goes on behind it.
+    pub(super) fn book(
+        &self,
+        (soonest, from, until): (u32, u32, u32),
+        amount: u64,
+        room: impl Fn(u32) -> u64,
+    ) -> Option<u32> {
         let amount = amount.max(1);
-        let found = self.full_before.load(Ordering::Relaxed);
-        for second in from.max(found)..=until {
-            let room = room(second);
-            if room > 0 && self.add_within(second, amount.min(room), room) {
-                self.spill(second, until, amount.saturating_sub(room), room);
-                if second > found {
-                    self.full_before.fetch_max(second, Ordering::Relaxed);
+        let mut full_before = soonest.max(self.full_before.load(Ordering::Relaxed));
+        for second in from.max(full_before)..=until {
+            let room_then = room(second);
+            let fits = room_then >= GRAIN && self.add_within(second, amount, room_then);
+            if fits {
+                return Some(second);
+            }
+            let left = room_then.saturating_sub(self.booked(second)) / GRAIN * GRAIN;
+            if left == 0 {
+                // Full for everybody, however little they come with.
+                if second == full_before {
+                    full_before += 1;
+                    self.full_before.fetch_max(full_before, Ordering::Relaxed);
                 }
+            } else if amount > room_then && self.add_within(second, left, room_then) {
+                self.spill(second + 1..=until, amount - left, &room);
                 return Some(second);
             }
         }
-        self.full_before.fetch_max(until.saturating_add(1), Ordering::Relaxed);
         None
     }
 
@@ -61,14 +76,16 @@ impl Calendar {
         self.full_before.store(0, Ordering::Relaxed);
     }
 
-    fn spill(&self, second: u32, until: u32, mut amount: u64, room: u64) {
-        for later in second + 1..=until {
+    fn spill(&self, seconds: RangeInclusive<u32>, mut amount: u64, room: &impl Fn(u32) -> u64) {
+        for second in seconds {
+            let room = room(second);
+            let part = amount.min(room.saturating_sub(self.booked(second)) / GRAIN * GRAIN);
+            if part > 0 && self.add_within(second, part, room) {
+                amount -= part;
+            }
             if amount == 0 {
                 return;
             }
-            let part = amount.min(room);
-            self.add(later, part);
-            amount -= part;
         }
     }
 
@@ -76,7 +93,7 @@ impl Calendar {
     fn add_within(&self, second: u32, amount: u64, room: u64) -> bool {
         let day = self.day(second);
         let more = amount.div_ceil(GRAIN);
-        let most = room.div_ceil(GRAIN);
+        let most = room / GRAIN;
         let add = |found: u64| {
             let booked = grains(found, second)?;
             let booked = booked.saturating_add(more).min(u64::from(u32::MAX));
@@ -107,12 +124,9 @@ mod tests {
     #[test]
     fn seconds_are_filled_in_turn_and_forgotten_when_they_have_passed() {
         let calendar = Calendar::new(10);
-        let book = |from, amount| calendar.book(from, from + 9, amount, |_| 640);
-        assert_eq!([book(1, 320), book(1, 320), book(1, 64), book(1, 640)], [Some(1), Some(1), Some(2), Some(3)]);
-        assert_eq!(book(1, 64), Some(4), "what was found full is not looked at again");
-        calendar.room_changed();
-        assert_eq!(book(1, 576), Some(2));
-        assert_eq!([1, 2, 3, 4, 5].map(|second| calendar.booked(second)), [640, 640, 640, 64, 0]);
+        let book = |from, amount| calendar.book((from, from, from + 9), amount, |_| 640);
+        assert_eq!([book(1, 320), book(1, 320), book(1, 64), book(1, 640), book(1, 576)], [1, 1, 2, 3, 2].map(Some));
+        assert_eq!([1, 2, 3, 4].map(|second| calendar.booked(second)), [640, 640, 640, 0]);
         // Twelve seconds later the same places are of other seconds.
         assert_eq!(calendar.booked(13), 0);
         assert_eq!(book(13, 640), Some(13));
@@ -123,20 +137,36 @@ mod tests {
     #[test]
     fn a_calendar_that_is_full_says_so_and_can_be_overbooked() {
         let calendar = Calendar::new(4);
-        let book = |amount| calendar.book(1, 4, amount, |second| if second == 2 { 0 } else { 64 });
+        let book = |amount| calendar.book((1, 1, 4), amount, |second| if second == 2 { 0 } else { 64 });
         assert_eq!([book(64), book(64), book(64), book(64)], [Some(1), Some(3), Some(4), None]);
         calendar.add(4, 6_400);
         assert_eq!(calendar.booked(4), 6_464);
+        assert_eq!(calendar.book((1, 1, 4), 64, |_| 128), None, "what was full is not looked at again");
         calendar.room_changed();
-        assert_eq!(calendar.book(1, 4, 64, |_| 128), Some(1));
+        assert_eq!(calendar.book((1, 1, 4), 64, |_| 128), Some(1));
     }
 
     #[test]
-    fn what_is_larger_than_a_second_takes_several() {
+    fn what_is_larger_than_a_second_takes_what_is_left_of_several() {
         let calendar = Calendar::new(10);
-        assert_eq!(calendar.book(1, 10, 1_600, |_| 640), Some(1));
-        assert_eq!([1, 2, 3, 4].map(|second| calendar.booked(second)), [640, 640, 320, 0]);
-        assert_eq!(calendar.book(1, 10, 640, |_| 640), Some(4));
+        let book = |amount| calendar.book((1, 1, 10), amount, |_| 640);
+        assert_eq!((book(320), book(1_600)), (Some(1), Some(1)));
+        assert_eq!([1, 2, 3, 4].map(|second| calendar.booked(second)), [640, 640, 640, 0]);
+        assert_eq!(book(640), Some(4));
+    }
+
+    /// One who finds no room must not make the calendar look full to those for whom there is.
+    #[test]
+    fn a_large_or_a_late_one_does_not_close_the_calendar_to_the_others() {
+        let calendar = Calendar::new(10);
+        let book = |from, amount| calendar.book((1, from, 10), amount, |_| 640);
+        for second in 1..=10 {
+            calendar.add(second, 64);
+        }
+        assert_eq!(book(1, 640), None, "no second is empty, and it is not larger than one");
+        assert_eq!(book(1, 64), Some(1));
+        assert_eq!(book(7, 576), Some(7));
+        assert_eq!(book(1, 64), Some(1));
     }
 
     #[test]
@@ -144,7 +174,7 @@ mod tests {
         let calendar = Calendar::new(100);
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..10_000).for_each(|_| _ = calendar.book(1, 100, 64, |_| 64 * 300)));
+                scope.spawn(|| (0..10_000).for_each(|_| _ = calendar.book((1, 1, 100), 64, |_| 64 * 300)));
             }
         });
         let booked: Vec<u64> = (1..=100).map(|second| calendar.booked(second)).collect();

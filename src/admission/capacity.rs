@@ -53,7 +53,7 @@ pub struct Capacity {
 
 /// How much a new measurement of a full second counts: the rest is what was known before.
 const WEIGHT: f64 = 0.3;
-/// How long the time between two looks counts in what a body becomes, whatever was done in it.
+/// The time between two looks.
 const BEAT: Duration = Duration::from_millis(100);
 /// What a stored line has beside the event, for as long as nothing has been stored: the usual fields of the server make
 /// a third more.
@@ -91,7 +91,7 @@ impl Capacity {
         }
         for (stage, bytes, busy) in [(&self.spool, spool.bytes, spool.busy), (&self.workers, lines, workers)] {
             if bytes > 0 && !busy.is_zero() {
-                stage.learn(bytes as f64 / busy.as_secs_f64(), busy);
+                stage.learn_rate(bytes as f64 / busy.as_secs_f64(), busy);
             }
         }
     }
@@ -108,6 +108,14 @@ impl Smoothed {
 
     fn get(&self) -> f64 {
         f64::from_bits(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Learns a rate. One that is lower than what is known counts only of a stage that was busy for most of a beat: what
+    /// little work costs, such as a sync for a single batch, says nothing about how much could be done.
+    fn learn_rate(&self, measured: f64, during: Duration) {
+        if measured >= self.get() || during >= BEAT / 2 {
+            self.learn(measured, during);
+        }
     }
 
     fn learn(&self, measured: f64, during: Duration) {
@@ -157,6 +165,16 @@ mod tests {
             capacity.learn(Done { spool, workers: second / 100, bodies: 500, lines: 1_000 });
         }
         assert!((capacity.bodies_per_second() - 5_000.0).abs() < 50.0, "{capacity:?}");
+    }
+
+    #[test]
+    fn what_little_work_costs_is_not_taken_for_the_capacity() {
+        let capacity = Capacity::new(1_000);
+        (0..300).for_each(|_| capacity.learn(done(1_000_000, 100, 10)));
+        let known = capacity.bytes_per_second();
+        assert!(known > 9_000_000.0, "{capacity:?}");
+        (0..10_000).for_each(|_| capacity.learn(done(1_000, 20, 1)));
+        assert!((capacity.bytes_per_second() - known).abs() < 1.0, "{capacity:?}");
     }
 
     #[test]

@@ -13,7 +13,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -29,8 +29,8 @@ const HALF: f64 = 1.0;
 const WINDOW: f64 = 1.4925;
 /// What a request costs beside its bytes, in bytes: a flood of empty requests is a flood.
 const REQUEST_BYTES: f64 = 2_048.0;
-/// From which pressure on shares are enforced: 1 is where everything is refused.
-const PRESSURE: f64 = 0.5;
+/// Below this pressure nobody needs to know who is above the share: 1 is where everything is refused.
+const PRESSURE: f64 = 0.3;
 /// At which pressure as much is let through as was before; the share grows below, and shrinks above. It lies between
 /// where shares are enforced and where everybody is refused, so that those within their share do not notice.
 const SETPOINT: f64 = 0.7;
@@ -38,7 +38,8 @@ const SETPOINT: f64 = 0.7;
 const RESPONSE: f64 = 0.5;
 /// What sends less than this part of all is not worth a place.
 const FORGOTTEN: f64 = 1e-6;
-/// A flow that offers no more than so many times the mean is one of many: it is not to blame for the pressure.
+/// A flow that offers no more than so many times the mean of the others is one of many: it is not to blame for the
+/// pressure.
 const BLAMED: f64 = 1.5;
 
 /// Who sends: each as a hash.
@@ -48,6 +49,17 @@ pub struct Flow {
     pub release: u64,
     /// The device, if it tells one.
     pub device: Option<u64>,
+}
+
+/// Where a request stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// Within its share.
+    Within,
+    /// Above that of its key's SDK release.
+    ReleaseAbove,
+    /// Above that of its device.
+    DeviceAbove,
 }
 
 /// Where the workers of an instance tell each other who offers how much.
@@ -72,13 +84,19 @@ impl Board {
         Arc::new(Self(Mutex::new(vec![Books::default(); workers])))
     }
 
-    /// Puts up the books of `worker`, and adds up everybody's as they are by then.
-    fn exchange(&self, worker: usize, books: Books) -> Books {
+    /// Puts up the books of `worker`.
+    fn put_up(&self, worker: usize, books: Books) -> MutexGuard<'_, Vec<Books>> {
         let mut board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = books.at;
         if let Some(place) = board.get_mut(worker) {
             *place = books;
         }
+        board
+    }
+
+    /// Puts up the books of `worker`, and adds up everybody's as they are by then.
+    fn exchange(&self, worker: usize, books: Books) -> Books {
+        let now = books.at;
+        let board = self.put_up(worker, books);
         let mut sum = Books::default();
         let mut flows = [HashMap::new(), HashMap::new()];
         for books in board.iter() {
@@ -129,16 +147,16 @@ impl FairShare {
         Self { board, worker, releases, devices, offered: 0.0, through: 0.0, since: Moment::default() }
     }
 
-    /// Whether a request of `bytes` by `flow` is within its share. `capacity` is what the instance can take, in bytes of
-    /// bodies a second; under little `pressure` everybody is within their share. `chance` lies between 0 and 1.
-    pub fn allows(
+    /// Whether a request of `bytes` by `flow` is within its share, as chance has it. `capacity` is what the instance can
+    /// take, in bytes of bodies a second; `chance` lies between 0 and 1.
+    pub fn share(
         &mut self,
         flow: Flow,
         bytes: u64,
         (pressure, capacity): (f64, f64),
         now: Moment,
         chance: f64,
-    ) -> bool {
+    ) -> Share {
         if now.since(self.since) >= INTERVAL {
             self.turn(now, pressure, capacity);
         }
@@ -146,7 +164,13 @@ impl FairShare {
         self.offered += amount;
         let release = self.releases.offer(flow.release, amount);
         let device = flow.device.map_or(1.0, |device| self.devices.offer(device, amount));
-        pressure < PRESSURE || chance < release.min(device)
+        if chance >= device {
+            Share::DeviceAbove
+        } else if chance >= release {
+            Share::ReleaseAbove
+        } else {
+            Share::Within
+        }
     }
 
     /// A request of `bytes` was let in.
@@ -162,16 +186,20 @@ impl FairShare {
         self.through *= kept;
         self.releases.age(kept, self.offered);
         self.devices.age(kept, self.offered);
-        let all = self.board.exchange(
-            self.worker,
-            Books {
-                at: now,
-                releases: self.releases.known(),
-                devices: self.devices.known(),
-                offered: self.offered,
-                through: self.through,
-            },
-        );
+        let books = Books {
+            at: now,
+            releases: self.releases.known(),
+            devices: self.devices.known(),
+            offered: self.offered,
+            through: self.through,
+        };
+        if pressure < PRESSURE {
+            drop(self.board.put_up(self.worker, books));
+            self.releases.blamed.clear();
+            self.devices.blamed.clear();
+            return;
+        }
+        let all = self.board.exchange(self.worker, books);
         // Before there was pressure, what got through says little about what could.
         let most = if pressure < SETPOINT { all.through.max(capacity * WINDOW) } else { all.through };
         let most = most * (1.0 + RESPONSE * (SETPOINT - pressure.min(1.0)));
@@ -198,12 +226,9 @@ fn blamed(mut flows: Vec<(u64, f64)>, offered: f64, most: f64) -> HashMap<u64, f
         }
         left -= amount;
     }
-    let blameless = share.max(BLAMED * offered / flows.len() as f64);
-    flows
-        .into_iter()
-        .take_while(|(_, amount)| *amount > blameless)
-        .map(|(flow, amount)| (flow, share / amount))
-        .collect()
+    let others = (flows.len() - 1) as f64;
+    let to_blame = |amount: f64| amount > share && amount > BLAMED * (offered - amount) / others;
+    flows.into_iter().filter(|(_, amount)| to_blame(*amount)).map(|(flow, amount)| (flow, share / amount)).collect()
 }
 
 /// What the flows that offer most to one worker have offered.
@@ -283,8 +308,9 @@ mod tests {
                 } else {
                     Flow { release: hash, device: None }
                 };
-                let fits = fair.allows(flow_of, 1_000, (backlog / capacity, capacity), now, random.f64())
-                    && backlog < capacity;
+                let pressure = backlog / capacity;
+                let share = fair.share(flow_of, 1_000, (pressure, capacity), now, random.f64());
+                let fits = (pressure < 0.5 || share == Share::Within) && backlog < capacity;
                 if fits {
                     backlog += each;
                     fair.passed(1_000);
@@ -318,17 +344,24 @@ mod tests {
             let of = |release| Flow { release, device: None };
             // Each takes a thousand a second of which a tenth fits, and one is the only one with its worker.
             let chance = (step as f64 * 0.618_034).fract();
-            let allowed = loud.allows(of(1), 10_000, (0.8, 1e6), now, chance);
+            let allowed = loud.share(of(1), 10_000, (0.8, 1e6), now, chance) == Share::Within;
             refused += u32::from(!allowed);
             if allowed && step.is_multiple_of(5) {
                 loud.passed(10_000);
             }
             if step.is_multiple_of(20) {
-                assert!(quiet.allows(of(2), 10_000, (0.8, 1e6), now, 0.999));
+                assert_eq!(quiet.share(of(2), 10_000, (0.8, 1e6), now, 0.999), Share::Within);
                 quiet.passed(10_000);
             }
         }
         assert!(refused > 2_000, "{refused} of 4,000");
+    }
+
+    #[test]
+    fn of_two_releases_the_one_that_takes_more_yields() {
+        let parts = shares(&[150_000.0, 50_000.0], 100_000.0, 20, false);
+        assert!(parts[1] > 0.9, "{parts:?}");
+        assert!((0.2..0.45).contains(&parts[0]), "{parts:?}");
     }
 
     #[test]
@@ -349,7 +382,8 @@ mod tests {
         for step in 0..200_000_u64 {
             let now = Moment::default() + Duration::from_micros(step * 50);
             let device = if step % 4 == 0 { 42 } else { 1_000 + step };
-            let allowed = fair.allows(Flow { release: 1, device: Some(device) }, 500, (0.6, 1e6), now, random.f64());
+            let flow = Flow { release: 1, device: Some(device) };
+            let allowed = fair.share(flow, 500, (0.6, 1e6), now, random.f64()) == Share::Within;
             let count = if device == 42 { &mut loud } else { &mut innocent };
             count.0 += 1;
             count.1 += u32::from(allowed);

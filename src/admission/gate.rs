@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{ByteBudget, Capacity, Cause, FairShare, Flow, Moment, Pacing, Quota, Reservation, RetryAfter};
+use super::{ByteBudget, Capacity, Cause, FairShare, Flow, Moment, Pacing, Quota, Reservation, RetryAfter, Share};
 use crate::schema::Priority;
 
 /// What the gate guards.
@@ -23,8 +23,10 @@ pub struct GateLimits {
 /// What asks to be let in.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
-    /// Bytes of its body: what it announces, or what is reserved at first for one of unknown length.
-    pub bytes: usize,
+    /// Bytes that are reserved for its body: what it announces, or a first step for one of unknown length.
+    pub reserve: usize,
+    /// Bytes of its body, or of a typical one if it announces none.
+    pub bytes: u64,
     /// That of its stream.
     pub priority: Priority,
     /// Who sends it.
@@ -64,6 +66,25 @@ fn part(priority: Priority) -> f64 {
     }
 }
 
+/// From which pressure on a stream's senders are held to their shares. Shares keep the pressure below what lets normal
+/// streams in, so that they must leave high ones alone, or priority would mean nothing.
+fn shares_from(priority: Priority) -> f64 {
+    match priority {
+        Priority::Low => 0.4,
+        Priority::Normal => 0.5,
+        Priority::High => 0.8,
+    }
+}
+
+/// Why a request is not let in.
+enum Denied {
+    /// Its device takes more than its share. It is given no slot: it would book whole minutes for itself, and come when it
+    /// likes.
+    Device,
+    /// For this.
+    For(Cause),
+}
+
 /// Decides whether a request may try. Shared by all workers; none waits for another.
 #[derive(Debug)]
 pub struct Gate {
@@ -97,60 +118,67 @@ impl Gate {
         now: Moment,
         chance: f64,
     ) -> Result<Reservation, Refused> {
-        let Asked { bytes, priority, flow, quota } = *asked;
+        let Asked { bytes, quota, .. } = *asked;
         if let Some(quota) = quota {
             // What a key's own quota keeps out is no load of the instance: it is not offered to it.
             quota.check(now, chance).map_err(|retry_after| Refused { cause: Cause::Quota, retry_after })?;
         }
-        self.pacing.offer(bytes as u64);
-        let reservation = self.let_in(fair, bytes, priority, flow, signals, now, chance).map_err(|cause| {
-            // Whether chance has refused it must not decide when it comes back.
-            self.refuse(cause, bytes as u64, now, (chance * 4_096.0).fract())
+        self.pacing.offer(bytes);
+        // Whether chance has refused it must not decide when it comes back.
+        let spread = (chance * 4_096.0).fract();
+        let reservation = self.let_in(fair, asked, signals, now, chance).map_err(|denied| match denied {
+            Denied::Device => Refused { cause: Cause::Share, retry_after: self.pacing.long(spread) },
+            Denied::For(cause) => self.refuse(cause, bytes, now, spread),
         })?;
-        fair.passed(bytes as u64);
+        fair.passed(bytes);
         if let Some(quota) = quota {
             quota.charge_request(now);
         }
         Ok(reservation)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one question, taken apart once")]
     fn let_in(
         &self,
         fair: &mut FairShare,
-        bytes: usize,
-        priority: Priority,
-        flow: Flow,
+        asked: &Asked<'_>,
         signals: Signals,
         now: Moment,
         chance: f64,
-    ) -> Result<Reservation, Cause> {
+    ) -> Result<Reservation, Denied> {
+        let Asked { reserve, bytes, priority, flow, .. } = *asked;
         let target = self.limits.target.as_secs_f64();
         let (used, limit) = (self.budget.used(), self.budget.limit());
         let lag = signals.lag.as_secs_f64() / target;
-        let backlog = used as f64 / self.capacity.bytes_per_second() / target;
+        let backlog = self.budget.backlog() as f64 / self.capacity.bytes_per_second() / target;
         let pressure = (lag + backlog).max(used as f64 / limit as f64);
         let capacity = self.capacity.bodies_per_second();
-        if !fair.allows(flow, bytes as u64, (pressure, capacity), now, chance) {
-            return Err(Cause::Share);
+        let share = fair.share(flow, bytes, (pressure, capacity), now, chance);
+        if pressure >= shares_from(priority) {
+            match share {
+                Share::Within => {}
+                Share::ReleaseAbove => return Err(Denied::For(Cause::Share)),
+                Share::DeviceAbove => return Err(Denied::Device),
+            }
         }
         let part = part(priority);
-        if lag + backlog > part {
-            return Err(if lag > backlog { Cause::Cpu } else { Cause::Backlog });
+        let cause = if lag + backlog > part {
+            Some(if lag > backlog { Cause::Cpu } else { Cause::Backlog })
+        } else if used > 0 && (used + reserve) as f64 > limit as f64 * part {
+            // The largest batch must get in somehow: alone, if need be.
+            Some(Cause::Memory)
+        } else if signals.queue_full {
+            Some(Cause::Queue)
+        } else if signals.disk_full || signals.spool_bytes + (used + reserve) as u64 > self.limits.disk_quota {
+            // What is in memory is on its way to the disk. What inflates there may still exceed the quota, by no more
+            // than the budget.
+            Some(Cause::Disk)
+        } else {
+            None
+        };
+        match cause {
+            Some(cause) => Err(Denied::For(cause)),
+            None => self.budget.reserve(reserve).map_err(|_| Denied::For(Cause::Memory)),
         }
-        // The largest batch must get in somehow: alone, if need be.
-        if used > 0 && (used + bytes) as f64 > limit as f64 * part {
-            return Err(Cause::Memory);
-        }
-        if signals.queue_full {
-            return Err(Cause::Queue);
-        }
-        // What is in memory is on its way to the disk. What inflates there may still exceed the quota, by no more than the
-        // budget.
-        if signals.disk_full || signals.spool_bytes + (used + bytes) as u64 > self.limits.disk_quota {
-            return Err(Cause::Disk);
-        }
-        self.budget.reserve(bytes).map_err(|_| Cause::Memory)
     }
 
     /// The refusal for `cause` of what came with `bytes`; `chance` lies between 0 and 1.
@@ -161,7 +189,7 @@ impl Gate {
             // Until an operator raises a limit.
             Cause::Streams => self.pacing.long(chance),
             _ => {
-                let drain = self.budget.used() as f64 / self.capacity.bytes_per_second();
+                let drain = self.budget.backlog() as f64 / self.capacity.bytes_per_second();
                 let drain = Duration::try_from_secs_f64(drain).unwrap_or(Duration::MAX);
                 self.pacing.after(bytes, drain, now, chance)
             }
@@ -211,7 +239,7 @@ mod tests {
     const NOW: Moment = Moment::from_nanos(5_500_000_000);
 
     fn asked(bytes: usize) -> Asked<'static> {
-        Asked { bytes, priority: Priority::High, flow: Flow::default(), quota: None }
+        Asked { reserve: bytes, bytes: bytes as u64, priority: Priority::High, flow: Flow::default(), quota: None }
     }
 
     fn cause(gate: &Gate, asked: &Asked<'_>, signals: Signals) -> Option<Cause> {
@@ -219,7 +247,9 @@ mod tests {
     }
 
     fn hold(gate: &Gate, bytes: usize) -> Reservation {
-        gate.admit(&mut FairShare::default(), &asked(bytes), Signals::default(), NOW, 0.0).unwrap()
+        let mut held = gate.admit(&mut FairShare::default(), &asked(bytes), Signals::default(), NOW, 0.0).unwrap();
+        held.arrive();
+        held
     }
 
     #[test]
@@ -253,7 +283,7 @@ mod tests {
         let gate = Gate::new(GateLimits { capacity_floor: 1_000, ..LIMITS });
         let mut fair = FairShare::default();
         let _held = hold(&gate, 600);
-        let by = |release: u64| Asked { flow: Flow { release, device: None }, ..asked(1) };
+        let by = |release: u64| Asked { flow: Flow { release, device: None }, priority: Priority::Normal, ..asked(1) };
         let full = Signals { queue_full: true, ..Signals::default() };
         let mut causes = Vec::new();
         for n in 0..2_000_u32 {
@@ -282,6 +312,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_announced_and_does_not_come_keeps_nobody_out() {
+        let gate = Gate::new(GateLimits { budget: 1_000_000, disk_quota: 1_000_000, capacity_floor: 1_000, ..LIMITS });
+        let mut fair = FairShare::default();
+        let announced = gate.admit(&mut fair, &asked(400_000), Signals::default(), NOW, 0.0).unwrap();
+        assert_eq!(cause(&gate, &asked(10), Signals::default()), None, "no disk is busy with it");
+        let mut come = announced;
+        come.arrive();
+        assert_eq!(cause(&gate, &asked(10), Signals::default()), Some(Cause::Backlog));
+    }
+
+    #[test]
+    fn a_release_above_its_share_still_gets_its_high_streams_in() {
+        let gate = Gate::new(GateLimits { capacity_floor: 1_000, ..LIMITS });
+        let mut fair = FairShare::default();
+        let _held = hold(&gate, 600);
+        let mut last = [None, None];
+        for n in 0..2_000_u32 {
+            let now = NOW + Duration::from_millis(n.into());
+            let flow = Flow { release: u64::from(n % 20 == 0), device: None };
+            let full = Signals { queue_full: true, ..Signals::default() };
+            for (place, priority) in [Priority::Normal, Priority::High].into_iter().enumerate() {
+                let refused = gate.admit(&mut fair, &Asked { priority, flow, ..asked(1) }, full, now, 0.9).unwrap_err();
+                last[place] = (n % 20 == 1).then_some(refused.cause).or(last[place]);
+            }
+        }
+        assert_eq!(last, [Some(Cause::Share), Some(Cause::Queue)]);
+    }
+
+    #[test]
     fn the_largest_batch_gets_in_alone_whatever_its_priority() {
         let gate = Gate::new(LIMITS);
         assert_eq!(cause(&gate, &Asked { priority: Priority::Low, ..asked(1_000) }, Signals::default()), None);
@@ -293,7 +352,8 @@ mod tests {
         let gate = Gate::new(GateLimits { budget: 1 << 30, disk_quota: u64::MAX, capacity_floor: 1_000, ..LIMITS });
         let let_in = |gate: &Gate| {
             let mut held = Vec::new();
-            while let Ok(more) = gate.admit(&mut FairShare::default(), &asked(10), Signals::default(), NOW, 0.0) {
+            while let Ok(mut more) = gate.admit(&mut FairShare::default(), &asked(10), Signals::default(), NOW, 0.0) {
+                more.arrive();
                 held.push(more);
             }
             held.len() * 10
@@ -308,8 +368,14 @@ mod tests {
 
     #[test]
     fn a_refusal_says_when_the_backlog_has_drained() {
-        let gate = Gate::new(GateLimits { capacity_floor: 100, target: Duration::from_mins(1), ..LIMITS });
-        let _held = hold(&gate, 1_000);
+        let gate = Gate::new(GateLimits {
+            budget: 10_000,
+            capacity_floor: 1_000,
+            target: Duration::from_mins(1),
+            disk_quota: 100_000,
+            ..LIMITS
+        });
+        let _held = hold(&gate, 10_000);
         assert_eq!(gate.refuse(Cause::Memory, 10, NOW, 0.0).retry_after.seconds(), 11);
         assert_eq!(gate.refuse(Cause::Disk, 10, NOW, 0.3).retry_after.seconds(), 300);
         let long = [0.0, 1.0].map(|chance| gate.refuse(Cause::Streams, 10, NOW, chance).retry_after.seconds());

@@ -43,7 +43,7 @@ pub struct Quota {
     requests: Option<Meter>,
     bytes: Option<Meter>,
     events: Option<Meter>,
-    /// What a request of this key has lately cost, in nanoseconds of the quota.
+    /// What a request of this key has lately cost, in nanoseconds of the quota; 0 until there was one.
     typical: AtomicU64,
     pacing: Pacing,
 }
@@ -54,7 +54,7 @@ impl Quota {
         let meter = |rate: Option<f64>| rate.map(|rate| Meter::new(rate, allowance.burst));
         let requests = meter(allowance.requests);
         Self {
-            typical: AtomicU64::new(requests.as_ref().map_or(1, |meter| meter.cost(1.0)).max(1)),
+            typical: AtomicU64::new(0),
             requests,
             bytes: meter(allowance.bytes),
             events: meter(allowance.events),
@@ -73,7 +73,10 @@ impl Quota {
     /// # Errors
     /// When to come back, if the key has used up what it may.
     pub fn check(&self, now: Moment, chance: f64) -> Result<(), RetryAfter> {
-        let typical = self.typical.load(Ordering::Relaxed);
+        let typical = match self.typical.load(Ordering::Relaxed) {
+            0 => self.requests.as_ref().map_or(1, |meter| meter.cost(1.0)),
+            typical => typical,
+        };
         self.pacing.offer(typical);
         let wait = self.meters().map(|meter| meter.wait(now)).max().unwrap_or_default();
         if wait.is_zero() { Ok(()) } else { Err(self.pacing.after(typical, wait, now, chance)) }
@@ -97,7 +100,10 @@ impl Quota {
         }
         // Two that do this at once forget one of them, which a mean can bear.
         let typical = self.typical.load(Ordering::Relaxed);
-        let next = (typical.saturating_mul(TYPICAL_PART - 1).saturating_add(cost) / TYPICAL_PART).max(1);
+        let next = match typical {
+            0 => cost,
+            _ => (typical.saturating_mul(TYPICAL_PART - 1).saturating_add(cost) / TYPICAL_PART).max(1),
+        };
         self.typical.store(next, Ordering::Relaxed);
     }
 

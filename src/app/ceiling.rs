@@ -19,6 +19,17 @@ const DECODERS_BYTES: u64 = 9 << 20;
 /// A stream's counters and its place in the maps, in bytes.
 const STREAM_BYTES: u64 = 16 << 10;
 
+/// What a worker's books of shares take on its own side and on the board, in bytes.
+const SHARES_BYTES: u64 = 32 << 10;
+
+/// The calendars of refused clients: one of the instance and one of each key with a quota, and as many again while a
+/// reload replaces them.
+fn calendars(config: &Config) -> u64 {
+    let keys = config.keys.iter().filter(|key| key.quota != crate::config::Quota::default()).count() as u64;
+    let seconds = config.pacing.retry_after_cap.get().as_secs() + 2;
+    (1 + 2 * keys) * seconds * size_of::<u64>() as u64
+}
+
 /// Bytes that the process may come to need.
 pub fn memory_ceiling(config: &Config) -> u64 {
     let batches = config.queue.bytes.get();
@@ -28,10 +39,10 @@ pub fn memory_ceiling(config: &Config) -> u64 {
     // A worker reads, inflates and encodes one batch at a time; those bytes are reserved in the budget.
     let places = config.queue.batches as u64 * size_of::<Submission>() as u64;
     let keys = config.limits.streams as u64 * KEYS_BYTES as u64;
-    let workers = config.workers() as u64 * (DECODERS_BYTES + places + keys);
+    let workers = config.workers() as u64 * (DECODERS_BYTES + places + keys + SHARES_BYTES);
     let streams = config.limits.streams as u64 * STREAM_BYTES;
     // A damaged segment is read group by group, one segment at a time.
     let repair = config.limits.output.get().max(MAX_GROUP_BYTES as u64);
-    let asked = batches + connections + uploads + workers + streams + repair;
+    let asked = batches + connections + uploads + workers + streams + repair + calendars(config);
     BASE_BYTES + asked + asked * ALLOCATOR_PERCENT / 100
 }

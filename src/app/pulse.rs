@@ -23,11 +23,6 @@ const UPKEEP_BEATS: u64 = 50;
 /// How much a new second counts in the demand: a burst of one second is not yet a trend.
 const DEMAND_WEIGHT: f64 = 0.3;
 
-/// How busy a stage counts as while everything is refused: that too is demand.
-const MIN_BUSY: f64 = 0.01;
-/// The largest demand that is told.
-const MAX_DEMAND: f64 = 1_000.0;
-
 /// What beats.
 pub(super) struct Pulse {
     service: Arc<Service>,
@@ -137,7 +132,8 @@ impl Pulse {
         let now = &self.shown;
         // The first look is too short to say anything.
         if now.at - before.at >= BEAT {
-            self.demand += DEMAND_WEIGHT * (demand(&before, now) - self.demand);
+            let capacity = (service.gate.capacity().bytes_per_second(), service.gate.capacity().bodies_per_second());
+            self.demand += DEMAND_WEIGHT * (demand(&before, now, capacity) - self.demand);
         }
         let elapsed = (now.at - before.at).as_secs_f64().max(1e-3) * self.workers.len() as f64;
         gauges.refusing.set(now.refusing.saturating_sub(before.refusing).as_secs_f64() / elapsed);
@@ -182,17 +178,22 @@ fn done(before: &Look, now: &Look) -> Done {
 }
 
 /// What was offered between two looks, for each byte that could have been taken: how busy the busiest stage was with
-/// what was taken, times what was offered for each byte taken. Not capped at 1.
-fn demand(before: &Look, now: &Look) -> f64 {
+/// what was taken, times what was offered for each byte taken. Not capped at 1. The capacity is that of lines and that
+/// of bodies.
+fn demand(before: &Look, now: &Look, (lines, bodies): (f64, f64)) -> f64 {
     let elapsed = (now.at - before.at).as_secs_f64().max(1e-3);
-    let share = |now: Duration, before: Duration| now.saturating_sub(before).as_secs_f64() / elapsed;
-    let spool = share(now.spool.busy, before.spool.busy);
-    let workers = now.workers.iter().zip(&before.workers).map(|(now, before)| share(*now, *before));
+    // By its bytes: a disk that syncs single batches all the time is busy and could take a thousand times as much.
+    let spool = now.spool.since(before.spool).bytes as f64 / elapsed / lines;
+    let workers = now.workers.iter().zip(&before.workers);
+    let workers = workers.map(|(now, before)| now.saturating_sub(*before).as_secs_f64() / elapsed);
     let busiest = workers.fold(spool, f64::max);
     if now.offered.refused == before.offered.refused {
         return busiest;
     }
-    (busiest.max(MIN_BUSY) * now.offered.ratio(before.offered)).min(MAX_DEMAND)
+    if now.offered.taken == before.offered.taken {
+        return (now.offered.refused - before.offered.refused) as f64 / elapsed / bodies;
+    }
+    busiest * now.offered.ratio(before.offered)
 }
 
 /// What the process has in memory, as the kernel counts it.
@@ -222,10 +223,15 @@ mod tests {
     fn demand_is_how_busy_the_busiest_stage_is_times_what_was_refused_beside() {
         let start = Instant::now();
         let before = look(start, 0, 1_000, 0);
-        for (busy, taken, refused, expected) in
-            [(0, 0, 0, 0.0), (500, 1_000, 0, 0.5), (1_000, 1_000, 3_000, 4.0), (0, 0, 1_000_000, MAX_DEMAND)]
-        {
-            let demand = demand(&before, &look(start + Duration::from_secs(1), busy, 1_000 + taken, refused));
+        for (busy, taken, refused, expected) in [
+            (0, 0, 0, 0.0),
+            (500, 1_000, 0, 0.25),
+            (500, 4_000, 0, 0.4),
+            (1_000, 10_000, 30_000, 4.0),
+            (0, 0, 20_000, 4.0),
+        ] {
+            let now = look(start + Duration::from_secs(1), busy, 1_000 + taken, refused);
+            let demand = demand(&before, &now, (10_000.0, 5_000.0));
             assert!((demand - expected).abs() < 0.01 * expected.max(0.01), "{demand} instead of {expected}");
         }
     }

@@ -11,7 +11,7 @@ use http::{
 };
 use hyper::body::{Body as _, Incoming};
 use tokio::time::timeout;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     Problem,
@@ -82,11 +82,9 @@ pub(super) async fn ingest(worker: &Rc<WorkerState>, stream: &str, request: Requ
                 Problem::IncompleteBody => false,
                 // Reading the body would invite it, where the client asks first.
                 _ if parts.headers.contains_key(EXPECT) => incoming.is_end_stream(),
-                _ => body::drain(&mut incoming, worker.service.body.rest()).await,
+                _ => worker.strain.refusing(body::drain(&mut incoming, worker.service.body.rest())).await,
             };
-            if let Problem::Refused(_) = problem {
-                worker.strain.refuse();
-            }
+            worker.strain.refuse();
             let mut response = respond::problem(&problem);
             if !at_end {
                 // hyper closes the connection then; who is not told may send the next request into it.
@@ -178,9 +176,8 @@ fn tell(worker: &WorkerState, tally: &Tally<'_>, problem: &Problem, offer: &mut 
     tally.tell(Outcome::Problem(problem.name()));
     if let Problem::Refused(Refused { cause, .. }) = problem {
         worker.counts.refusal(*cause);
-        worker.strain.refuse();
-        if *cause != Cause::Quota {
-            // What a key may not send is no reason for another instance.
+        // Another instance would not mend an outage of the sinks, nor a limit.
+        if !matches!(cause, Cause::Disk | Cause::Streams) {
             offer.refused();
         }
     }
@@ -204,7 +201,7 @@ fn head(
         return Err(Problem::MethodNotAllowed);
     }
     if worker.submitter.is_closed() {
-        return Err(Problem::Draining);
+        return Err(closed(worker));
     }
     let key = worker.service.keys.find(headers, query)?;
     let name = StreamName::new(stream).map_err(|_| Problem::InvalidStreamName)?;
@@ -218,7 +215,9 @@ fn head(
     {
         return Err(Refused { cause: Cause::Mute, retry_after }.into());
     }
-    let flow = Flow { release: xxh3_64_with_seed(sdk.unwrap_or_default(), key.number as u64), device };
+    // Of a key: nobody makes the device of another one look loud.
+    let of_key = |hash: u64| hash ^ xxh3_64(&key.number.to_le_bytes());
+    let flow = Flow { release: of_key(xxh3_64(sdk.unwrap_or_default())), device: device.map(of_key) };
     let target = worker.target(&name)?;
     let format = headers.get(CONTENT_TYPE).and_then(format).ok_or(Problem::UnsupportedContentType)?;
     let encoding = match headers.get(CONTENT_ENCODING) {
@@ -263,6 +262,7 @@ async fn take(
     let mut reservation = admit(worker, head, (quota, now), incoming, offer)?;
     let limits = worker.service.body;
     let raw = body::read(incoming, limits.encoded, limits.pace(), &mut reservation).await?;
+    reservation.arrive();
     worker.counts.body_bytes.increment(raw.bytes().len() as u64);
     offer.read(raw.bytes().len() as u64);
     let mut content = Content { bytes: raw.bytes().len(), events: 0 };
@@ -309,7 +309,6 @@ fn admit(
     if told.is_some_and(|len| len > limit as u64) {
         return Err(Problem::BodyTooLarge { limit });
     }
-    offer.open(told);
     let published = worker.submitter.published();
     if published.disk_failed() {
         return Err(Problem::DiskFailed);
@@ -320,9 +319,19 @@ fn admit(
         queue_full: !worker.submitter.has_room(),
         lag: worker.strain.lag(),
     };
-    let bytes = told.map_or(STEP_BYTES, |len| len as usize);
-    let asked = Asked { bytes, priority: head.target.stream().priority, flow: head.flow, quota };
-    Ok(worker.service.gate.admit(&mut worker.fair.borrow_mut(), &asked, signals, now, worker.chance())?)
+    let asked = Asked {
+        reserve: told.map_or(STEP_BYTES, |len| len as usize),
+        bytes: told.unwrap_or_else(|| worker.service.demand.typical()),
+        priority: head.target.stream().priority,
+        flow: head.flow,
+        quota,
+    };
+    let admitted = worker.service.gate.admit(&mut worker.fair.borrow_mut(), &asked, signals, now, worker.chance());
+    // What a key may not send is offered to nobody, and is no reason for another instance.
+    if !matches!(admitted, Err(Refused { cause: Cause::Quota, .. })) {
+        offer.open(told);
+    }
+    Ok(admitted?)
 }
 
 /// What a body turned out to hold, for the quota of its key.
@@ -435,18 +444,23 @@ fn submit(
     let witness: Rc<dyn Witness> = Rc::<Books>::clone(books);
     worker.submitter.submit_before(witness, submission).map_err(|_| {
         books.refused();
-        if worker.service.health.draining() {
-            return Problem::Draining;
+        if worker.submitter.is_closed() {
+            return closed(worker);
         }
         worker.refuse(Cause::Queue, offer.bytes())
     })
+}
+
+/// The writer has ended: with the instance, or because it panicked.
+fn closed(worker: &WorkerState) -> Problem {
+    if worker.service.health.draining() { Problem::Draining } else { Problem::DiskFailed }
 }
 
 fn lost_problem(worker: &WorkerState, lost: Lost) -> Problem {
     match lost {
         Lost::DiskFull => worker.refuse(Cause::Disk, 0),
         Lost::DiskFailed => Problem::DiskFailed,
-        Lost::Closed => Problem::Draining,
+        Lost::Closed => closed(worker),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     cell::Cell,
     future::poll_fn,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -56,9 +56,19 @@ impl Strain {
         self.gauges.lag()
     }
 
-    /// A request is refused, within the poll that is being timed.
+    /// A request is not taken, for whatever reason, within the poll that is being timed.
     pub(super) fn refuse(&self) {
         self.refused.set(true);
+    }
+
+    /// Counts all of `work` as refusing.
+    pub(super) async fn refusing<F: Future>(&self, work: F) -> F::Output {
+        let mut work = pin!(work);
+        poll_fn(|context| {
+            self.refuse();
+            work.as_mut().poll(context)
+        })
+        .await
     }
 
     /// Polls `connection`, and notes how long that took if a request was refused in it: reading the head, deciding and

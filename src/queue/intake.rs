@@ -63,7 +63,8 @@ impl Intake {
             while let Ok(next) = consumer.peek() {
                 let more: usize = next.frames().map(|frame| frame.bytes().len()).sum();
                 if bytes > 0 && bytes + more > max_bytes {
-                    self.first = lane;
+                    // Not the same again, or a lane that is always full would starve the others.
+                    self.first = (lane + 1) % lanes;
                     return;
                 }
                 bytes += more;

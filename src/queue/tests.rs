@@ -177,6 +177,25 @@ proptest! {
     }
 }
 
+/// On a slow disk the lane of a worker in a flood is always full.
+#[test]
+fn a_lane_that_is_always_full_does_not_starve_the_others() {
+    let (lanes, mut intake) = queues(2, 4);
+    let [loud, quiet] = <[Unbound; 2]>::try_from(lanes).unwrap().map(Unbound::bind);
+    let budget = ByteBudget::new(1_000);
+    let _waiting = quiet.submit(submission(&budget, 1)).unwrap();
+    let mut group = Vec::new();
+    let taken = (1..=4).find(|_| {
+        while loud.submit(submission(&budget, 10)).is_ok() {}
+        group.clear();
+        intake.take(20, &mut group);
+        intake.settle(Ok(SegmentId(1)));
+        loud.deliver_once();
+        group.iter().any(|taken| taken.frames().map(|frame| frame.payload().len()).sum::<usize>() == 1)
+    });
+    assert!(taken.is_some(), "a batch waited for four groups");
+}
+
 #[test]
 fn a_full_lane_gives_the_submission_back() {
     let (submitter, mut intake) = bound();

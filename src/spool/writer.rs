@@ -192,11 +192,14 @@ impl Writer {
 
     /// Waits for as long as `bytes` take at the most that may be appended, since `began`: as a disk would that is not
     /// faster, so that everything which looks at the disk sees such a one.
-    fn slow_down(&self, bytes: usize, began: Instant) {
+    fn slow_down(&self, bytes: u64, began: Instant) {
         let Some(rate) = self.settings.max_rate else { return };
         let whole = Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64);
         while let Some(left) = whole.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) {
-            thread::sleep(left);
+            if self.signal.stopping() {
+                return;
+            }
+            thread::park_timeout(left);
         }
     }
 
@@ -289,7 +292,9 @@ impl Writer {
             open.seal_at = began + self.settings.seal_after.mul_f64(jitter.max(0.0));
         }
         let written = write_frames(&mut open, self.recovery.instance, &self.group, payload_len);
-        self.slow_down(payload_len, began);
+        if written.is_ok() {
+            self.slow_down(len, began);
+        }
         let busy = began.elapsed();
         let segment = open.id;
         self.open = Some(open);

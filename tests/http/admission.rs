@@ -169,8 +169,9 @@ fn what_is_let_in_is_done_within_the_target_and_refusals_say_why() {
     let causes = flood(&server, &Request::post("heard", body(16_384)), 64, Duration::from_secs(3));
     let taken = causes.iter().filter(|cause| *cause == "200").count();
     let backlog = causes.iter().filter(|cause| *cause == "backlog").count();
-    assert_eq!(taken + backlog, causes.len(), "{causes:?}");
-    assert!(backlog > taken, "{taken} taken, {backlog} refused");
+    // Where the machine is slow, the workers are late, too.
+    assert!(causes.iter().all(|cause| ["200", "backlog", "cpu"].contains(&cause.as_str())), "{causes:?}");
+    assert!(backlog > 0 && taken < causes.len() / 2, "{taken} taken, {backlog} refused of {}", causes.len());
     // What was let in last is done a second later, however slow the test was.
     let most = (began.elapsed().as_secs_f64() + 1.5) * 256.0 / 16.0;
     assert!((10.0..most).contains(&(taken as f64)), "{taken} of {most}");

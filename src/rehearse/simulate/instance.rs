@@ -290,7 +290,8 @@ impl Instance {
         let Batch { body, events, stored } = self.batch;
         let moment = Moment::from_nanos(now);
         let asked = Asked {
-            bytes: body,
+            reserve: body,
+            bytes: body as u64,
             priority: Priority::Normal,
             flow: Flow { release: 0, device: Some(caller.device) },
             quota: None,
@@ -304,6 +305,7 @@ impl Instance {
         let worker = &mut self.workers[number];
         let admitted =
             self.gate.admit(&mut worker.fair, &asked, signals, moment, chance).and_then(|mut reservation| {
+                reservation.arrive();
                 let more = stored.saturating_sub(body);
                 let memory = |_| self.gate.refuse(Cause::Memory, body as u64, moment, chance);
                 reservation.grow(more).map_err(memory).map(|()| reservation)
