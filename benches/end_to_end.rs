@@ -93,11 +93,12 @@ fn run(options: &Options) -> ExitCode {
         let mut pair = [Kind::Bare, Kind::Logweir].map(|kind| Series { kind, events, rounds: Vec::new() });
         for _ in 0..options.rounds {
             for series in &mut pair {
-                let target = Target::start(series.kind, cores.0);
+                let target = Target::start(series.kind, cores.0, &[]);
                 let load = Load {
                     address: target.address,
                     connections: options.connections,
                     events,
+                    stream: "heard",
                     warm_up: Duration::from_secs_f64(options.seconds / 4.0),
                     time: Duration::from_secs_f64(options.seconds),
                 };

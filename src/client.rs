@@ -194,7 +194,7 @@ impl Client {
         let end = self.shared.clock.uptime().saturating_add(within);
         tokio::select! {
             () = sender.run(&self.shared, Some(end)) => {}
-            () = self.shared.clock.sleep(within) => {}
+            () = self.shared.clock.sleep_until(end) => {}
         }
         self.waiting().await
     }

@@ -21,5 +21,6 @@ pub mod report;
 mod request;
 mod sampler;
 pub mod schedule;
+pub mod simulate;
 pub mod target;
 mod wire;

@@ -55,6 +55,8 @@ mod real_faults;
 mod refused_start;
 #[path = "binary/rehearse.rs"]
 mod rehearse;
+#[path = "binary/reload.rs"]
+mod reload;
 #[path = "binary/replay.rs"]
 mod replay;
 #[path = "common/s3_server.rs"]

@@ -43,7 +43,7 @@ const FLOORS: [(&str, &[&str]); 22] = [
     // does not know who starts with them.
     ("config", &["batch", "schema", "spool", "validate"]),
     // Fleets of devices: they know a server by its answers.
-    ("rehearse", &["batch", "client"]),
+    ("rehearse", &["admission", "batch", "client", "schema"]),
     ("telemetry", &["config"]),
     ("cli", &[]),
     ("signals", &[]),

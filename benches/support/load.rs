@@ -27,6 +27,7 @@ pub(crate) struct Load {
     pub(crate) address: SocketAddr,
     pub(crate) connections: usize,
     pub(crate) events: usize,
+    pub(crate) stream: &'static str,
     pub(crate) warm_up: Duration,
     pub(crate) time: Duration,
 }
@@ -65,14 +66,13 @@ impl Load {
     }
 
     async fn send(&self, target: &Target) -> Measured {
-        let requests: Rc<Vec<Vec<u8>>> = Rc::new((0..BODIES).map(|n| request(n, self.events)).collect());
+        let requests: Rc<Vec<Vec<u8>>> = Rc::new((0..BODIES).map(|n| request(self.stream, n, self.events)).collect());
         let counts = Rc::new(RefCell::new(Measured::default()));
         let start = Instant::now();
         let (begin, end) = (start + self.warm_up, start + self.warm_up + self.time);
         let mut connections = Vec::new();
         for number in 0..self.connections {
-            let stream = TcpStream::connect(self.address).await.expect("the server accepts");
-            stream.set_nodelay(true).expect("a socket option");
+            let stream = connect(self.address).await;
             let (requests, counts) = (Rc::clone(&requests), Rc::clone(&counts));
             connections.push(tokio::task::spawn_local(converse(stream, requests, number, (begin, end), counts)));
         }
@@ -104,8 +104,13 @@ async fn converse(
         if sent >= end {
             return;
         }
-        stream.write_all(&requests[turn % BODIES]).await.expect("the request is sent");
-        let status = answer(&mut stream, &mut buffer).await;
+        // Whoever is told that the connection ends connects anew, which is a part of the price.
+        let sending = stream.write_all(&requests[turn % BODIES]).await;
+        let (status, ends) = answer(&mut stream, &mut buffer).await;
+        assert!(sending.is_ok() || ends, "the request is sent");
+        if ends {
+            stream = connect(stream.peer_addr().expect("it was connected")).await;
+        }
         let now = Instant::now();
         if sent < begin || now > end {
             continue;
@@ -122,8 +127,14 @@ async fn converse(
     }
 }
 
-/// Reads an answer: its status.
-async fn answer(stream: &mut TcpStream, buffer: &mut [u8]) -> u16 {
+async fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).await.expect("the server accepts");
+    stream.set_nodelay(true).expect("a socket option");
+    stream
+}
+
+/// Reads an answer: its status, and whether the connection ends behind it.
+async fn answer(stream: &mut TcpStream, buffer: &mut [u8]) -> (u16, bool) {
     let mut len = 0;
     loop {
         let read = stream.read(&mut buffer[len..]).await.expect("the answer is read");
@@ -137,16 +148,17 @@ async fn answer(stream: &mut TcpStream, buffer: &mut [u8]) -> u16 {
             .and_then(|value| value.parse().ok())
             .expect("a length");
         if len >= head + 4 + body {
-            return text[9..12].parse().expect("a status");
+            let ends = text.lines().any(|line| line == "connection: close");
+            return (text[9..12].parse().expect("a status"), ends);
         }
     }
 }
 
 /// A batch as an SDK sends it.
-fn request(number: usize, events: usize) -> Vec<u8> {
+fn request(stream: &str, number: usize, events: usize) -> Vec<u8> {
     let body = events::body(number, events);
     let head = format!(
-        "POST /v1/logs/heard HTTP/1.1\r\nhost: logs.example.com\r\nuser-agent: sdk/1.0\r\ncontent-type: application/json\r\n\
+        "POST /v1/logs/{stream} HTTP/1.1\r\nhost: logs.example.com\r\nuser-agent: sdk/1.0\r\ncontent-type: application/json\r\n\
          content-length: {}\r\n\r\n",
         body.len()
     );

@@ -49,14 +49,14 @@ pub(crate) fn pin(core: usize) {
 pub(crate) struct Target {
     pub(crate) kind: Kind,
     pub(crate) address: SocketAddr,
-    admin: Option<SocketAddr>,
+    pub(crate) admin: Option<SocketAddr>,
     child: Child,
     _dir: Option<tempfile::TempDir>,
 }
 
 impl Target {
-    /// Starts a server on `core`.
-    pub(crate) fn start(kind: Kind, core: usize) -> Self {
+    /// Starts a server on `core`; logweir with `settings` from its environment.
+    pub(crate) fn start(kind: Kind, core: usize, settings: &[(&str, String)]) -> Self {
         // A child inherits the core of the thread that starts it.
         std::thread::scope(|scope| {
             scope
@@ -64,7 +64,7 @@ impl Target {
                     pin(core);
                     match kind {
                         Kind::Bare => Self::start_bare(),
-                        Kind::Logweir => Self::start_logweir(),
+                        Kind::Logweir => Self::start_logweir(settings),
                     }
                 })
                 .join()
@@ -82,13 +82,14 @@ impl Target {
         Self { kind: Kind::Bare, address, admin: None, child, _dir: None }
     }
 
-    fn start_logweir() -> Self {
+    fn start_logweir(settings: &[(&str, String)]) -> Self {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for the spool");
         let mut child = Command::new(env!("CARGO_BIN_EXE_logweir"))
             .current_dir(dir.path())
             .env("LOGWEIR__SERVER__LISTEN", "127.0.0.1:0")
             .env("LOGWEIR__ADMIN__LISTEN", "127.0.0.1:0")
             .env("LOGWEIR__LOG__FORMAT", "json")
+            .envs(settings.iter().map(|(name, value)| (name, value)))
             .stderr(Stdio::piped())
             .spawn()
             .expect("logweir starts");

@@ -36,6 +36,8 @@ pub struct Done {
     pub workers: Duration,
     /// Bytes of the bodies that were taken.
     pub bodies: u64,
+    /// Bytes of the lines that those bodies became, synced or not.
+    pub lines: u64,
 }
 
 /// Bytes a second that an instance can take: never below a configured floor, so that it is usable from the first
@@ -51,6 +53,8 @@ pub struct Capacity {
 
 /// How much a new measurement of a full second counts: the rest is what was known before.
 const WEIGHT: f64 = 0.3;
+/// How long the time between two looks counts in what a body becomes, whatever was done in it.
+const BEAT: Duration = Duration::from_millis(100);
 /// What a stored line has beside the event, for as long as nothing has been stored: the usual fields of the server make
 /// a third more.
 const GROWTH: f64 = 4.0 / 3.0;
@@ -79,20 +83,16 @@ impl Capacity {
     /// Learns from what was done between two looks. Idle time says nothing about capacity: the less a stage was busy,
     /// the less the measurement counts.
     pub fn learn(&self, done: Done) {
-        let Done { spool, workers, bodies } = done;
-        let rate = |busy: Duration| spool.bytes as f64 / busy.as_secs_f64();
-        if spool.bytes == 0 {
-            return;
-        }
-        if !spool.busy.is_zero() {
-            self.spool.learn(rate(spool.busy), spool.busy);
-        }
-        if !workers.is_zero() {
-            self.workers.learn(rate(workers), workers);
-        }
+        let Done { spool, workers, bodies, lines } = done;
         if bodies > 0 {
-            let growth = (spool.bytes as f64 / bodies as f64).clamp(GROWTH_BOUNDS.0, GROWTH_BOUNDS.1);
-            self.growth.learn(growth, spool.busy.max(workers));
+            // Of the same batches: what was synced meanwhile are others, and while syncs are long, others by far.
+            let growth = (lines as f64 / bodies as f64).clamp(GROWTH_BOUNDS.0, GROWTH_BOUNDS.1);
+            self.growth.learn(growth, BEAT);
+        }
+        for (stage, bytes, busy) in [(&self.spool, spool.bytes, spool.busy), (&self.workers, lines, workers)] {
+            if bytes > 0 && !busy.is_zero() {
+                stage.learn(bytes as f64 / busy.as_secs_f64(), busy);
+            }
         }
     }
 }
@@ -124,7 +124,12 @@ mod tests {
 
     fn done(bytes: u64, spool_millis: u64, worker_millis: u64) -> Done {
         let millis = Duration::from_millis;
-        Done { spool: Work { bytes, busy: millis(spool_millis) }, workers: millis(worker_millis), bodies: bytes / 2 }
+        Done {
+            spool: Work { bytes, busy: millis(spool_millis) },
+            workers: millis(worker_millis),
+            bodies: bytes / 2,
+            lines: bytes,
+        }
     }
 
     #[test]
@@ -132,13 +137,26 @@ mod tests {
         let capacity = Capacity::new(1_000);
         let is = |expected: f64| (capacity.bytes_per_second() - expected).abs() < expected / 1_000.0;
         assert!(is(1_000.0));
-        (0..50).for_each(|_| capacity.learn(done(5_000, 1_000, 100)));
+        (0..300).for_each(|_| capacity.learn(done(5_000, 1_000, 100)));
         assert!(is(5_000.0), "{capacity:?}");
         assert!((capacity.bodies_per_second() - 2_500.0).abs() < 10.0, "{capacity:?}");
         capacity.learn(done(9_000_000, 0, 0));
         assert!(is(5_000.0), "without busy time nothing is learned");
         (0..100).for_each(|_| capacity.learn(done(1, 1_000, 1)));
         assert!(is(1_000.0));
+    }
+
+    #[test]
+    fn what_a_body_becomes_does_not_depend_on_when_it_is_synced() {
+        let capacity = Capacity::new(1_000);
+        let second = Duration::from_secs(1);
+        // Bodies are taken all the time, and synced ten beats later in one go.
+        for beat in 0..1_000 {
+            let bytes = if beat % 10 == 9 { 10_000 } else { 0 };
+            let spool = Work { bytes, busy: if bytes > 0 { second } else { Duration::ZERO } };
+            capacity.learn(Done { spool, workers: second / 100, bodies: 500, lines: 1_000 });
+        }
+        assert!((capacity.bodies_per_second() - 5_000.0).abs() < 50.0, "{capacity:?}");
     }
 
     #[test]

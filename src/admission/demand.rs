@@ -14,6 +14,7 @@ const TYPICAL_PART: u64 = 64;
 #[derive(Debug, Default)]
 pub struct Demand {
     taken: AtomicU64,
+    lines: AtomicU64,
     refused: AtomicU64,
     /// What a body has lately been like, in bytes; 0 until there was one.
     typical: AtomicU64,
@@ -24,14 +25,17 @@ pub struct Demand {
 pub struct Offered {
     /// Bytes of bodies that were submitted to the queue.
     pub taken: u64,
+    /// Bytes of the lines that those became.
+    pub lines: u64,
     /// Bytes of bodies that were refused with 429, as far as they are known.
     pub refused: u64,
 }
 
 impl Demand {
-    /// A body of `bytes` was submitted to the queue.
-    pub fn take(&self, bytes: u64) {
+    /// A body of `bytes` was submitted to the queue, as so many bytes of `lines`.
+    pub fn take(&self, bytes: u64, lines: u64) {
         self.taken.fetch_add(bytes, Ordering::Relaxed);
+        self.lines.fetch_add(lines, Ordering::Relaxed);
         // Two that do this at once forget one of them, which a mean can bear.
         let typical = self.typical.load(Ordering::Relaxed);
         let next = if typical == 0 { bytes } else { (typical * (TYPICAL_PART - 1) + bytes).div_ceil(TYPICAL_PART) };
@@ -55,7 +59,9 @@ impl Demand {
 
     /// What was offered so far.
     pub fn offered(&self) -> Offered {
-        Offered { taken: self.taken.load(Ordering::Relaxed), refused: self.refused.load(Ordering::Relaxed) }
+        let [taken, lines, refused] =
+            [&self.taken, &self.lines, &self.refused].map(|counter| counter.load(Ordering::Relaxed));
+        Offered { taken, lines, refused }
     }
 }
 
@@ -75,8 +81,9 @@ mod tests {
 
     #[test]
     fn what_is_refused_makes_the_ratio() {
-        let before = Offered { taken: 1_000, refused: 500 };
-        let ratio = |taken: u64, refused: u64| Offered { taken: 1_000 + taken, refused: 500 + refused }.ratio(before);
+        let before = Offered { taken: 1_000, lines: 0, refused: 500 };
+        let ratio =
+            |taken: u64, refused: u64| Offered { taken: 1_000 + taken, refused: 500 + refused, ..before }.ratio(before);
         for (taken, refused, expected) in
             [(0, 0, 1.0), (100, 0, 1.0), (100, 100, 2.0), (100, 900, 10.0), (0, 700, 700.0)]
         {
@@ -92,12 +99,12 @@ mod tests {
     fn the_typical_body_follows_those_that_are_taken() {
         let demand = Demand::default();
         assert_eq!(demand.typical(), 64 * 1024);
-        demand.take(1_000);
+        demand.take(1_000, 1_300);
         assert_eq!(demand.typical(), 1_000);
         demand.refuse(1_000_000);
         assert_eq!(demand.typical(), 1_000, "what is refused is not known to be real");
-        (0..1_000).for_each(|_| demand.take(5_000));
+        (0..1_000).for_each(|_| demand.take(5_000, 6_500));
         assert!((4_900..=5_000).contains(&demand.typical()), "{}", demand.typical());
-        assert_eq!(demand.offered(), Offered { taken: 5_001_000, refused: 1_000_000 });
+        assert_eq!(demand.offered(), Offered { taken: 5_001_000, lines: 6_501_300, refused: 1_000_000 });
     }
 }

@@ -300,7 +300,8 @@ mod tests {
         };
         assert_eq!(let_in(&gate), 1_010, "what the floor says, and the one that exceeds it");
         let second = Duration::from_secs(1);
-        let done = Done { spool: Work { bytes: 50_000, busy: second }, workers: second / 10, bodies: 25_000 };
+        let done =
+            Done { spool: Work { bytes: 50_000, busy: second }, workers: second / 10, bodies: 25_000, lines: 50_000 };
         (0..100).for_each(|_| gate.capacity().learn(done));
         assert!((49_000..51_000).contains(&let_in(&gate)), "{}", let_in(&gate));
     }

@@ -125,7 +125,7 @@ impl Pacing {
         self.capacity.store(capacity.to_bits(), Ordering::Relaxed);
         let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
         let told = self.told_between(arrivals.at(), now);
-        if !arrivals.learn(now, self.offered.load(Ordering::Relaxed), told, capacity) {
+        if !arrivals.learn(now, self.offered.load(Ordering::Relaxed), told, capacity * BOOKED_PART) {
             return;
         }
         self.forecast.set(arrivals.forecast());

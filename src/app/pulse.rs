@@ -177,6 +177,7 @@ fn done(before: &Look, now: &Look) -> Done {
         spool: now.spool.since(before.spool),
         workers: busy.sum::<Duration>() / now.workers.len().max(1) as u32,
         bodies: now.offered.taken.saturating_sub(before.offered.taken),
+        lines: now.offered.lines.saturating_sub(before.offered.lines),
     }
 }
 
@@ -208,7 +209,13 @@ mod tests {
     fn look(at: Instant, busy_millis: u64, taken: u64, refused: u64) -> Look {
         let busy = Duration::from_millis(busy_millis);
         let spool = Work { bytes: taken, busy };
-        Look { at, spool, workers: vec![busy / 2], refusing: Duration::ZERO, offered: Offered { taken, refused } }
+        Look {
+            at,
+            spool,
+            workers: vec![busy / 2],
+            refusing: Duration::ZERO,
+            offered: Offered { taken, lines: taken, refused },
+        }
     }
 
     #[test]

@@ -20,8 +20,8 @@ pub trait Clock: Send + Sync + Debug {
     /// What the wall clock shows; may be wrong, and jump. `X-Sent-At` is this, and events should be stamped by it.
     fn wall(&self) -> Millis;
 
-    /// Waits.
-    fn sleep(&self, time: Duration) -> BoxFuture<'_, ()>;
+    /// Waits until the uptime is this.
+    fn sleep_until(&self, uptime: Duration) -> BoxFuture<'_, ()>;
 }
 
 /// The clocks of this machine.
@@ -51,7 +51,7 @@ impl Clock for SystemClock {
         i64::try_from(millis).ok().and_then(Millis::new).unwrap_or(Millis::MAX)
     }
 
-    fn sleep(&self, time: Duration) -> BoxFuture<'_, ()> {
-        Box::pin(tokio::time::sleep(time))
+    fn sleep_until(&self, uptime: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(tokio::time::sleep(uptime.saturating_sub(self.uptime())))
     }
 }

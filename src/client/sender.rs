@@ -54,7 +54,7 @@ impl Sender {
                 if end.is_some_and(|end| due > end) {
                     return;
                 }
-                shared.clock.sleep(due.saturating_sub(now)).await;
+                shared.clock.sleep_until(due).await;
                 continue;
             }
             self.barred.retain(|_, until| *until > now);
@@ -67,7 +67,7 @@ impl Sender {
             match next.await.flatten() {
                 Ok(Some(next)) => self.attempt(shared, next).await,
                 Ok(None) if end.is_some() => return,
-                Ok(None) => self.wait(shared, now).await,
+                Ok(None) => self.wait(shared).await,
                 Err(error) => {
                     tracing::warn!(%error, "a batch cannot be read; trying again");
                     self.paused_until = now.saturating_add(READ_AGAIN);
@@ -83,10 +83,10 @@ impl Sender {
     }
 
     /// Waits until a batch comes, or a stream may be tried again.
-    async fn wait(&self, shared: &Shared, now: Duration) {
+    async fn wait(&self, shared: &Shared) {
         let again = async {
             match self.barred.values().min() {
-                Some(until) => shared.clock.sleep(until.saturating_sub(now)).await,
+                Some(until) => shared.clock.sleep_until(*until).await,
                 None => std::future::pending().await,
             }
         };

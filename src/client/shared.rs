@@ -83,9 +83,8 @@ impl Shared {
                 None => self.put_away().await,
                 Some(None) => self.gathered.notified().await,
                 Some(Some(due)) => {
-                    let wait = due.saturating_sub(self.clock.uptime());
                     tokio::select! {
-                        () = self.clock.sleep(wait) => {}
+                        () = self.clock.sleep_until(due) => {}
                         () = self.gathered.notified() => {}
                     }
                 }

@@ -149,10 +149,10 @@ impl<'w> Offer<'w> {
         }
     }
 
-    /// The batch was submitted.
-    fn taken(&mut self) {
+    /// The batch was submitted as so many bytes of `lines`.
+    fn taken(&mut self, lines: u64) {
         if let Offered::Known(bytes) = self.state {
-            self.worker.service.demand.take(bytes);
+            self.worker.service.demand.take(bytes, lines);
         }
         self.state = Offered::Nothing;
     }
@@ -273,8 +273,9 @@ async fn take(
     let (validated, submission, room) = encoded?;
     let route = worker.route(&head.target)?;
     let books = Books::new(&worker.counts, &route, validated, room);
+    let lines = submission.frames().map(|frame| frame.bytes().len() as u64).sum();
     let receipt = submit(worker, &books, submission, offer)?;
-    offer.taken();
+    offer.taken(lines);
     let ack = match route.stream.ack {
         Ack::Memory => {
             drop(receipt);

@@ -177,6 +177,11 @@ impl History {
         self.totals.waiting += batches;
     }
 
+    /// Nothing more happens until `until`.
+    pub fn pass(&mut self, until: Duration) {
+        self.second(until);
+    }
+
     /// The sums so far.
     pub fn totals(&self) -> &Totals {
         &self.totals

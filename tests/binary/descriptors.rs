@@ -1,6 +1,7 @@
 //! The limit of open files: raised as far as the process may, and never the reason why a port falls silent.
 
 use std::{
+    collections::HashSet,
     fs,
     process::Command,
     thread::sleep,
@@ -118,5 +119,29 @@ fn a_port_that_cannot_accept_waits_for_a_moment_and_goes_on() {
     let metrics = get(server.admin, "/metrics").text();
     let errors = metrics.lines().find_map(|line| line.strip_prefix("logweir_accept_errors_total ")).unwrap();
     assert!((10..1_000).contains(&errors.parse::<u64>().unwrap()), "{errors}");
+    server.stop();
+}
+
+#[test]
+fn when_descriptors_have_run_out_a_connection_is_told_so_with_the_one_that_is_spared() {
+    let place = Place::new();
+    let server = place.serve(&[]);
+    assert_eq!(get(server.admin, "/livez").status, 200);
+    let id = Pid::from_raw(server.id().cast_signed()).unwrap();
+    let open = fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap();
+    let open: HashSet<u64> = open.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok()).collect();
+    let free = (0..=open.len() as u64).find(|number| !open.contains(number)).unwrap();
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    prlimit(Some(id), Resource::Nofile, Rlimit { current: Some(free), maximum }).unwrap();
+    let mut held = Vec::new();
+    let told = (0..64).find_map(|_| {
+        let mut client = Client::connect(server.address).unwrap();
+        let answer = client.get("/openapi.json").unwrap();
+        held.push(client);
+        (answer.status != 200).then_some(answer)
+    });
+    let told = told.expect("descriptors run out");
+    assert_eq!((told.status, &told.json()["cause"]), (429, &"connections".into()));
+    drop(held);
     server.stop();
 }

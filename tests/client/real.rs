@@ -129,6 +129,10 @@ fn every_event_arrives_under_one_id_through_cut_connections_a_restart_and_refusa
     let before = device.client.counts().attempts;
     device.until("nobody answers", |counts| counts.attempts >= before + 2);
     drop(server.stop());
+    // Its last thread may hold the spool a moment longer.
+    let lock = std::fs::File::open(dir.path().join("spool/lock")).unwrap();
+    until("the spool is free", || lock.try_lock().ok());
+    drop(lock);
 
     let server = TestServer::start(&format!("{on_disk}\n[server]\nlisten = '{address}'"));
     proxy.turn(Weather::Clear);
@@ -198,12 +202,19 @@ fn a_client_without_its_key_keeps_its_batches_until_one_with_it_comes() {
     };
     let device = Running::start(Client::new(settings(None)).unwrap());
     device.log(0..10);
-    device.until("it is turned away", |counts| counts.attempts == 1);
+    let pause = dir.path().join("device/pause");
+    until("it is turned away, and notes that", || pause.exists().then_some(()));
+    assert_eq!(device.client.counts().attempts, 1);
+    until("the other batch is closed", || {
+        let files = std::fs::read_dir(dir.path().join("device")).unwrap();
+        (files.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|end| end == "gz")).count() == 2)
+            .then_some(())
+    });
     let left = device.stop();
     assert_eq!(left, Tally { batches: 2, events: 10 });
 
     // An application that is updated does not ask again within the hour; one whose pause is over does.
-    std::fs::remove_file(dir.path().join("device/pause")).unwrap();
+    std::fs::remove_file(pause).unwrap();
     let device = Running::start(Client::new(settings(Some(key))).unwrap());
     assert_eq!(device.client.counts().found, left);
     device.until("all is delivered", |counts| counts.delivered == left);
@@ -239,8 +250,8 @@ impl Clock for SlowClock {
         self.0.wall().saturating_add(-3_600_000)
     }
 
-    fn sleep(&self, time: Duration) -> BoxFuture<'_, ()> {
-        self.0.sleep(time)
+    fn sleep_until(&self, uptime: Duration) -> BoxFuture<'_, ()> {
+        self.0.sleep_until(uptime)
     }
 }
 

@@ -92,6 +92,8 @@ async fn follow(mut stream: impl AsyncRead + AsyncWrite + Unpin, script: Vec<Str
         }
         stream.write_all(answer.as_bytes()).await?;
     }
+    // Long enough for the client to have kept the connection, and shorter than its pauses.
+    tokio::time::sleep(Duration::from_millis(20)).await;
     stream.shutdown().await
 }
 
@@ -103,11 +105,11 @@ async fn ask(transport: &HttpTransport) -> Result<Response<Bytes>, NoAnswer> {
 async fn a_connection_is_kept_and_one_that_the_server_closed_is_made_anew_without_a_failed_attempt() {
     let server = Scripted::start(&[&[OK, OK], &[OK]], None).await;
     let transport = server.transport(Timeouts::default());
-    for connections in [1, 1, 2] {
+    for (connections, pause) in [(1, 0), (1, 200), (2, 0)] {
         assert_eq!(ask(&transport).await.unwrap().status(), 200);
         assert_eq!(server.connections(), connections);
-        // The end of the stream arrives.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        // After the second request the server ends the connection.
+        tokio::time::sleep(Duration::from_millis(pause)).await;
     }
 }
 

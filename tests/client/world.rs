@@ -17,7 +17,7 @@ use tokio::sync::watch;
 /// How long anything may take in real time that must happen at all.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a test looks at what must not happen, in real time.
-pub(crate) const GLANCE: Duration = Duration::from_millis(30);
+pub(crate) const GLANCE: Duration = Duration::from_millis(50);
 /// What the wall clock shows at the start: 2026-11-22T09:00:00Z.
 pub(crate) const START: i64 = 1_795_338_000_000;
 
@@ -57,10 +57,9 @@ impl Clock for ToldClock {
         Millis::new(START + self.uptime().as_millis() as i64).unwrap()
     }
 
-    fn sleep(&self, time: Duration) -> BoxFuture<'_, ()> {
+    fn sleep_until(&self, uptime: Duration) -> BoxFuture<'_, ()> {
         let mut now = self.0.subscribe();
-        let end = self.uptime() + time;
-        Box::pin(async move { drop(now.wait_for(|now| *now >= end).await) })
+        Box::pin(async move { drop(now.wait_for(|now| *now >= uptime).await) })
     }
 }
 
