@@ -270,6 +270,11 @@ pub fn recovery(seconds: &[Second], flood_end: Option<f64>) -> Option<f64> {
     Some((first + calm) as f64 - flood_end)
 }
 
+/// The second, from 0 on, of the last refusal or failure; `None` without one.
+pub fn last_trouble(seconds: &[Second]) -> Option<usize> {
+    seconds.iter().rposition(|second| second.all_refused() > 0 || second.failed > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,6 +294,7 @@ mod tests {
         assert_eq!(recovery(&seconds, Some(8.0)), None, "four quiet seconds are not five");
         assert_eq!(recovery(&seconds, Some(99.0)), None);
         assert_eq!(recovery(&seconds, None), None);
+        assert_eq!((last_trouble(&seconds), last_trouble(&seconds[4..6])), (Some(6), None));
         seconds[11].failed = 1;
         assert_eq!(recovery(&seconds, Some(2.0)), None, "a failure is not quiet");
     }

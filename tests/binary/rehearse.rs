@@ -268,8 +268,9 @@ fn devices_can_be_made_to_hear_a_constant_and_the_stubborn_hear_nothing() {
         assert!(seen.values().all(|tries| tries[0].headers["authorization"] == format!("Bearer {KEY}")));
         seen.values().filter(|tries| tries.len() > 1).map(|tries| (tries[1].at - tries[0].at).as_millis()).collect()
     };
+    // The stubborn count from when their last try was due, so that one that was sent late is followed sooner.
     let (early, told): (Vec<u128>, Vec<u128>) = waits.iter().partition(|wait| **wait < 1_490);
-    assert!(early.len() > 20 && early.iter().all(|wait| *wait >= 490), "{early:?}");
+    assert!(early.len() > 20 && early.iter().all(|wait| *wait >= 250), "{early:?}");
     assert!(told.len() > 20, "{told:?}");
     assert_eq!(report.first_returns["stubborn"].returned, early.len() as u64);
     assert_eq!(report.first_returns["behave"].returned, told.len() as u64);

@@ -5,7 +5,7 @@ use std::{
     fmt::{self, Display, Formatter, Write as _},
 };
 
-use super::{Percentiles, Report};
+use super::{Percentiles, Report, last_trouble};
 
 /// Above this a generator is late enough to say so, in seconds: most of its tries leave within a tick of its timer, which
 /// is a millisecond.
@@ -172,7 +172,14 @@ fn recovered(report: &Report) -> String {
     match (report.setup.flood_end, report.recovery) {
         (None, _) => "the profile has no flood".to_owned(),
         (Some(_), None) => "not before the end".to_owned(),
-        (Some(end), Some(after)) => format!("{} after the flood, which ended at {}", duration(after), duration(end)),
+        (Some(end), Some(after)) => {
+            let quiet = format!("{} after the flood, which ended at {}", duration(after), duration(end));
+            // Whoever was told to come back much later may be refused then, behind five quiet seconds.
+            match last_trouble(&report.seconds).filter(|last| *last as f64 > end + after) {
+                Some(last) => format!("{quiet}; the last refusal or failure came in second {last}"),
+                None => quiet,
+            }
+        }
     }
 }
 
@@ -250,7 +257,7 @@ pub fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rehearse::report::{FirstReturns, Sample};
+    use crate::rehearse::report::{FirstReturns, Sample, Second};
 
     fn report() -> Report {
         let mut report = Report::default();
@@ -291,6 +298,21 @@ mod tests {
         report.generator.most_connections = 64;
         let text = Text { report: &report, other: None }.to_string();
         assert!(text.contains("! All 64 connections were in use") && !text.contains("itself was late"), "{text}");
+    }
+
+    #[test]
+    fn a_recovery_does_not_hide_who_is_refused_later() {
+        let mut report = report();
+        (report.setup.flood_end, report.recovery) = (Some(1.0), Some(2.0));
+        report.seconds = vec![Second::default(); 12];
+        let recovered = |report: &Report| rows(report).into_iter().find(|(name, _)| *name == "recovered").unwrap().1;
+        assert_eq!(recovered(&report), "2.0 s after the flood, which ended at 1.0 s");
+        report.seconds[10].failed = 1;
+        assert!(
+            recovered(&report).ends_with("; the last refusal or failure came in second 10"),
+            "{}",
+            recovered(&report)
+        );
     }
 
     #[test]
