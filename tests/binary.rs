@@ -55,6 +55,8 @@ mod real_faults;
 mod refused_start;
 #[path = "binary/rehearse.rs"]
 mod rehearse;
+#[path = "binary/rehearse_virtual.rs"]
+mod rehearse_virtual;
 #[path = "binary/replay.rs"]
 mod replay;
 #[path = "common/s3_server.rs"]
