@@ -141,6 +141,67 @@ pub struct RehearseArgs {
     /// Let the target be another machine: it is yours, and those who run it know
     #[arg(long)]
     pub i_own_this_target: bool,
+    /// What there is in virtual time only.
+    #[command(flatten)]
+    pub in_virtual_time: VirtualArgs,
+}
+
+/// A rehearsal in virtual time.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Virtual time")]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own on the command line")]
+pub struct VirtualArgs {
+    /// Play in virtual time: nothing is sent, and as many instances take part as you say
+    ///
+    /// Each virtual instance decides with the code of a real one; lines with measured times stand for its workers and its
+    /// disk. Each device reports once, unless --peak says otherwise. TARGET, --metrics, --stream, --key and --connections
+    /// do not matter.
+    #[arg(long = "virtual")]
+    pub virtual_time: bool,
+    /// How many instances stand behind the load balancer, at most 10,000
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "virtual_time")]
+    pub instances: u32,
+    /// Find the fewest instances with which everything is in --within, and no more than --refused are refused at first
+    ///
+    /// Exits with 1 if no number does.
+    #[arg(long, requires = "virtual_time")]
+    pub plan: bool,
+    /// How long after the last new batch everything is in
+    #[arg(long, value_name = "D", default_value = "5m")]
+    pub within: String,
+    /// The share of new batches that may be refused at the first try
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    pub refused: f64,
+    /// Let instances be like the one of this report, written with --json against a real one
+    #[arg(long, value_name = "FILE", requires = "virtual_time")]
+    pub calibrate: Option<PathBuf>,
+    /// What the disk of an instance takes, in MB of lines a second [default: 125, or as calibrated]
+    #[arg(long, value_name = "MB/S", requires = "virtual_time")]
+    pub disk: Option<f64>,
+    /// Workers of an instance [default: 1, or as calibrated]
+    #[arg(long, value_name = "N", requires = "virtual_time")]
+    pub workers: Option<usize>,
+    /// Let devices read the header only, which tells whole seconds
+    #[arg(long, requires = "virtual_time")]
+    pub header_only: bool,
+    /// Of two instances, send to the one that has fewer requests without an answer
+    #[arg(long, requires = "virtual_time")]
+    pub least_outstanding: bool,
+    /// Let so many instances die at a time, such as 3@30s; can be given again
+    #[arg(long, value_name = "N@T", requires = "virtual_time")]
+    pub kill: Vec<String>,
+    /// From an answer to when its device knows it
+    #[arg(long, value_name = "D", default_value = "0s")]
+    pub network: String,
+    /// How long the instances are kept, for the bill
+    #[arg(long, value_name = "D", default_value = "1h")]
+    pub keep: String,
+    /// How many streams there are: each is an object of its own at every seal
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub streams: u32,
+    /// Prices in the form of config/prices.toml [default: those]
+    #[arg(long, value_name = "FILE", requires = "virtual_time")]
+    pub prices: Option<PathBuf>,
 }
 
 /// What to replay, and where to.

@@ -55,6 +55,8 @@ mod real_faults;
 mod refused_start;
 #[path = "binary/rehearse.rs"]
 mod rehearse;
+#[path = "binary/rehearse_virtual.rs"]
+mod rehearse_virtual;
 #[path = "binary/reload.rs"]
 mod reload;
 #[path = "binary/replay.rs"]

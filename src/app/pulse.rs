@@ -94,7 +94,7 @@ impl Pulse {
         let metrics = &service.metrics;
         metrics.gauge(&metrics::BUILD_INFO, &[env!("CARGO_PKG_VERSION")]).set(1.0);
         for outcome in ["taken_over", "refused"] {
-            metrics.counter(&metrics::RELOADS, &[outcome]);
+            let _ = metrics.counter(&metrics::RELOADS, &[outcome]);
         }
         metrics.gauge(&metrics::QUEUE_LIMIT, &[]).set(config.queue.bytes.get() as f64);
         metrics.gauge(&metrics::SPOOL_QUOTA, &[]).set(config.spool.disk_quota.get() as f64);

@@ -1,5 +1,7 @@
 //! `logweir rehearse`.
 
+mod in_virtual_time;
+
 use std::{
     io::{self, IsTerminal, Write},
     process::ExitCode,
@@ -22,6 +24,7 @@ use crate::{
         profile::{Profile, UnknownProfile},
         progress::Progress,
         report::{Report, html::Html, text::Text},
+        simulate::{self, bill::PricesError, calibrate::CalibrateError},
         target::{Target, TargetError},
     },
     signals::Signals,
@@ -49,12 +52,25 @@ enum Wrong {
     Stream(#[from] InvalidStreamName),
     #[error("{argument} is {text:?}, which is no duration such as 90s or 5m: {error}")]
     Duration { argument: &'static str, text: String, error: humantime::DurationError },
+    #[error(transparent)]
+    Virtual(#[from] simulate::FleetError),
+    #[error(transparent)]
+    Calibrate(#[from] CalibrateError),
+    #[error("--prices: {0}")]
+    Prices(#[from] PricesError),
+    #[error("--streams is {0}: it is 1 to 64")]
+    Streams(u32),
+    #[error("--kill is {0:?}: it is so many instances and a time, such as 3@30s")]
+    Kill(String),
     #[error("--connections is {wanted}, and the limit of open files (ulimit -Hn) is {limit}")]
     Descriptors { wanted: usize, limit: u64 },
 }
 
 /// `logweir rehearse`.
 pub fn rehearse(arguments: &RehearseArgs) -> ExitCode {
+    if arguments.in_virtual_time.virtual_time {
+        return in_virtual_time::rehearse(arguments);
+    }
     let (plan, other) = match prepare(arguments) {
         Ok(prepared) => prepared,
         Err(wrong) => return fail(EXIT_CONFIG, &wrong),
@@ -76,7 +92,10 @@ pub fn rehearse(arguments: &RehearseArgs) -> ExitCode {
     let played = LocalSet::new().block_on(&runtime, fleet::play(&plan, stop, &mut |progress| screen.tell(progress)));
     screen.clear();
     match played {
-        Ok(report) => deliver(arguments, &report, other.as_ref()),
+        Ok(report) => {
+            let text = Text { report: &report, other: other.as_ref() }.to_string();
+            deliver(arguments, &report, other.as_ref(), &text, files::json(&report))
+        }
         Err(error @ FleetError::UnknownCapacity { .. }) => fail(EXIT_CONFIG, &error),
         Err(error @ (FleetError::Unreachable { .. } | FleetError::Io(_))) => fail(EXIT_UNAVAILABLE, &error),
     }
@@ -85,11 +104,6 @@ pub fn rehearse(arguments: &RehearseArgs) -> ExitCode {
 /// The plan, and the report to compare with. Nothing is sent yet.
 fn prepare(arguments: &RehearseArgs) -> Result<(Plan, Option<Report>), Wrong> {
     let profile: Profile = arguments.profile.parse()?;
-    let parts = [arguments.behave, arguments.careless, arguments.stubborn];
-    let mix = match parts.map(Option::unwrap_or_default) {
-        _ if parts.iter().all(Option::is_none) => profile.mix(),
-        [behave, careless, stubborn] => Mix { behave, careless, stubborn },
-    };
     let key = match (&arguments.key, &arguments.key_file) {
         (Some(key), _) => Some(key.clone()),
         (None, Some(file)) => Some(files::key(file)?),
@@ -102,7 +116,7 @@ fn prepare(arguments: &RehearseArgs) -> Result<(Plan, Option<Report>), Wrong> {
         profile,
         peak: arguments.peak,
         duration: duration("--duration", &arguments.duration)?.unwrap_or(profile.duration()),
-        mix,
+        mix: mix(arguments, profile),
         devices: arguments.devices,
         connections: arguments.connections,
         events: arguments.events,
@@ -114,13 +128,28 @@ fn prepare(arguments: &RehearseArgs) -> Result<(Plan, Option<Report>), Wrong> {
     };
     plan.check()?;
     make_room(plan.connections)?;
+    Ok((plan, reports(arguments)?))
+}
+
+/// How devices behave.
+fn mix(arguments: &RehearseArgs, profile: Profile) -> Mix {
+    let parts = [arguments.behave, arguments.careless, arguments.stubborn];
+    match parts.map(Option::unwrap_or_default) {
+        _ if parts.iter().all(Option::is_none) => profile.mix(),
+        [behave, careless, stubborn] => Mix { behave, careless, stubborn },
+    }
+}
+
+/// The report to compare with; sees to it that others can be written.
+fn reports(arguments: &RehearseArgs) -> Result<Option<Report>, FileError> {
     let other = arguments.compare.as_deref().map(files::report).transpose()?;
     for file in [&arguments.json, &arguments.html].into_iter().flatten() {
         files::writable(file)?;
     }
-    Ok((plan, other))
+    Ok(other)
 }
 
+/// A duration as people write it.
 fn parse(argument: &'static str, text: &str) -> Result<Duration, Wrong> {
     humantime::parse_duration(text).map_err(|error| Wrong::Duration { argument, text: text.to_owned(), error })
 }
@@ -141,14 +170,19 @@ fn make_room(connections: usize) -> Result<(), Wrong> {
 }
 
 /// Writes the report where it was asked for. A file that cannot be written does not keep the others from being.
-fn deliver(arguments: &RehearseArgs, report: &Report, other: Option<&Report>) -> ExitCode {
-    let text = Text { report, other }.to_string();
+fn deliver(
+    arguments: &RehearseArgs,
+    report: &Report,
+    other: Option<&Report>,
+    text: &str,
+    json: io::Result<String>,
+) -> ExitCode {
     let mut code = match io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     };
     if let Some(file) = &arguments.json {
-        let written = files::json(report).map_err(|error| FileError::Io { path: file.clone(), error });
+        let written = json.map_err(|error| FileError::Io { path: file.clone(), error });
         if let Err(error) = written.and_then(|text| files::write(file, &text)) {
             code = fail(EXIT_UNAVAILABLE, &error);
         }

@@ -6,10 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::Serialize;
+
 use super::report::{FORMAT, Report};
 
 /// The longest file of a key, in bytes.
 const MAX_KEY: u64 = 4_096;
+/// The longest file of prices, in bytes.
+const MAX_PRICES: u64 = 64 * 1024;
 /// The longest report that is read, in bytes.
 const MAX_REPORT: u64 = 64 * 1024 * 1024;
 
@@ -72,11 +76,19 @@ pub fn report(path: &Path) -> Result<Report, FileError> {
     Ok(report)
 }
 
+/// The text of the file of prices at `path`.
+///
+/// # Errors
+/// [`FileError`].
+pub fn prices(path: &Path) -> Result<String, FileError> {
+    read(path, MAX_PRICES)
+}
+
 /// A report as JSON.
 ///
 /// # Errors
 /// None is expected: a report is plain data.
-pub fn json(report: &Report) -> io::Result<String> {
+pub fn json(report: &impl Serialize) -> io::Result<String> {
     Ok(serde_json::to_string_pretty(report)? + "\n")
 }
 

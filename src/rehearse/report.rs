@@ -250,6 +250,10 @@ pub struct Sample {
     pub capacity: Option<f64>,
     /// `logweir_demand_ratio`.
     pub demand: Option<f64>,
+    /// `logweir_refusing_ratio`.
+    pub refusing: Option<f64>,
+    /// How many workers tell `logweir_worker_lag_seconds`.
+    pub workers: Option<f64>,
     /// `logweir_requests_total{outcome="accepted"}`, since the first sample.
     pub accepted: Option<f64>,
     /// `logweir_refusals_total`, by cause, since the first sample.

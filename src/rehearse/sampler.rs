@@ -56,6 +56,11 @@ fn read(text: &str, at: Duration) -> Option<Sample> {
             "logweir_memory_ceiling_bytes" => &mut sample.ceiling,
             "logweir_capacity_bytes_per_second" => &mut sample.capacity,
             "logweir_demand_ratio" => &mut sample.demand,
+            "logweir_refusing_ratio" => &mut sample.refusing,
+            "logweir_worker_lag_seconds" => {
+                *sample.workers.get_or_insert(0.0) += 1.0;
+                continue;
+            }
             "logweir_requests_total" if labels.starts_with("outcome=\"accepted\"") => &mut sample.accepted,
             "logweir_refusals_total" => {
                 if let Some(cause) = labels.strip_prefix("cause=\"").and_then(|rest| rest.split('"').next()) {
@@ -94,6 +99,9 @@ logweir_resident_bytes 25165824
 logweir_memory_ceiling_bytes 3e8
 logweir_capacity_bytes_per_second 12345.5
 logweir_demand_ratio 1.5
+logweir_refusing_ratio 0.25
+logweir_worker_lag_seconds{worker="0"} 0.001
+logweir_worker_lag_seconds{worker="1"} 0.002
 logweir_requests_total{outcome="accepted"} 17
 logweir_requests_total{outcome="refused"} 40
 logweir_refusals_total{cause="memory"} 30
@@ -111,6 +119,8 @@ other_metric 3
             ceiling: Some(3e8),
             capacity: Some(12_345.5),
             demand: Some(1.5),
+            refusing: Some(0.25),
+            workers: Some(2.0),
             accepted: Some(17.0),
             refusals: BTreeMap::from([("memory".to_owned(), 30.0), ("queue".to_owned(), 10.0)]),
         };

@@ -12,8 +12,10 @@
 //! that waits, and what instances hold.
 
 pub mod bill;
+pub mod calibrate;
 mod instance;
 pub mod search;
+pub mod text;
 mod wheel;
 
 use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};

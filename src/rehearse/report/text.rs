@@ -5,7 +5,7 @@ use std::{
     fmt::{self, Display, Formatter, Write as _},
 };
 
-use super::{Percentiles, Report, last_trouble};
+use super::{Kind, Percentiles, Report, last_trouble};
 
 /// Above this a generator is late enough to say so, in seconds: most of its tries leave within a tick of its timer, which
 /// is a millisecond.
@@ -105,6 +105,10 @@ pub fn rows(report: &Report) -> Vec<(&'static str, String)> {
     if let Some((backlog, resident, ceiling)) = memory(report) {
         rows.push(("backlog", format!("at most {}", bytes(backlog))));
         rows.push(("memory", format!("at most {} of a ceiling of {}", bytes(resident), bytes(ceiling))));
+    }
+    if report.setup.kind == Kind::Virtual {
+        // Nothing was sent.
+        return rows;
     }
     rows.push((
         "generator",
