@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!  device ── load balancer ──► acceptor ──► worker (one a core: own runtime, own connections)
-//!                      │ admit      the head alone: key, stream, byte reservation, queue, disk  ──► 401 403 404 413 415 429
+//!                      │ admit      the head alone: key, mute, quota, share, backlog, disk      ──► 401 403 404 413 415 429
 //!                      │ read       the reservation growing with a body of unknown length       ──► 400 408 413 429
 //!                      │ decode     gzip, deflate, zstd; the reservation growing with it        ──► 400 413 429
 //!                      │ validate   one pass over the JSON: stored lines, a verdict an event    ──► 400 413
