@@ -96,6 +96,9 @@ fn fleet(arguments: &RehearseArgs) -> Result<(Fleet, Vec<String>), Wrong> {
     }
     if let Some(megabytes) = options.disk {
         fleet.machine.disk = megabytes * 1e6;
+        // Whoever has a slow disk says so to the instance, too.
+        let limits = &mut fleet.machine.limits;
+        limits.capacity_floor = limits.capacity_floor.min(fleet.machine.disk as u64);
     }
     if let Some(workers) = options.workers {
         fleet.machine.limits.workers = workers.clamp(1, 1_024);

@@ -88,6 +88,25 @@ fn when_the_flood_is_over_no_second_is_offered_more_than_can_be_taken() {
     }
 }
 
+/// What pacing is for, and that the test above would see it missing.
+#[test]
+fn when_everybody_is_told_the_same_second_it_is_offered_far_more_than_can_be_taken() {
+    let fleet = Fleet { constant_retry_after: Some(Duration::from_secs(2)), ..behaving(3.0, 10, 3) };
+    let Rehearsed { report, .. } = play(&fleet);
+    let most = report.seconds[11..].iter().map(|second| second.returns).max().unwrap() as f64;
+    assert!(most > 3.0 * fleet.capacity(), "{most}");
+}
+
+#[test]
+fn who_reads_the_header_only_waits_for_whole_seconds() {
+    // How far the median and the ninth decile lie from whole seconds.
+    let [whole, parts] = [true, false].map(|header_only| {
+        let told = play(&Fleet { header_only, ..behaving(3.0, 5, 1) }).report.told.spread;
+        [told.p50, told.p90].map(|told| (told - told.round()).abs()).into_iter().fold(0.0, f64::max)
+    });
+    assert!(whole < 0.05 && parts > whole, "{whole} {parts}");
+}
+
 #[test]
 fn the_same_seed_gives_the_same_report_and_another_one_another() {
     let fleet = Fleet { seed: 5, ..fleet(Profile::Advert, 3.0, 12, 3) };
