@@ -2,7 +2,7 @@
 //!
 //! What is booked for a second was told to come then; what is offered beyond that is *fresh*. Two means of it are kept:
 //! a quick one, which is what happens now, and a slow one, which is what is usual. What happens now is expected to go on,
-//! unless it is a flood: the quick one above the capacity. How long a flood will last nobody knows; the best guess about
+//! unless it is a flood: the quick one has been above the capacity, and is not far below it yet. How long a flood will last nobody knows; the best guess about
 //! something of which only its age is known is that it will last as long again. So what exceeds the usual is expected to
 //! halve in a time that grows with the flood's age: a crowd that a burst of seconds has sent away comes back within the
 //! minute, and one that meets a flood of minutes is not sent into it again.
@@ -16,11 +16,13 @@ const QUICK_HALF: f64 = 0.5;
 /// The slow mean forgets half in this time, in seconds.
 const SLOW_HALF: f64 = 5.0;
 /// But in this time while there is a flood: it must not be taken for usual, unless it goes on and on.
-const SLOW_HALF_IN_FLOOD: f64 = 90.0;
+const SLOW_HALF_IN_FLOOD: f64 = 300.0;
 /// What exceeds the usual is expected to halve in this part of the flood's age.
-const HALVES_IN_AGE: f64 = 0.5;
+const HALVES_IN_AGE: f64 = 1.0;
 /// But not in less than this, in seconds.
-const HALVES_AT_LEAST: f64 = 0.5;
+const HALVES_AT_LEAST: f64 = 10.0;
+/// A flood is over when less than this part of the capacity arrives.
+const OVER_BELOW: f64 = 0.6;
 /// Measurements over less time than this are noise, and wait for the next.
 const SHORTEST: Duration = Duration::from_millis(50);
 
@@ -49,7 +51,8 @@ impl Arrivals {
         let fresh = (offered.saturating_sub(self.offered) as f64 / seconds - told).max(0.0);
         let toward = |mean: f64, half: f64| fresh + (mean - fresh) * 0.5_f64.powf(seconds / half);
         self.quick = toward(self.quick, QUICK_HALF);
-        self.flood = (self.quick > capacity).then(|| self.flood.unwrap_or(now));
+        let level = if self.flood.is_some() { OVER_BELOW * capacity } else { capacity };
+        self.flood = (self.quick > level).then(|| self.flood.unwrap_or(now));
         let is_flood = self.flood.is_some() && fresh > self.slow;
         self.slow = toward(self.slow, if is_flood { SLOW_HALF_IN_FLOOD } else { SLOW_HALF });
         (self.at, self.offered) = (now, offered);
