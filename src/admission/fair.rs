@@ -163,7 +163,9 @@ impl FairShare {
         let amount = bytes as f64 + REQUEST_BYTES;
         self.offered += amount;
         let release = self.releases.offer(flow.release, amount);
-        let device = flow.device.map_or(1.0, |device| self.devices.offer(device, amount));
+        // Devices are too many to be remembered for nothing: a loud one is found within a second of pressure.
+        let device = flow.device.filter(|_| pressure >= PRESSURE);
+        let device = device.map_or(1.0, |device| self.devices.offer(device, amount));
         if chance >= device {
             Share::DeviceAbove
         } else if chance >= release {
