@@ -27,7 +27,7 @@ use ulid::Ulid;
 
 use super::{
     batcher::{Ids, Label, Packed},
-    contract::MAX_AGE,
+    contract::{MAX_AGE, MAX_NAMED_WAIT},
     counts::{Counts, Tally},
     disk::Directory,
 };
@@ -246,7 +246,7 @@ impl Buffer {
         let (began, pause) = std::str::from_utf8(&bytes).ok()?.split_once(' ')?;
         let (began, pause): (i64, u64) = (began.parse().ok()?, pause.parse().ok()?);
         let passed = u64::try_from(now.get().saturating_sub(began)).unwrap_or(0);
-        Some(Duration::from_millis(pause.saturating_sub(passed)).min(MAX_AGE))
+        Some(Duration::from_millis(pause.saturating_sub(passed)).min(MAX_NAMED_WAIT))
     }
 }
 

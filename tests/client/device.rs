@@ -138,21 +138,26 @@ async fn what_can_never_be_taken_is_dropped_and_counted_by_its_cause() {
 }
 
 #[tokio::test]
-async fn a_batch_is_given_up_after_seven_days_and_the_device_still_waits() {
+async fn a_device_that_is_muted_for_a_week_asks_daily_and_gives_a_batch_up_after_seven_days() {
     let device = Device::start(each_event_a_batch());
-    device.network.tell(429, &[("retry-after", "518400")], "");
+    for _ in 0..8 {
+        device.network.tell(429, &[("retry-after", "604800")], "");
+    }
     device.log(1);
-    device.network.until_count(1).await;
-    device.network.tell(429, &[("retry-after", "172800")], "");
-    device.advance(6 * 24 * HOUR).await;
-    device.network.until_count(2).await;
-    // In two days it would be eight days old.
+    for requests in 1..=7 {
+        device.network.until_count(requests).await;
+        device.advance(before(24 * HOUR)).await;
+        device.network.until_count(requests).await;
+        device.advance(MILLI).await;
+    }
+    // In another day it would be eight days old.
+    device.network.until_count(8).await;
     until("it is given up", || device.client.counts().dropped_too_old == Tally { batches: 1, events: 1 }).await;
     device.log(1);
-    device.advance(before(48 * HOUR)).await;
-    device.network.until_count(2).await;
+    device.advance(before(24 * HOUR)).await;
+    device.network.until_count(8).await;
     device.advance(MILLI).await;
-    device.network.until_count(3).await;
+    device.network.until_count(9).await;
 }
 
 #[tokio::test]

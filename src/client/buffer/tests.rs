@@ -239,7 +239,7 @@ fn a_pause_outlives_the_run_but_not_itself() {
         assert_eq!(left(0), 0, "{bad}");
     }
     fs::write(place.0.path().join(PAUSE), format!("{WALL} {}", u64::MAX)).unwrap();
-    assert_eq!(buffer.kept_pause(at(0).wall), MAX_AGE);
+    assert_eq!(buffer.kept_pause(at(0).wall), MAX_NAMED_WAIT);
 }
 
 #[test]
