@@ -7,7 +7,8 @@
 //! - Batches are sent in the order in which they were made, but for streams that the key may not write to.
 //! - What the directory holds at the start is sent before anything new, under the same ids. What is not a batch's file is
 //!   left alone; what is one and cannot be read as such is removed and counted.
-//! - A batch that cannot be written to the directory waits in memory instead, within the same limit.
+//! - A batch that cannot be written to the directory waits in memory instead, within the same limit. Its file may be there
+//!   all the same, if it was the sync that failed, and goes with the batch.
 //! - An age is measured by the uptime, and across runs by the wall clock. A batch whose time lies ahead, or before
 //!   [`OLDEST_SENSIBLE`], was named by a clock that was not set: its age begins with this run.
 
@@ -208,8 +209,9 @@ impl Buffer {
         if self.sending == Some(taken.label.id) {
             self.sending = None;
         }
-        if let (None, Some(directory)) = (&taken.body, &self.directory)
+        if let Some(directory) = &self.directory
             && let Err(error) = directory.remove(&taken.label.file_name())
+            && !(error.kind() == NotFound && taken.body.is_some())
         {
             // It comes back with the next start, and the warehouse recognises its events.
             tracing::warn!(%error, "the file of a batch cannot be removed");

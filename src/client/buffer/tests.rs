@@ -192,6 +192,18 @@ fn what_cannot_be_written_waits_in_memory() {
 }
 
 #[test]
+fn a_file_whose_write_failed_in_the_end_goes_with_its_batch() {
+    let place = Place::new();
+    let (mut buffer, mut counts) = place.open();
+    buffer.directory.as_mut().unwrap().fail_syncs();
+    let put = batch(0, 1, 100);
+    buffer.put(put.clone(), at(0), &mut counts);
+    assert_eq!((counts.unwritten, buffer.waiting(), place.batches()), (1, Tally::one(1), 1));
+    assert_eq!(ids(&drain(&mut buffer, &mut counts)), ids(&[put]));
+    assert_eq!(place.batches(), 0, "the next run would send it again");
+}
+
+#[test]
 fn what_is_older_than_seven_days_is_dropped_across_runs_too() {
     const DAY: u64 = 24 * 3_600;
     let place = Place::new();
