@@ -66,6 +66,7 @@ mod disk;
 mod exchange;
 mod hints;
 pub mod pace;
+mod pauses;
 mod retry_budget;
 mod sender;
 mod settings;
@@ -140,7 +141,7 @@ impl Client {
                 if in_use { SetupError::InUse(path) } else { SetupError::Directory { path, source } }
             })?,
         };
-        let paused_until = now.uptime.saturating_add(buffer.kept_pause(now.wall));
+        let pauses = buffer.kept_pauses(now.wall);
         let shared = Shared {
             clock,
             limits: settings.batch,
@@ -152,7 +153,7 @@ impl Client {
             gathered: Notify::new(),
             buffered: Notify::new(),
         };
-        let sender = Sender::new(transport, requests, paused_until);
+        let sender = Sender::new(transport, requests, pauses, now.uptime);
         Ok(Self { shared: Arc::new(shared), sender: tokio::sync::Mutex::new(sender) })
     }
 
