@@ -66,6 +66,7 @@ mod disk;
 mod exchange;
 mod hints;
 pub mod pace;
+mod pauses;
 mod retry_budget;
 mod sender;
 mod settings;
@@ -140,19 +141,20 @@ impl Client {
                 if in_use { SetupError::InUse(path) } else { SetupError::Directory { path, source } }
             })?,
         };
-        let paused_until = now.uptime.saturating_add(buffer.kept_pause(now.wall));
+        let pauses = buffer.kept_pauses(now.wall);
         let shared = Shared {
             clock,
             limits: settings.batch,
             context,
             batcher: Mutex::new(Batcher::new(settings.batch)),
+            in_buffer: Mutex::new(buffer.waiting()),
             buffer: Mutex::new(buffer),
             counts: Mutex::new(counts),
             hints: Mutex::new(Heeded::default()),
             gathered: Notify::new(),
             buffered: Notify::new(),
         };
-        let sender = Sender::new(transport, requests, paused_until);
+        let sender = Sender::new(transport, requests, pauses, now.uptime);
         Ok(Self { shared: Arc::new(shared), sender: tokio::sync::Mutex::new(sender) })
     }
 
@@ -187,16 +189,21 @@ impl Client {
     }
 
     /// Sends what there is, as far as the server lets it, for at most `within`; then tells what is left. What is left in a
-    /// directory is sent by the next client there, under the same ids.
+    /// directory is sent by the next client there, under the same ids; what a slow disk has not taken yet by then is written
+    /// in the background. If the client still runs, it goes on sending, and this waits.
     pub async fn close(&self, within: Duration) -> Tally {
-        self.shared.put_all_away().await;
-        let mut sender = self.sender.lock().await;
         let end = self.shared.clock.uptime().saturating_add(within);
+        let send = async {
+            self.shared.put_all_away().await;
+            self.sender.lock().await.run(&self.shared, Some(end)).await;
+        };
         tokio::select! {
-            () = sender.run(&self.shared, Some(end)) => {}
+            // First, so that what is gathered is on its way to the disk however short the time is.
+            biased;
+            () = send => {}
             () = self.shared.clock.sleep_until(end) => {}
         }
-        self.waiting().await
+        self.waiting()
     }
 
     /// What became of everything so far.
@@ -210,18 +217,34 @@ impl Client {
     }
 
     /// What waits: gathered, or in the buffer.
-    pub async fn waiting(&self) -> Tally {
-        let shared = Arc::clone(&self.shared);
-        let counted = self.shared.with_buffer(move |buffer, _, _| {
-            let mut all = buffer.waiting();
-            all += lock(&shared.batcher).waiting();
-            all
-        });
-        counted.await.unwrap_or_default()
+    pub fn waiting(&self) -> Tally {
+        self.shared.waiting()
     }
 }
 
 /// Whether `json`, which is valid, can be an event.
 fn is_fit(json: &[u8]) -> bool {
     json.first() == Some(&b'{') && json.len() <= MAX_EVENT_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_does_not_wait_for_a_disk_that_hangs() {
+        let client = Arc::new(Client::new(Settings::new("http://127.0.0.1:9")).unwrap());
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        client.log(&StreamName::new("heard").unwrap(), &serde_json::json!({}));
+        let disk = lock(&client.shared.buffer);
+        let closed = runtime.spawn({
+            let client = Arc::clone(&client);
+            async move { client.close(Duration::from_millis(50)).await }
+        });
+        let left = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(30), closed).await });
+        drop(disk);
+        assert_eq!(left.unwrap().unwrap(), Tally::one(1));
+        runtime.block_on(client.shared.with_buffer(|_, _, _| ())).unwrap();
+        assert_eq!(client.waiting(), Tally::one(1));
+    }
 }

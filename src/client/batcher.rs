@@ -63,6 +63,12 @@ pub(super) struct Closed {
     count: u32,
 }
 
+impl Closed {
+    pub(super) fn tally(&self) -> Tally {
+        Tally::one(self.count)
+    }
+}
+
 /// Gathers events.
 #[derive(Debug)]
 pub(super) struct Batcher {

@@ -4,10 +4,12 @@
 //!
 //! - The bodies of what waits have at most `max_bytes` in all, and there are at most [`MAX_BATCHES`]. The oldest go for
 //!   new ones, but for the one that is being sent; what goes is counted.
-//! - Batches are sent in the order in which they were made, but for streams that the key may not write to.
+//! - Batches are sent in the order in which they were made, but for streams that the key may not write to, and for files
+//!   that cannot be read at present: these are tried again every [`READ_AGAIN`].
 //! - What the directory holds at the start is sent before anything new, under the same ids. What is not a batch's file is
 //!   left alone; what is one and cannot be read as such is removed and counted.
-//! - A batch that cannot be written to the directory waits in memory instead, within the same limit.
+//! - A batch that cannot be written to the directory waits in memory instead, within the same limit. Its file may be there
+//!   all the same, if it was the sync that failed, and goes with the batch.
 //! - An age is measured by the uptime, and across runs by the wall clock. A batch whose time lies ahead, or before
 //!   [`OLDEST_SENSIBLE`], was named by a clock that was not set: its age begins with this run.
 
@@ -30,6 +32,7 @@ use super::{
     contract::MAX_AGE,
     counts::{Counts, Tally},
     disk::Directory,
+    pauses::{MAX_TEXT_BYTES, Pauses},
 };
 use crate::batch::{Millis, StreamName};
 
@@ -41,8 +44,8 @@ const MAX_UNPACKED_BYTES: u64 = 16 * 1024 * 1024;
 const OLDEST_SENSIBLE: i64 = 1_577_836_800_000;
 /// The file that says until when the server wants to hear nothing.
 const PAUSE: &str = "pause";
-/// The longest `pause` that is read, in bytes: two numbers.
-const PAUSE_BYTES: u64 = 64;
+/// How long to wait when a file cannot be read that need not be broken.
+pub(super) const READ_AGAIN: Duration = Duration::from_secs(10);
 
 /// Both clocks, read at the same time.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +66,8 @@ struct Waiting {
     age: Duration,
     since: Duration,
     attempts: u32,
+    /// The uptime before which its file is not read; zero if that has never failed.
+    read_again: Duration,
 }
 
 impl Waiting {
@@ -112,7 +117,8 @@ impl Buffer {
             let made = label.made().filter(|made| (OLDEST_SENSIBLE..=now.wall.get()).contains(&made.get()));
             let age = made.map_or(0, |made| now.wall.get() - made.get());
             let age = Duration::from_millis(age.unsigned_abs());
-            let waiting = Waiting { label, size, body: None, age, since: now.uptime, attempts: 0 };
+            let (since, read_again) = (now.uptime, Duration::ZERO);
+            let waiting = Waiting { label, size, body: None, age, since, attempts: 0, read_again };
             buffer.bytes += size;
             buffer.waiting.push_back(waiting);
         }
@@ -136,8 +142,8 @@ impl Buffer {
         }
         let body = if let Some(Ok(())) = written { None } else { Some(packed.body) };
         self.bytes += size;
-        let (label, since) = (packed.label, now.uptime);
-        self.waiting.push_back(Waiting { label, size, body, age: Duration::ZERO, since, attempts: 0 });
+        let (label, since, age, read_again) = (packed.label, now.uptime, Duration::ZERO, Duration::ZERO);
+        self.waiting.push_back(Waiting { label, size, body, age, since, attempts: 0, read_again });
     }
 
     /// Drops the oldest, but for the one that is being sent, until `bytes` more in `batches` more fit.
@@ -160,35 +166,43 @@ impl Buffer {
     }
 
     /// The oldest batch of a stream that `may` be sent, if any; it is being sent until it is [settled](Self::settled) or
-    /// [removed](Self::remove). Broken ones are removed on the way.
-    ///
-    /// # Errors
-    /// The operating system's, if a file cannot be read that need not be broken. Nothing is lost.
+    /// [removed](Self::remove). Broken ones are removed on the way, and those are passed over that cannot be read at present.
     pub(super) fn next(
         &mut self,
         may: impl Fn(&StreamName) -> bool,
         now: Duration,
         counts: &mut Counts,
-    ) -> io::Result<Option<Next>> {
+    ) -> Option<Next> {
         loop {
-            let Some(place) = self.waiting.iter().position(|waiting| may(&waiting.label.stream)) else {
-                return Ok(None);
-            };
+            let is_next = |waiting: &Waiting| waiting.read_again <= now && may(&waiting.label.stream);
+            let place = self.waiting.iter().position(is_next)?;
             let waiting = &mut self.waiting[place];
             let body = match (&waiting.body, &self.directory) {
-                (Some(body), _) => Some(body.clone()),
-                (None, Some(directory)) => read(directory, waiting)?,
-                (None, None) => None,
+                (Some(body), _) => Ok(Some(body.clone())),
+                (None, Some(directory)) => read(directory, waiting),
+                (None, None) => Ok(None),
             };
-            let Some(body) = body else {
-                counts.dropped_broken += self.take(place);
-                continue;
-            };
-            let (attempts, age) = (waiting.attempts, waiting.age(now));
-            waiting.attempts = waiting.attempts.saturating_add(1);
-            self.sending = Some(waiting.label.id);
-            return Ok(Some(Next { packed: Packed { label: waiting.label.clone(), body }, age, attempts }));
+            match body {
+                Ok(Some(body)) => {
+                    let (attempts, age) = (waiting.attempts, waiting.age(now));
+                    waiting.attempts = waiting.attempts.saturating_add(1);
+                    self.sending = Some(waiting.label.id);
+                    return Some(Next { packed: Packed { label: waiting.label.clone(), body }, age, attempts });
+                }
+                Ok(None) => counts.dropped_broken += self.take(place),
+                Err(error) => {
+                    if waiting.read_again.is_zero() {
+                        tracing::warn!(%error, batch = %waiting.label.id, "a batch cannot be read; trying again later");
+                    }
+                    waiting.read_again = now.saturating_add(READ_AGAIN);
+                }
+            }
         }
+    }
+
+    /// The uptime at which a file is to be read again that could not be read, if there is one.
+    pub(super) fn read_again(&self, now: Duration) -> Option<Duration> {
+        self.waiting.iter().map(|waiting| waiting.read_again).filter(|again| *again > now).min()
     }
 
     /// Nothing is being sent any more.
@@ -208,8 +222,9 @@ impl Buffer {
         if self.sending == Some(taken.label.id) {
             self.sending = None;
         }
-        if let (None, Some(directory)) = (&taken.body, &self.directory)
+        if let Some(directory) = &self.directory
             && let Err(error) = directory.remove(&taken.label.file_name())
+            && !(error.kind() == NotFound && taken.body.is_some())
         {
             // It comes back with the next start, and the warehouse recognises its events.
             tracing::warn!(%error, "the file of a batch cannot be removed");
@@ -224,29 +239,29 @@ impl Buffer {
         all
     }
 
-    /// Remembers, if there is a directory, that nothing is to be sent for `pause`: an application that is started a
-    /// hundred times a day must not ask a hundred times.
-    pub(super) fn keep_pause(&self, pause: Duration, now: Millis) {
+    /// Remembers, if there is a directory, for how long nothing is to be sent.
+    pub(super) fn keep_pauses(&self, pauses: &Pauses, now: Millis) {
         let Some(directory) = &self.directory else { return };
-        let text = format!("{} {}", now.get(), pause.as_millis());
-        if let Err(error) = directory.write(PAUSE, text.as_bytes()) {
+        if let Err(error) = directory.write(PAUSE, pauses.to_text(now).as_bytes()) {
             tracing::warn!(%error, "a pause cannot be written");
         }
     }
 
-    /// What is left of the pause that was kept; never more than it was, whatever became of the wall clock.
-    pub(super) fn kept_pause(&self, now: Millis) -> Duration {
-        self.read_pause(now).unwrap_or_default()
+    /// What is left of the pauses that were kept; never more than it was, whatever became of the wall clock.
+    pub(super) fn kept_pauses(&self, now: Millis) -> Pauses {
+        let Some((pauses, ahead)) = self.read_pauses(now) else { return Pauses::default() };
+        if ahead {
+            // By this clock, or the pause would begin anew with each start until the clock has caught up.
+            self.keep_pauses(&pauses, now);
+        }
+        pauses
     }
 
-    fn read_pause(&self, now: Millis) -> Option<Duration> {
+    fn read_pauses(&self, now: Millis) -> Option<(Pauses, bool)> {
         let directory = self.directory.as_ref()?;
         let (_, len) = directory.list().ok()?.into_iter().find(|(name, _)| name == PAUSE)?;
-        let bytes = directory.read(PAUSE, len.min(PAUSE_BYTES) as usize).ok()?;
-        let (began, pause) = std::str::from_utf8(&bytes).ok()?.split_once(' ')?;
-        let (began, pause): (i64, u64) = (began.parse().ok()?, pause.parse().ok()?);
-        let passed = u64::try_from(now.get().saturating_sub(began)).unwrap_or(0);
-        Some(Duration::from_millis(pause.saturating_sub(passed)).min(MAX_AGE))
+        let len = usize::try_from(len).unwrap_or(usize::MAX).min(MAX_TEXT_BYTES);
+        Pauses::parse(std::str::from_utf8(&directory.read(PAUSE, len).ok()?).ok()?, now)
     }
 }
 

@@ -7,8 +7,9 @@
 //! | 401, 403 | is kept, and tried once an hour: somebody will mend the key |
 //! | 408, 429, 5xx, no answer, anything else | goes again later under the same id |
 //!
-//! *Later* is when the answer says, if it does; else anywhere between nothing and a bound that doubles from 1 second up to
-//! 15 minutes. 7 days after it was made, a batch is dropped and counted, whatever was answered.
+//! *Later* is when the answer says, if it does: at least 100 milliseconds and at most a day from now, whatever it says. Else
+//! it is anywhere between nothing and a bound that doubles from 1 second up to 15 minutes. 7 days after it was made, a batch
+//! is dropped and counted, whatever was answered.
 //!
 //! This file is plain data and arithmetic: no clock, no chance of its own, no memory, no I/O. A simulation of millions of
 //! devices calls it as the client does.
@@ -21,7 +22,13 @@ pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
 pub const BACKOFF_MAX: Duration = Duration::from_mins(15);
 /// The wait after an answer that blames the key.
 pub const KEY_WAIT: Duration = Duration::from_hours(1);
-/// How old a batch may become before it is given up; also the longest wait that an answer can ask for.
+/// The shortest wait that an answer can ask for. A retry at the server's time costs no retry budget, so that a slip of the
+/// server could ask for a flood otherwise.
+pub const MIN_NAMED_WAIT: Duration = Duration::from_millis(100);
+/// The longest wait that an answer can ask for. An operator may mute devices for a week: they ask once a day whether that
+/// still holds, so that one who has changed his mind is heard within a day, and a batch outlives several such answers.
+pub const MAX_NAMED_WAIT: Duration = Duration::from_hours(24);
+/// How old a batch may become before it is given up.
 pub const MAX_AGE: Duration = Duration::from_hours(7 * 24);
 
 /// What an answer means for the batch it answers.
@@ -74,7 +81,8 @@ impl Answer {
         Verdict::of(self.status)
     }
 
-    /// The wait that the server asks for, if it does and if the verdict is to send again later; at most [`MAX_AGE`].
+    /// The wait that the server asks for, if it does and if the verdict is to send again later: from [`MIN_NAMED_WAIT`] to
+    /// [`MAX_NAMED_WAIT`].
     ///
     /// The body's milliseconds are the slot that the server has set aside. The header is the same slot in whole seconds;
     /// who obeys only that comes together with all others of its second.
@@ -83,8 +91,8 @@ impl Answer {
             return None;
         }
         let wait = self.retry_after_ms.map(Duration::from_millis).or(self.retry_after)?;
-        // No time at all names none: who came back at once, and at once again, would be a flood.
-        Some(wait.min(MAX_AGE)).filter(|wait| !wait.is_zero())
+        // No time at all names none.
+        if wait.is_zero() { None } else { Some(wait.clamp(MIN_NAMED_WAIT, MAX_NAMED_WAIT)) }
     }
 }
 
@@ -183,6 +191,7 @@ mod tests {
     fn the_numbers_are_those_of_the_contract() {
         assert_eq!((BACKOFF_MIN.as_secs(), BACKOFF_MAX.as_secs()), (1, 900));
         assert_eq!((KEY_WAIT.as_secs(), MAX_AGE.as_secs()), (3_600, 604_800));
+        assert_eq!((MIN_NAMED_WAIT.as_millis(), MAX_NAMED_WAIT.as_secs()), (100, 86_400));
     }
 
     #[test]
@@ -198,10 +207,21 @@ mod tests {
         assert_eq!(when(&refused(Some(2), Some(1_234)), 9, chance), Some(Duration::from_millis(1_234)));
         assert_eq!(when(&refused(Some(2), None), 9, chance), Some(Duration::from_secs(2)));
         assert_eq!(when(&refused(None, None), 3, chance), Some(Duration::from_secs(2)));
-        assert_eq!(when(&refused(Some(u64::MAX), None), 1, chance), Some(MAX_AGE));
         assert_eq!(when(&Answer::default(), 1, chance), Some(Duration::from_millis(500)));
         assert_eq!(when(&refused(Some(0), None), 1, chance), Some(Duration::from_millis(500)));
         assert_eq!(when(&refused(Some(1), Some(0)), 1, chance), Some(Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn no_answer_makes_a_device_come_back_at_once_or_silences_it_for_more_than_a_day() {
+        let wait = |seconds, millis| refused(seconds, millis).wait().map(|wait| wait.as_millis());
+        assert_eq!(wait(None, Some(1)), Some(100));
+        assert_eq!(wait(None, Some(101)), Some(101));
+        for (seconds, millis) in [(604_800, 604_800_000), (u64::MAX, u64::MAX)] {
+            assert_eq!([wait(Some(seconds), None), wait(None, Some(millis))], [Some(86_400_000); 2]);
+        }
+        // A young batch outlives a mute of a week that was named but once.
+        assert_eq!(fate(&refused(Some(604_800), None), BACKOFF_MIN, 1, 0.5), Fate::Again(MAX_NAMED_WAIT));
     }
 
     #[test]
@@ -247,7 +267,7 @@ mod tests {
         }
 
         #[test]
-        fn no_answer_makes_a_batch_wait_longer_than_it_may_live(
+        fn no_answer_makes_a_batch_wait_for_more_than_a_day_or_longer_than_it_may_live(
             status in proptest::option::of(100_u16..600),
             seconds in proptest::option::of(any::<u64>()),
             millis in proptest::option::of(any::<u64>()),
@@ -256,7 +276,7 @@ mod tests {
         ) {
             let answer = Answer { status, ..refused(seconds, millis) };
             let wait = when(&answer, failures, chance);
-            prop_assert!(wait.is_none_or(|wait| wait <= MAX_AGE));
+            prop_assert!(wait.is_none_or(|wait| wait <= MAX_NAMED_WAIT));
             if let Fate::Again(again) = fate(&answer, age, failures, chance) {
                 prop_assert_eq!(Some(again), wait);
                 prop_assert!(age + again <= MAX_AGE);

@@ -2,16 +2,17 @@
 //!
 //! What an answer says about time holds for the device, not for the batch: after a 429 nothing at all is sent before the
 //! time it names. The exception is 403, by which the key is good and the stream is not: only the stream's batches wait, or a
-//! stream that nobody may write to would hold up all others. A batch that a server fails on again and again (500) does hold
+//! stream that nobody may write to would hold up all others. Both outlive the process, if there is a directory. A batch that a server fails on again and again (500) does hold
 //! up what is behind it, until it is too old or the buffer is full: a device cannot know that it is the batch.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    buffer::Next,
+    buffer::{Next, READ_AGAIN},
     contract::{Fate, KEY_WAIT, Verdict},
     exchange::{Heard, Requests},
     pace::Pace,
+    pauses::Pauses,
     shared::{Shared, lock},
     transport::Transport,
 };
@@ -20,8 +21,6 @@ use crate::batch::StreamName;
 /// The shortest pause that outlives the process, if there is a directory. Shorter ones are over before an application has
 /// started again, and not worth a write.
 pub const KEPT_PAUSE: Duration = Duration::from_mins(1);
-/// How long to wait when a file cannot be read that need not be broken.
-const READ_AGAIN: Duration = Duration::from_secs(10);
 
 /// Sends what waits.
 #[derive(Debug)]
@@ -34,14 +33,28 @@ pub(super) struct Sender {
     /// The uptime of the last request, unless the server has named the time of the next.
     last_sent: Option<Duration>,
     /// Streams that the key may not write to, and the uptime at which that is tried again. They are streams of batches
-    /// that wait, so there are no more than of these.
+    /// that wait, or did in the last run, so there are no more than of these.
     barred: BTreeMap<StreamName, Duration>,
 }
 
 impl Sender {
-    /// A sender that sends nothing before the uptime is `paused_until`.
-    pub(super) fn new(transport: Arc<dyn Transport>, requests: Requests, paused_until: Duration) -> Self {
-        Self { transport, requests, pace: Pace::default(), paused_until, last_sent: None, barred: BTreeMap::new() }
+    /// A sender that keeps the `pauses` of the last run.
+    pub(super) fn new(transport: Arc<dyn Transport>, requests: Requests, pauses: Pauses, now: Duration) -> Self {
+        let until = |pause| now.saturating_add(pause);
+        Self {
+            transport,
+            requests,
+            pace: Pace::default(),
+            paused_until: until(pauses.device),
+            last_sent: None,
+            barred: pauses.streams.into_iter().map(|(stream, pause)| (stream, until(pause))).collect(),
+        }
+    }
+
+    /// For how long nothing is to be sent.
+    fn pauses(&self, now: Duration) -> Pauses {
+        let streams = self.barred.iter().map(|(stream, until)| (stream.clone(), until.saturating_sub(now)));
+        Pauses { device: self.paused_until.saturating_sub(now), streams: streams.collect() }
     }
 
     /// Sends what waits and what comes. With an `end`, in uptime, it returns when nothing more can be sent before that;
@@ -62,14 +75,20 @@ impl Sender {
             let next = shared.with_buffer(move |buffer, now, counts| {
                 buffer.settled();
                 buffer.drop_old(now.uptime, counts);
-                buffer.next(|stream| !barred.contains(stream), now.uptime, counts)
+                let next = buffer.next(|stream| !barred.contains(stream), now.uptime, counts);
+                (next, buffer.read_again(now.uptime))
             });
-            match next.await.flatten() {
-                Ok(Some(next)) => self.attempt(shared, next).await,
-                Ok(None) if end.is_some() => return,
-                Ok(None) => self.wait(shared).await,
+            match next.await {
+                Ok((Some(next), _)) => self.attempt(shared, next).await,
+                Ok((None, read_again)) => {
+                    let again = self.barred.values().copied().chain(read_again).min();
+                    if end.is_some_and(|end| again.is_none_or(|again| again > end)) {
+                        return;
+                    }
+                    wait(shared, again).await;
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "a batch cannot be read; trying again");
+                    tracing::warn!(%error, "the buffer cannot be asked; trying again");
                     self.paused_until = now.saturating_add(READ_AGAIN);
                 }
             }
@@ -80,20 +99,6 @@ impl Sender {
     fn due(&self, shared: &Shared) -> Duration {
         let interval = shared.hints().send_interval.unwrap_or_default();
         self.last_sent.map_or(Duration::ZERO, |sent| sent.saturating_add(interval)).max(self.paused_until)
-    }
-
-    /// Waits until a batch comes, or a stream may be tried again.
-    async fn wait(&self, shared: &Shared) {
-        let again = async {
-            match self.barred.values().min() {
-                Some(until) => shared.clock.sleep_until(*until).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = again => {}
-            () = shared.buffered.notified() => {}
-        }
     }
 
     /// Sends a batch and does what the answer says.
@@ -122,23 +127,23 @@ impl Sender {
         let named = heard.answer.wait().is_some();
         // A time that the server names for this device stands before the interval that it asks of all.
         self.last_sent = Some(sent).filter(|_| !named);
-        let pause = match (heard.answer.status, step.pause) {
-            (Some(403), _) => {
-                self.barred.insert(next.packed.label.stream.clone(), now.saturating_add(KEY_WAIT));
-                None
-            }
-            (_, pause) => pause,
-        };
+        let barred = heard.answer.status == Some(403);
+        let pause = step.pause.filter(|_| !barred);
+        if barred {
+            self.barred.insert(next.packed.label.stream.clone(), now.saturating_add(KEY_WAIT));
+        }
         if let Some(pause) = pause {
             self.paused_until = now.saturating_add(pause);
         }
+        let worth_keeping = barred || pause.is_some_and(|pause| pause >= KEPT_PAUSE);
+        let pauses = worth_keeping.then(|| self.pauses(now));
         if matches!(step.fate, Fate::Refused | Fate::TooOld) {
             tracing::warn!(%batch, status = heard.answer.status, fate = ?step.fate, "a batch is dropped");
         }
         let settled = shared.with_buffer(move |buffer, now, counts| {
             buffer.settled();
-            if let Some(pause) = pause.filter(|pause| *pause >= KEPT_PAUSE) {
-                buffer.keep_pause(pause, now.wall);
+            if let Some(pauses) = pauses {
+                buffer.keep_pauses(&pauses, now.wall);
             }
             match step.fate {
                 Fate::Again(_) => {}
@@ -155,5 +160,19 @@ impl Sender {
         if let Err(error) = settled.await {
             tracing::debug!(%error, "the answer could not be noted; the batch is sent again");
         }
+    }
+}
+
+/// Waits until a batch comes, or until the uptime is `again`, if there is something to try again.
+async fn wait(shared: &Shared, again: Option<Duration>) {
+    let again = async {
+        match again {
+            Some(again) => shared.clock.sleep_until(again).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = again => {}
+        () = shared.buffered.notified() => {}
     }
 }

@@ -9,10 +9,10 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    batcher::{BatchLimits, Batcher, Packed},
+    batcher::{BatchLimits, Batcher, Closed, Packed},
     buffer::{Buffer, Now},
     clock::Clock,
-    counts::Counts,
+    counts::{Counts, Tally},
     hints::{Heeded, Hints},
 };
 use crate::batch::StreamName;
@@ -28,6 +28,8 @@ pub(super) struct Shared {
     pub(super) context: Vec<u8>,
     pub(super) batcher: Mutex<Batcher>,
     pub(super) buffer: Mutex<Buffer>,
+    /// What is in the buffer, or on its way there.
+    pub(super) in_buffer: Mutex<Tally>,
     pub(super) counts: Mutex<Counts>,
     pub(super) hints: Mutex<Heeded>,
     /// A batch was opened or closed, or is to be closed at another time.
@@ -73,7 +75,7 @@ impl Shared {
     /// Brings batches into the buffer when they are to be closed. Does not end.
     pub(super) async fn keep(self: &Arc<Self>) {
         loop {
-            let age = self.batch_age().await;
+            let age = self.batch_age();
             let due = {
                 let mut batcher = lock(&self.batcher);
                 batcher.close_due(self.clock.uptime(), age);
@@ -93,12 +95,24 @@ impl Shared {
     }
 
     /// How old a batch may become before it is closed.
-    async fn batch_age(self: &Arc<Self>) -> Duration {
-        let hints = self.hints();
-        // Nobody need ask the buffer as long as there is no hint.
-        let backlog = hints.send_interval.is_some()
-            && self.with_buffer(|buffer, _, _| buffer.waiting().batches > 0).await.unwrap_or(false);
-        hints.batch_age(self.limits.age, backlog)
+    fn batch_age(&self) -> Duration {
+        self.hints().batch_age(self.limits.age, lock(&self.in_buffer).batches > 0)
+    }
+
+    /// What waits: gathered, or in the buffer. Does not wait for the disk.
+    pub(super) fn waiting(&self) -> Tally {
+        let batcher = lock(&self.batcher);
+        let mut all = *lock(&self.in_buffer);
+        all += batcher.waiting();
+        all
+    }
+
+    /// Takes the oldest closed batch, which is on its way into the buffer from then on.
+    fn take_closed(&self) -> Option<Closed> {
+        let mut batcher = lock(&self.batcher);
+        let closed = batcher.pop()?;
+        *lock(&self.in_buffer) += closed.tally();
+        Some(closed)
     }
 
     /// Closes every batch and brings it into the buffer.
@@ -112,7 +126,7 @@ impl Shared {
         let shared = Arc::clone(self);
         let put = self.with_buffer(move |buffer, now, counts| {
             // Whoever has the buffer takes the oldest batch next, so that they stay in order.
-            while let Some(closed) = { lock(&shared.batcher).pop() } {
+            while let Some(closed) = shared.take_closed() {
                 let id = buffer.ids.next(now.wall);
                 buffer.put(Packed::new(&closed, &shared.context, id), now, counts);
             }
@@ -134,8 +148,11 @@ impl Shared {
             let mut counts = Counts::default();
             let mut buffer = lock(&shared.buffer);
             let done = work(&mut buffer, shared.now(), &mut counts);
-            // Counted before the buffer is free, so that who looks at both finds each batch once.
-            *lock(&shared.counts) += counts;
+            // At once, so that who looks at the counts first finds each batch once.
+            let mut counted = lock(&shared.counts);
+            *counted += counts;
+            *lock(&shared.in_buffer) = buffer.waiting();
+            drop(counted);
             done
         });
         Ok(done.await?)

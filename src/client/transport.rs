@@ -3,7 +3,7 @@
 //! # Limits
 //!
 //! A connection must stand within [`Timeouts::connect`], TLS included, and an answer must have come within
-//! [`Timeouts::answer`]. At most [`MAX_ANSWER_BYTES`] of an answer are read. A connection that was idle for [`MAX_IDLE`] is
+//! [`Timeouts::answer`], its body included. At most [`MAX_ANSWER_BYTES`] of an answer are read. A connection that was idle for [`MAX_IDLE`] is
 //! not used again: load balancers close it after a minute, and a mobile network forgets it in silence.
 
 use std::{
@@ -17,7 +17,12 @@ use http::{HeaderValue, Request, Response, Uri, header::HOST};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, client::conn::http1::SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, sync::Mutex, task::JoinSet, time::timeout};
+use tokio::{
+    net::TcpStream,
+    sync::Mutex,
+    task::JoinSet,
+    time::{timeout, timeout_at},
+};
 use tokio_rustls::{
     TlsConnector,
     rustls::{
@@ -29,10 +34,15 @@ use tokio_rustls::{
 
 use super::clock::BoxFuture;
 
+type Deadline = tokio::time::Instant;
+
 /// The most that is read of an answer's body, in bytes; what is longer is cut.
 pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// How long a connection is idle and still used again: below the minute of AWS's load balancers.
 pub const MAX_IDLE: Duration = Duration::from_secs(50);
+/// How long what is left of a request may take to be sent that was answered early; then the connection is given up. The
+/// answer waits for that.
+const MAX_REST: Duration = Duration::from_secs(1);
 
 /// How requests reach the server.
 pub trait Transport: Send + Sync + fmt::Debug {
@@ -136,7 +146,12 @@ impl HttpTransport {
         if host.is_empty() || authority.as_str().contains('@') {
             return Err(AddressError::NotAServer);
         }
-        let port = authority.port_u16().unwrap_or(default_port);
+        let port = if authority.as_str() == authority.host() {
+            default_port
+        } else {
+            // A port that is none must not become the default: another server may listen there.
+            authority.port_u16().ok_or(AddressError::NotAServer)?
+        };
         let authority = HeaderValue::try_from(authority.as_str()).map_err(|_| AddressError::NotAServer)?;
         Ok(Self { host, port, authority, tls, timeouts, idle: Mutex::new(None) })
     }
@@ -146,32 +161,45 @@ impl HttpTransport {
         let request = request.map(Full::new);
         let mut idle = self.idle.lock().await;
         let kept = idle.take().filter(|kept| kept.idle_since.elapsed() < MAX_IDLE);
-        let (mut connection, response) = match kept {
+        let (mut connection, response, deadline) = match kept {
             None => self.first(request).await?,
-            Some(mut kept) => match within(self.timeouts.answer, kept.sender.try_send_request(request)).await? {
-                Ok(response) => (kept, response),
-                // The server closed the connection while it was idle. Nothing was sent, so this was no attempt.
-                Err(mut error) => match error.take_message() {
-                    Some(request) => self.first(request).await?,
-                    None => return Err(error.into_error().into()),
-                },
-            },
+            Some(mut kept) => {
+                let deadline = self.deadline();
+                match by(deadline, kept.sender.try_send_request(request)).await? {
+                    Ok(response) => (kept, response, deadline),
+                    // The server closed the connection while it was idle. Nothing was sent, so this was no attempt.
+                    Err(mut error) => match error.take_message() {
+                        Some(request) => self.first(request).await?,
+                        None => return Err(error.into_error().into()),
+                    },
+                }
+            }
         };
         let (head, body) = response.into_parts();
         // What the head says is said, whatever becomes of the body.
-        let (body, whole) = timeout(self.timeouts.answer, read(body)).await.unwrap_or_default();
-        if whole && connection.sender.ready().await.is_ok() {
+        let (body, whole) = timeout_at(deadline, read(body)).await.unwrap_or_default();
+        if whole && matches!(timeout(MAX_REST, connection.sender.ready()).await, Ok(Ok(()))) {
             connection.idle_since = Instant::now();
             *idle = Some(connection);
         }
         Ok(Response::from_parts(head, body))
     }
 
-    /// Sends `request` as the first one of a new connection.
-    async fn first(&self, request: Request<Full<Bytes>>) -> Result<(Connection, Response<Incoming>), NoAnswer> {
-        let mut connection = within(self.timeouts.connect, self.connect()).await??;
-        let response = within(self.timeouts.answer, connection.sender.send_request(request)).await??;
-        Ok((connection, response))
+    /// Sends `request` as the first one of a new connection; also returns by when the whole answer must have come.
+    async fn first(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(Connection, Response<Incoming>, Deadline), NoAnswer> {
+        let connected = timeout(self.timeouts.connect, self.connect()).await;
+        let mut connection = connected.map_err(|_| NoAnswer::TimedOut)??;
+        let deadline = self.deadline();
+        let response = by(deadline, connection.sender.send_request(request)).await??;
+        Ok((connection, response, deadline))
+    }
+
+    /// By when the whole answer to a request that is sent now must have come.
+    fn deadline(&self) -> Deadline {
+        Deadline::now() + self.timeouts.answer
     }
 
     async fn connect(&self) -> Result<Connection, NoAnswer> {
@@ -207,8 +235,8 @@ impl fmt::Debug for HttpTransport {
     }
 }
 
-async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, NoAnswer> {
-    timeout(limit, work).await.map_err(|_| NoAnswer::TimedOut)
+async fn by<T>(deadline: Deadline, work: impl Future<Output = T>) -> Result<T, NoAnswer> {
+    timeout_at(deadline, work).await.map_err(|_| NoAnswer::TimedOut)
 }
 
 /// What comes of `body`, up to the limit, and whether that is all.
@@ -254,7 +282,18 @@ mod tests {
             assert_eq!(made(good).unwrap().port, port, "{good}");
         }
         assert_eq!(made("http://[::1]:81").unwrap().host, "::1");
-        for bad in ["", "a.example", "ftp://a.example", "http://a/b", "http://a?b=c", "http://user:pass@a", "http://"] {
+        for bad in [
+            "",
+            "a.example",
+            "ftp://a.example",
+            "http://a/b",
+            "http://a?b=c",
+            "http://user:pass@a",
+            "http://",
+            "http://a:65536",
+            "http://[::1]:99999",
+            "http://a:x",
+        ] {
             assert!(matches!(made(bad), Err(AddressError::NotAServer)), "{bad}");
         }
         assert!(matches!(made("https://a.example"), Err(AddressError::NoRoots)));

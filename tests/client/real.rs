@@ -38,6 +38,29 @@ streams = { heard = { priority = "high" } }
 "#;
 const BUDGET_BYTES: u64 = 5 * 64 * 1024;
 
+/// How much faster a [`FastClock`] goes.
+const HASTE: u32 = 20;
+
+/// The clocks of a device whose uptime goes fast, so that a wait of the back-off, whose length is chance, does not outlast a
+/// test's patience.
+#[derive(Debug)]
+struct FastClock(SystemClock);
+
+impl Clock for FastClock {
+    fn uptime(&self) -> Duration {
+        self.0.uptime() * HASTE
+    }
+
+    fn wall(&self) -> Millis {
+        self.0.wall()
+    }
+
+    fn sleep_until(&self, uptime: Duration) -> BoxFuture<'_, ()> {
+        // A part of a nanosecond more, or it might be awake a little too early again and again.
+        self.0.sleep_until(uptime / HASTE + Duration::from_nanos(1))
+    }
+}
+
 /// A client that runs on threads of its own.
 struct Running {
     runtime: Runtime,
@@ -69,7 +92,7 @@ impl Running {
         let Self { runtime, client, stop, task } = self;
         drop(stop);
         runtime.block_on(task).unwrap();
-        runtime.block_on(client.waiting())
+        client.waiting()
     }
 }
 
@@ -116,7 +139,9 @@ fn every_event_arrives_under_one_id_through_cut_connections_a_restart_and_refusa
     let network = Runtime::new().unwrap();
     let proxy = network.block_on(FaultProxy::start(address));
     let settings = Settings { directory: Some(dir.path().join("device")), ..settings(&proxy.endpoint()) };
-    let device = Running::start(Client::new(settings).unwrap());
+    let transport = Arc::new(HttpTransport::new(&settings.server, &settings.roots, settings.timeouts).unwrap());
+    let clock = Arc::new(FastClock(SystemClock::new()));
+    let device = Running::start(Client::with(settings, transport, clock).unwrap());
 
     device.log(0..50);
     device.until("fair weather is enough", |counts| counts.delivered.batches == 10);

@@ -16,7 +16,9 @@ use logweir::client::{HttpTransport, MAX_ANSWER_BYTES, NoAnswer, Roots, Timeouts
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpListener,
+    sync::{Semaphore, watch},
     task::JoinHandle,
+    time::timeout,
 };
 use tokio_rustls::{
     TlsAcceptor,
@@ -34,37 +36,54 @@ const KEY: &[u8] = include_bytes!("tls/server.key");
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const SHORT: Timeouts = Timeouts { connect: Duration::from_millis(300), answer: Duration::from_millis(300) };
 
-/// A server whose every connection does what a script says: an answer a request; the end where the script ends.
+/// How long anything may take that must happen at all.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server whose every connection does what a script says: an answer a request; where the script ends, the end, as soon as
+/// it is allowed.
 struct Scripted {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
+    /// How many connections may be ended.
+    ends: Arc<Semaphore>,
+    /// How many have ended, on both sides.
+    ended: watch::Receiver<usize>,
     task: JoinHandle<()>,
 }
 
 impl Scripted {
     async fn start(scripts: &[&[&str]], tls: Option<TlsAcceptor>) -> Self {
+        Self::ending(scripts.len(), scripts, tls).await
+    }
+
+    /// One that ends no more than `ends` connections, until it is told to.
+    async fn ending(ends: usize, scripts: &[&[&str]], tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let scripts: Vec<Vec<String>> =
             scripts.iter().map(|script| script.iter().map(|answer| (*answer).to_owned()).collect()).collect();
         let connections = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&connections);
+        let ends = Arc::new(Semaphore::new(ends));
+        let may_end = Arc::clone(&ends);
+        let (over, ended) = watch::channel(0);
         let task = tokio::spawn(async move {
             for script in scripts {
                 let Ok((stream, _)) = listener.accept().await else { return };
                 counted.fetch_add(1, Ordering::Relaxed);
                 let result = match &tls {
-                    None => follow(stream, script).await,
+                    None => follow(stream, script, &may_end).await,
                     Some(tls) => match tls.accept(stream).await {
-                        Ok(stream) => follow(stream, script).await,
+                        Ok(stream) => follow(stream, script, &may_end).await,
                         Err(error) => Err(error),
                     },
                 };
                 drop(result);
+                over.send_modify(|ended| *ended += 1);
             }
             std::future::pending::<()>().await;
         });
-        Self { address, connections, task }
+        Self { address, connections, ends, ended, task }
     }
 
     fn transport(&self, timeouts: Timeouts) -> HttpTransport {
@@ -74,6 +93,14 @@ impl Scripted {
     fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
+
+    /// Ends one connection more, and waits until the client has noticed that.
+    async fn end_one(&mut self) {
+        let wanted = *self.ended.borrow() + 1;
+        self.ends.add_permits(1);
+        let ended = self.ended.wait_for(|ended| *ended == wanted);
+        timeout(PATIENCE, ended).await.expect("the client closes its side, too").unwrap();
+    }
 }
 
 impl Drop for Scripted {
@@ -82,7 +109,11 @@ impl Drop for Scripted {
     }
 }
 
-async fn follow(mut stream: impl AsyncRead + AsyncWrite + Unpin, script: Vec<String>) -> io::Result<()> {
+async fn follow(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    script: Vec<String>,
+    may_end: &Semaphore,
+) -> io::Result<()> {
     for answer in script {
         let mut request = Vec::new();
         while !request.ends_with(b"\r\n\r\nbody") {
@@ -92,9 +123,10 @@ async fn follow(mut stream: impl AsyncRead + AsyncWrite + Unpin, script: Vec<Str
         }
         stream.write_all(answer.as_bytes()).await?;
     }
-    // Long enough for the client to have kept the connection, and shorter than its pauses.
-    tokio::time::sleep(Duration::from_millis(20)).await;
-    stream.shutdown().await
+    may_end.acquire().await.unwrap().forget();
+    stream.shutdown().await?;
+    while stream.read_buf(&mut Vec::new()).await? > 0 {}
+    Ok(())
 }
 
 async fn ask(transport: &HttpTransport) -> Result<Response<Bytes>, NoAnswer> {
@@ -103,14 +135,15 @@ async fn ask(transport: &HttpTransport) -> Result<Response<Bytes>, NoAnswer> {
 
 #[tokio::test]
 async fn a_connection_is_kept_and_one_that_the_server_closed_is_made_anew_without_a_failed_attempt() {
-    let server = Scripted::start(&[&[OK, OK], &[OK]], None).await;
+    let mut server = Scripted::ending(0, &[&[OK, OK], &[OK]], None).await;
     let transport = server.transport(Timeouts::default());
-    for (connections, pause) in [(1, 0), (1, 200), (2, 0)] {
+    for connections in [1, 1] {
         assert_eq!(ask(&transport).await.unwrap().status(), 200);
         assert_eq!(server.connections(), connections);
-        // After the second request the server ends the connection.
-        tokio::time::sleep(Duration::from_millis(pause)).await;
     }
+    server.end_one().await;
+    assert_eq!(ask(&transport).await.unwrap().status(), 200);
+    assert_eq!(server.connections(), 2);
 }
 
 #[tokio::test]
@@ -155,6 +188,51 @@ async fn an_answer_that_does_not_come_is_not_waited_for_long() {
     assert!(began.elapsed() >= SHORT.answer);
     drop(listener);
     assert!(matches!(ask(&transport).await, Err(NoAnswer::Connect(_))));
+}
+
+#[tokio::test]
+async fn head_and_body_of_an_answer_have_one_deadline() {
+    const ANSWER: Duration = Duration::from_secs(2);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        tokio::time::sleep(ANSWER * 3 / 4).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n").await.unwrap();
+        (stream, Instant::now())
+    });
+    let transport =
+        HttpTransport::new(&address, &Roots::System, Timeouts { answer: ANSWER, ..Timeouts::default() }).unwrap();
+    let answer = ask(&transport).await.unwrap();
+    let returned = Instant::now();
+    assert_eq!((answer.status().as_u16(), answer.body().len()), (200, 0));
+    let (_open, head_came) = server.await.unwrap();
+    // A quarter was left when the head came.
+    assert!(returned - head_came < ANSWER * 3 / 4, "{:?}", returned - head_came);
+}
+
+#[tokio::test]
+async fn an_early_answer_is_not_held_back_by_a_server_that_reads_no_more() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let mut open = Vec::new();
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_buf(&mut Vec::new()).await.unwrap();
+            stream.write_all(OK.as_bytes()).await.unwrap();
+            open.push(stream);
+        }
+        open
+    });
+    let transport = HttpTransport::new(&address, &Roots::System, Timeouts::default()).unwrap();
+    // More than any socket's buffer takes.
+    let large = Request::post("/v1/logs/heard").body(Bytes::from(vec![b'x'; 64 * 1024 * 1024])).unwrap();
+    let answer = timeout(PATIENCE, transport.send(large)).await.expect("it was answered").unwrap();
+    assert_eq!(answer.body(), "ok");
+    // The next request does not stand behind what was never sent.
+    assert_eq!(ask(&transport).await.unwrap().body(), "ok");
+    assert_eq!(server.await.unwrap().len(), 2);
 }
 
 fn acceptor() -> TlsAcceptor {

@@ -1,8 +1,14 @@
 //! A device's world made of promises: a clock that goes when it is told to, and a network that answers as it is told.
+//!
+//! Nothing here waits for real time. A test looks when the client is idle: all that follows from what was told has happened
+//! then, and what has not will not.
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -12,45 +18,63 @@ use logweir::{
     batch::{Millis, StreamName},
     client::{BoxFuture, Client, Clock, NoAnswer, Settings, Transport},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, task};
 
-/// How long anything may take in real time that must happen at all.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a test looks at what must not happen, in real time.
-pub(crate) const GLANCE: Duration = Duration::from_millis(50);
+/// How long the client may take in real time until it is idle.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// How often a task that is ready has its turn before it is looked whether the clock was read.
+const TURNS: usize = 16;
 /// What the wall clock shows at the start: 2026-11-22T09:00:00Z.
 pub(crate) const START: i64 = 1_795_338_000_000;
 
-/// Waits in real time until `look` is true.
-pub(crate) async fn until(what: &str, mut look: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !look() {
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for: {what}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+/// Runs a test in such a world: on one thread, with one other for the disk, so that both can be seen to have nothing to do.
+pub(crate) fn told(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(test);
 }
 
 pub(crate) fn heard() -> StreamName {
     StreamName::new("heard").unwrap()
 }
 
-/// A clock that goes when it is told to.
+/// A clock that goes when it is told to, and counts who reads it: whatever a client does, it reads the clock.
 #[derive(Debug)]
-pub(crate) struct ToldClock(watch::Sender<Duration>);
+pub(crate) struct ToldClock {
+    now: watch::Sender<Duration>,
+    reads: AtomicU64,
+}
 
 impl ToldClock {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(watch::channel(Duration::ZERO).0))
+        Arc::new(Self { now: watch::channel(Duration::ZERO).0, reads: AtomicU64::new(0) })
     }
 
+    /// Goes on by `time`, and by nothing more than that.
     pub(crate) fn advance(&self, time: Duration) {
-        self.0.send_modify(|now| *now += time);
+        self.now.send_modify(|now| *now += time);
+    }
+
+    /// Waits until nobody does anything but wait for this clock, or for the test.
+    pub(crate) async fn idle(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut quiet = 0;
+        while quiet < 2 {
+            assert!(Instant::now() < deadline, "something is still done after {PATIENCE:?}");
+            let before = self.reads.load(Ordering::Relaxed);
+            // The disk's only thread takes what it is given in turn: all that was given to it before is done then.
+            task::spawn_blocking(|| ()).await.unwrap();
+            for _ in 0..TURNS {
+                task::yield_now().await;
+            }
+            quiet = if self.reads.load(Ordering::Relaxed) == before { quiet + 1 } else { 0 };
+        }
     }
 }
 
 impl Clock for ToldClock {
     fn uptime(&self) -> Duration {
-        *self.0.borrow()
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        *self.now.borrow()
     }
 
     fn wall(&self) -> Millis {
@@ -58,7 +82,7 @@ impl Clock for ToldClock {
     }
 
     fn sleep_until(&self, uptime: Duration) -> BoxFuture<'_, ()> {
-        let mut now = self.0.subscribe();
+        let mut now = self.now.subscribe();
         Box::pin(async move { drop(now.wait_for(|now| *now >= uptime).await) })
     }
 }
@@ -84,12 +108,21 @@ impl Came {
     }
 }
 
+/// What becomes of a request.
+#[derive(Debug)]
+enum Told {
+    Answer(Response<Bytes>),
+    /// There is no answer, and the client is told so.
+    Nothing,
+    /// Nobody ever tells the client anything.
+    Silence,
+}
+
 /// A network that answers as it is told, and 200 when it is told nothing.
 #[derive(Debug)]
 pub(crate) struct ToldNetwork {
     pub(crate) came: Mutex<Vec<Came>>,
-    /// None is no answer.
-    answers: Mutex<VecDeque<Option<Response<Bytes>>>>,
+    answers: Mutex<VecDeque<Told>>,
 }
 
 impl ToldNetwork {
@@ -104,23 +137,21 @@ impl ToldNetwork {
             response = response.header(*name, *value);
         }
         let response = response.body(Bytes::from_static(body.as_bytes())).unwrap();
-        self.answers.lock().unwrap().push_back(Some(response));
+        self.answers.lock().unwrap().push_back(Told::Answer(response));
     }
 
     /// The next request that nothing is told for gets no answer.
     pub(crate) fn tell_nothing(&self) {
-        self.answers.lock().unwrap().push_back(None);
+        self.answers.lock().unwrap().push_back(Told::Nothing);
+    }
+
+    /// The next request that nothing is told for waits for ever.
+    pub(crate) fn keep_silent(&self) {
+        self.answers.lock().unwrap().push_back(Told::Silence);
     }
 
     pub(crate) fn count(&self) -> usize {
         self.came.lock().unwrap().len()
-    }
-
-    /// Waits until `count` requests came, and sees that no more come.
-    pub(crate) async fn until_count(&self, count: usize) {
-        until(&format!("{count} requests"), || self.count() >= count).await;
-        tokio::time::sleep(GLANCE).await;
-        assert_eq!(self.count(), count);
     }
 }
 
@@ -128,8 +159,14 @@ impl Transport for ToldNetwork {
     fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response<Bytes>, NoAnswer>> {
         self.came.lock().unwrap().push(Came { request });
         let told = self.answers.lock().unwrap().pop_front();
-        let answer = told.unwrap_or_else(|| Some(Response::new(Bytes::new())));
-        Box::pin(async { answer.ok_or(NoAnswer::TimedOut) })
+        Box::pin(async {
+            match told {
+                None => Ok(Response::new(Bytes::new())),
+                Some(Told::Answer(response)) => Ok(response),
+                Some(Told::Nothing) => Err(NoAnswer::TimedOut),
+                Some(Told::Silence) => std::future::pending().await,
+            }
+        })
     }
 }
 
@@ -138,7 +175,7 @@ pub(crate) struct Device {
     pub(crate) client: Arc<Client>,
     pub(crate) clock: Arc<ToldClock>,
     pub(crate) network: Arc<ToldNetwork>,
-    running: tokio::task::JoinHandle<()>,
+    running: task::JoinHandle<()>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
 }
 
@@ -161,11 +198,16 @@ impl Device {
         (0..count).for_each(|n| self.client.log(&heard(), &serde_json::json!({ "n": n })));
     }
 
-    /// Goes on by `time`, and by nothing more than that.
+    /// Goes on by `time`, when all has happened that happens before.
     pub(crate) async fn advance(&self, time: Duration) {
-        // What is ready to wait begins to wait before the clock goes on.
-        tokio::time::sleep(GLANCE).await;
+        self.clock.idle().await;
         self.clock.advance(time);
+    }
+
+    /// Lets happen what happens by now, and sees that `count` requests came in all.
+    pub(crate) async fn until_count(&self, count: usize) {
+        self.clock.idle().await;
+        assert_eq!(self.network.count(), count);
     }
 
     /// Ends `run`.

@@ -28,7 +28,7 @@ fn any_stream(_: &StreamName) -> bool {
 /// Takes all that waits, as a sender would whose every batch is delivered.
 fn drain(buffer: &mut Buffer, counts: &mut Counts) -> Vec<Packed> {
     std::iter::from_fn(|| {
-        let next = buffer.next(any_stream, at(0).uptime, counts).unwrap()?.packed;
+        let next = buffer.next(any_stream, at(0).uptime, counts)?.packed;
         buffer.remove(next.label.id);
         Some(next)
     })
@@ -89,7 +89,7 @@ fn the_next_run_finds_what_waits_in_order_and_under_the_same_ids() {
     for batch in &put {
         buffer.put(batch.clone(), at(0), &mut counts);
     }
-    buffer.next(any_stream, at(0).uptime, &mut counts).unwrap().unwrap();
+    buffer.next(any_stream, at(0).uptime, &mut counts).unwrap();
     drop(buffer);
     fs::write(place.0.path().join("something.part"), "half").unwrap();
     fs::write(place.0.path().join("README"), "not a batch").unwrap();
@@ -111,7 +111,7 @@ fn a_full_buffer_drops_the_oldest_but_not_the_one_that_is_being_sent() {
         for batch in &put[..3] {
             buffer.put(batch.clone(), at(0), &mut counts);
         }
-        buffer.next(any_stream, at(0).uptime, &mut counts).unwrap().unwrap();
+        buffer.next(any_stream, at(0).uptime, &mut counts).unwrap();
         for batch in &put[3..5] {
             buffer.put(batch.clone(), at(0), &mut counts);
         }
@@ -166,18 +166,24 @@ fn a_broken_file_is_removed_and_counted_and_the_others_are_sent() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_now_is_not_given_up() {
+fn a_file_that_cannot_be_read_now_is_not_given_up_and_holds_up_no_other() {
     let place = Place::new();
     let (mut buffer, mut counts) = place.open();
-    let put = batch(0, 1, 100);
-    buffer.put(put.clone(), at(0), &mut counts);
+    let put = [batch(0, 1, 100), batch(1, 1, 100)];
+    for batch in &put {
+        buffer.put(batch.clone(), at(0), &mut counts);
+    }
     // A directory can be opened, but not read.
-    fs::rename(place.file(&put), place.0.path().join("kept")).unwrap();
-    fs::create_dir(place.file(&put)).unwrap();
-    assert!(buffer.next(any_stream, at(0).uptime, &mut counts).is_err());
-    fs::remove_dir(place.file(&put)).unwrap();
-    fs::rename(place.0.path().join("kept"), place.file(&put)).unwrap();
-    assert_eq!(ids(&drain(&mut buffer, &mut counts)), ids(&[put]));
+    fs::rename(place.file(&put[0]), place.0.path().join("kept")).unwrap();
+    fs::create_dir(place.file(&put[0])).unwrap();
+    assert_eq!(buffer.read_again(at(0).uptime), None);
+    assert_eq!(ids(&drain(&mut buffer, &mut counts)), ids(&put[1..]));
+    assert_eq!(buffer.read_again(at(0).uptime), Some(READ_AGAIN));
+    fs::remove_dir(place.file(&put[0])).unwrap();
+    fs::rename(place.0.path().join("kept"), place.file(&put[0])).unwrap();
+    assert!(buffer.next(any_stream, at(9).uptime, &mut counts).is_none());
+    assert_eq!(buffer.next(any_stream, at(10).uptime, &mut counts).unwrap().packed.label, put[0].label);
+    assert_eq!((buffer.read_again(at(10).uptime), counts), (None, Counts::default()));
 }
 
 #[test]
@@ -189,6 +195,18 @@ fn what_cannot_be_written_waits_in_memory() {
     buffer.put(put.clone(), at(0), &mut counts);
     assert_eq!((counts.unwritten, buffer.waiting()), (1, Tally::one(1)));
     assert_eq!(ids(&drain(&mut buffer, &mut counts)), ids(&[put]));
+}
+
+#[test]
+fn a_file_whose_write_failed_in_the_end_goes_with_its_batch() {
+    let place = Place::new();
+    let (mut buffer, mut counts) = place.open();
+    buffer.directory.as_mut().unwrap().fail_syncs();
+    let put = batch(0, 1, 100);
+    buffer.put(put.clone(), at(0), &mut counts);
+    assert_eq!((counts.unwritten, buffer.waiting(), place.batches()), (1, Tally::one(1), 1));
+    assert_eq!(ids(&drain(&mut buffer, &mut counts)), ids(&[put]));
+    assert_eq!(place.batches(), 0, "the next run would send it again");
 }
 
 #[test]
@@ -222,24 +240,34 @@ fn an_age_by_a_clock_that_was_not_set_begins_anew() {
     assert_eq!(buffer.waiting().batches, 3);
 }
 
+fn pause(seconds: u64) -> Pauses {
+    let streams = [(StreamName::new("barred").unwrap(), Duration::from_secs(seconds / 2))].into();
+    Pauses { device: Duration::from_secs(seconds), streams }
+}
+
 #[test]
 fn a_pause_outlives_the_run_but_not_itself() {
     let place = Place::new();
     let (buffer, _) = place.open();
-    assert_eq!(buffer.kept_pause(at(0).wall), Duration::ZERO);
-    buffer.keep_pause(Duration::from_secs(100), at(10).wall);
+    assert_eq!(buffer.kept_pauses(at(0).wall), Pauses::default());
+    buffer.keep_pauses(&pause(100), at(10).wall);
     drop(buffer);
     let (buffer, _) = place.open();
-    let left = |seconds| buffer.kept_pause(at(seconds).wall).as_secs();
+    assert_eq!(buffer.kept_pauses(at(10).wall), pause(100));
+    let left = |seconds| buffer.kept_pauses(at(seconds).wall).device.as_secs();
     assert_eq!([10, 40, 110, 1_000].map(left), [100, 70, 0, 0]);
-    // A clock that was set back does not make it longer.
-    assert_eq!(left(0), 100);
-    for bad in ["", "x", "1", "1 x", "1 2 3", &"9".repeat(100)] {
+    for bad in [&b"x"[..], b"\xff 1\n", &[b'9'; 2 * MAX_TEXT_BYTES]] {
         fs::write(place.0.path().join(PAUSE), bad).unwrap();
-        assert_eq!(left(0), 0, "{bad}");
+        assert_eq!(left(10), 0);
     }
-    fs::write(place.0.path().join(PAUSE), format!("{WALL} {}", u64::MAX)).unwrap();
-    assert_eq!(buffer.kept_pause(at(0).wall), MAX_AGE);
+}
+
+#[test]
+fn a_pause_of_a_clock_that_ran_ahead_begins_anew_only_once() {
+    let place = Place::new();
+    place.open().0.keep_pauses(&pause(100), at(10_000).wall);
+    let start = |seconds| place.open().0.kept_pauses(at(seconds).wall).device.as_secs();
+    assert_eq!([0, 40, 99, 100].map(start), [100, 60, 1, 0]);
 }
 
 #[test]
@@ -249,7 +277,7 @@ fn a_stream_that_may_not_be_sent_does_not_hold_up_others() {
     free.label.stream = StreamName::new("other").unwrap();
     buffer.put(barred.clone(), at(0), &mut counts);
     buffer.put(free.clone(), at(0), &mut counts);
-    let next = buffer.next(|stream| *stream != barred.label.stream, at(0).uptime, &mut counts).unwrap();
+    let next = buffer.next(|stream| *stream != barred.label.stream, at(0).uptime, &mut counts);
     assert_eq!(next.unwrap().packed.label, free.label);
 }
 
@@ -266,7 +294,7 @@ proptest! {
                     put += 1;
                 }
                 2 => {
-                    let next = buffer.next(any_stream, at(0).uptime, &mut counts).unwrap();
+                    let next = buffer.next(any_stream, at(0).uptime, &mut counts);
                     sending = next.map(|next| next.packed.label.id);
                 }
                 _ => if let Some(id) = sending.take() {
