@@ -7,12 +7,10 @@
 //! clients that connect anew for each attempt wait in the socket's queue then, instead of costing what could be stored.
 
 use std::{
-    collections::VecDeque,
-    io::{self, Write},
+    io,
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, atomic::Ordering},
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
 use ::metrics::Counter;
@@ -23,6 +21,7 @@ use tokio::{
 
 use super::{
     Problem, Service, WorkerHandle,
+    leaving::{Leaving, Parting},
     listener::Listener,
     lobby::{HealthDesk, Lobby},
     pause::Pauses,
@@ -32,11 +31,6 @@ use crate::{
     metrics::{self, Metrics},
     queue::Published,
 };
-
-/// How long a refused connection is kept, so that its client can read the answer.
-const PARTING: Duration = Duration::from_secs(1);
-/// How many such connections there may be, beside those that are let in.
-pub const MAX_PARTING: usize = 256;
 
 /// The one listening socket and the workers behind it.
 #[derive(Debug)]
@@ -64,9 +58,8 @@ struct Memory {
     offered: Counter,
     /// Whose turn it is between equals.
     turn: usize,
-    /// The connections that were refused last. Closing one at once, with its request unread, would reset it, and on many
-    /// systems a reset takes the answer with it.
-    parting: VecDeque<(Instant, TcpStream)>,
+    /// Those who were refused last.
+    parting: Parting,
 }
 
 impl Memory {
@@ -77,15 +70,7 @@ impl Memory {
             refusals: metrics.counter(&metrics::REFUSALS, &[Cause::Connections.as_str()]),
             offered: metrics.counter(&metrics::OFFERED_BYTES, &[]),
             turn: 0,
-            parting: VecDeque::new(),
-        }
-    }
-
-    /// Closes the connections that were kept for long enough, and the oldest if there are too many.
-    fn let_go(&mut self) {
-        let late = |(since, _): &(Instant, TcpStream)| since.elapsed() >= PARTING;
-        while self.parting.len() > MAX_PARTING || self.parting.front().is_some_and(late) {
-            self.parting.pop_front();
+            parting: Parting::default(),
         }
     }
 }
@@ -125,14 +110,14 @@ impl Acceptor {
         let mut pauses = Pauses::new(strains, self.refusing_share, &self.service.metrics);
         loop {
             tokio::select! {
-                stream = listener.accept(|| self.no_descriptor()), if !pauses.paused() => {
+                stream = listener.accept(|| self.refusal(&memory)), if !pauses.paused() => {
                     memory.accepted.increment(1);
                     if let Some(stream) = lobby.enter(stream) {
                         self.hand_over(stream, &mut memory);
                     }
                 }
                 stream = lobby.next() => self.hand_over(stream, &mut memory),
-                () = pauses.look() => {}
+                () = pauses.look() => memory.parting.tidy(std::time::Instant::now()),
                 _ = stop.wait_for(Option::is_some) => break,
             }
         }
@@ -150,7 +135,6 @@ impl Acceptor {
 
     /// Gives `stream` to the worker with the fewest connections; between equals, in turn.
     fn hand_over(&self, stream: TcpStream, memory: &mut Memory) {
-        memory.let_go();
         let counts = || self.workers.iter().map(|worker| worker.open.load(Ordering::Relaxed));
         if counts().sum::<usize>() >= self.most {
             return self.refuse(stream, memory);
@@ -172,34 +156,24 @@ impl Acceptor {
     }
 
     /// Answers 429 without reading the request, and closes the connection.
-    fn refuse(&self, mut stream: TcpStream, memory: &mut Memory) {
+    fn refuse(&self, stream: TcpStream, memory: &mut Memory) {
+        let leaving = Leaving::tell(stream, &self.refusal(memory));
+        memory.parting.keep(leaving);
+    }
+
+    /// Counts a connection for which there is no place or no descriptor: what its client is told.
+    fn refusal(&self, memory: &Memory) -> Vec<u8> {
+        let service = &self.service;
         memory.refused.increment(1);
         memory.refusals.increment(1);
         // What it came with nobody knows: it counts as one body of the usual size.
-        let typical = self.service.demand.typical();
+        let typical = service.demand.typical();
         memory.offered.increment(typical);
-        // The socket does not block, and its buffer is empty.
-        let _ = stream.write_all(&self.no_place(typical));
-        let _ = stream.shutdown(std::net::Shutdown::Write);
-        memory.parting.push_back((Instant::now(), stream));
-    }
-}
-
-/// What is told where there is no place for a connection.
-impl Acceptor {
-    /// `typical` bytes are believed to be refused with it.
-    fn no_place(&self, typical: u64) -> Vec<u8> {
-        let service = &self.service;
         service.demand.refuse(typical);
         service.gate.offer(typical);
         let now = service.moment(std::time::Instant::now());
         let refused = service.gate.refuse(Cause::Connections, typical, now, fastrand::f64());
         Problem::Refused(refused).last_words()
-    }
-
-    fn no_descriptor(&self) -> Vec<u8> {
-        self.service.metrics.counter(&metrics::REFUSALS, &[Cause::Connections.as_str()]).increment(1);
-        self.no_place(self.service.demand.typical())
     }
 }
 

@@ -168,6 +168,19 @@ fn one_connection_too_many_is_answered_and_closed() {
     until("there is a place again", || Some(server.ask(&Request::post("heard", "[{}]"))).filter(|a| a.status == 200));
 }
 
+/// Nobody else has to come for that.
+#[test]
+fn a_client_that_was_refused_and_stays_is_let_go_after_a_moment() {
+    let server = TestServer::start("server.max_connections = 1");
+    let mut client = server.connect();
+    assert_eq!(client.ask(&Request::post("heard", "[{}]")).status, 200);
+    let mut refused = server.connect();
+    refused.send("P");
+    assert_refused(&refused.receive(), "connections");
+    assert_eq!(refused.end(), End::Closed);
+    until("its socket is closed", || refused.try_send("x").err());
+}
+
 /// What no key and no limit has let in is no demand: anybody could make a fleet of instances grow by announcing bodies.
 #[test]
 fn only_what_could_be_taken_counts_as_offered() {
