@@ -36,7 +36,7 @@ mod service;
 mod strain;
 mod worker;
 
-pub use acceptor::{Acceptor, AcceptorHandle};
+pub use acceptor::{Acceptor, AcceptorHandle, BACKLOG};
 pub use admin::{Admin, AdminHandle};
 pub use auth::{Key, Keyring};
 pub use connection::ConnectionLimits;

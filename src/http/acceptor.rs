@@ -16,7 +16,7 @@ use std::{
 use ::metrics::Counter;
 use tokio::{
     sync::{mpsc::error::TrySendError, watch},
-    time::Instant,
+    time::{Instant, timeout_at},
 };
 
 use super::{
@@ -31,6 +31,10 @@ use crate::{
     metrics::{self, Metrics},
     queue::Published,
 };
+
+/// How many connections may wait in the listening socket's queue to be accepted: what Linux allows by default
+/// (net.core.somaxconn).
+pub const BACKLOG: u16 = 4_096;
 
 /// The one listening socket and the workers behind it.
 #[derive(Debug)]
@@ -110,24 +114,26 @@ impl Acceptor {
         let mut pauses = Pauses::new(strains, self.refusing_share, &self.service.metrics);
         loop {
             tokio::select! {
-                stream = listener.accept(|| self.refusal(&memory)), if !pauses.paused() => {
+                stream = listener.accept(|| self.refusal(&memory)), if lobby.has_place() && !pauses.paused() => {
                     memory.accepted.increment(1);
-                    if let Some(stream) = lobby.enter(stream) {
-                        self.hand_over(stream, &mut memory);
-                    }
+                    lobby.enter(stream);
                 }
                 stream = lobby.next() => self.hand_over(stream, &mut memory),
                 () = pauses.look() => memory.parting.tidy(std::time::Instant::now()),
                 _ = stop.wait_for(Option::is_some) => break,
             }
         }
-        for stream in lobby.empty().await {
+        let deadline = (*stop.borrow()).unwrap_or_else(Instant::now);
+        lobby.call_all();
+        while let Ok(Some(stream)) = timeout_at(deadline, lobby.next_of_all()).await {
             self.hand_over(stream, &mut memory);
         }
         // What was connected before the socket closes would be reset: it is handed over, and told to go when answered.
-        while let Ok((stream, _)) = self.listener.accept() {
-            if stream.set_nonblocking(true).is_ok() {
-                self.hand_over(stream, &mut memory);
+        for _ in 0..BACKLOG {
+            match self.listener.accept() {
+                Ok((stream, _)) if stream.set_nonblocking(true).is_ok() => self.hand_over(stream, &mut memory),
+                Ok(_) => {}
+                Err(_) => break,
             }
         }
         self.workers
