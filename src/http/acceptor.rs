@@ -3,8 +3,10 @@
 //! A load balancer keeps few connections and keeps them long. Where every worker listened on its own (`SO_REUSEPORT`),
 //! chance would decide once and for hours that one worker has most of them; counting spreads them evenly.
 //!
-//! When the workers spend more than a configured part of their time on refusing, the acceptor pauses for a moment:
-//! clients that connect anew for each attempt wait in the socket's queue then, instead of costing what could be stored.
+//! When the workers spend more than a configured part of their time on refusing, they get no new connection for a
+//! moment: clients that connect anew for each attempt wait then, instead of costing what could be stored. They wait
+//! behind the lobby, which goes on answering for health, each in a place of its own among those that may be open; one
+//! for which there is none is refused as ever.
 
 use std::{
     io,
@@ -62,6 +64,8 @@ struct Memory {
     offered: Counter,
     /// Whose turn it is between equals.
     turn: usize,
+    /// Those who wait for the end of a pause.
+    held: Vec<TcpStream>,
     /// Those who were refused last.
     parting: Parting,
 }
@@ -74,6 +78,7 @@ impl Memory {
             refusals: metrics.counter(&metrics::REFUSALS, &[Cause::Connections.as_str()]),
             offered: metrics.counter(&metrics::OFFERED_BYTES, &[]),
             turn: 0,
+            held: Vec::new(),
             parting: Parting::default(),
         }
     }
@@ -114,15 +119,27 @@ impl Acceptor {
         let mut pauses = Pauses::new(strains, self.refusing_share, &self.service.metrics);
         loop {
             tokio::select! {
-                stream = listener.accept(|| self.refusal(&memory)), if lobby.has_place() && !pauses.paused() => {
+                stream = listener.accept(|| self.refusal(&memory)), if lobby.has_place() => {
                     memory.accepted.increment(1);
                     lobby.enter(stream);
                 }
-                stream = lobby.next() => self.hand_over(stream, &mut memory),
-                () = pauses.look() => memory.parting.tidy(std::time::Instant::now()),
+                stream = lobby.next() => {
+                    if pauses.paused() {
+                        self.hold(stream, &mut memory);
+                    } else {
+                        self.hand_over(stream, &mut memory);
+                    }
+                }
+                () = pauses.look() => {
+                    if !pauses.paused() {
+                        self.hand_over_held(&mut memory);
+                    }
+                    memory.parting.tidy(std::time::Instant::now());
+                }
                 _ = stop.wait_for(Option::is_some) => break,
             }
         }
+        self.hand_over_held(&mut memory);
         let deadline = (*stop.borrow()).unwrap_or_else(Instant::now);
         lobby.call_all();
         while let Ok(Some(stream)) = timeout_at(deadline, lobby.next_of_all()).await {
@@ -139,10 +156,29 @@ impl Acceptor {
         self.workers
     }
 
+    /// Whether there are as many connections as there may be.
+    fn is_full(&self, memory: &Memory) -> bool {
+        let open: usize = self.workers.iter().map(|worker| worker.open.load(Ordering::Relaxed)).sum();
+        open + memory.held.len() >= self.most
+    }
+
+    /// Keeps `stream` until the pause ends.
+    fn hold(&self, stream: TcpStream, memory: &mut Memory) {
+        if self.is_full(memory) {
+            return self.refuse(stream, memory);
+        }
+        memory.held.push(stream);
+    }
+
+    fn hand_over_held(&self, memory: &mut Memory) {
+        for stream in std::mem::take(&mut memory.held) {
+            self.hand_over(stream, memory);
+        }
+    }
+
     /// Gives `stream` to the worker with the fewest connections; between equals, in turn.
     fn hand_over(&self, stream: TcpStream, memory: &mut Memory) {
-        let counts = || self.workers.iter().map(|worker| worker.open.load(Ordering::Relaxed));
-        if counts().sum::<usize>() >= self.most {
+        if self.is_full(memory) {
             return self.refuse(stream, memory);
         }
         memory.turn += 1;

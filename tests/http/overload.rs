@@ -168,6 +168,28 @@ fn one_connection_too_many_is_answered_and_closed() {
     until("there is a place again", || Some(server.ask(&Request::post("heard", "[{}]"))).filter(|a| a.status == 200));
 }
 
+#[test]
+fn in_a_pause_new_connections_wait_and_health_is_answered_all_the_same() {
+    let server = TestServer::start("admission.refusing_share = 0.000001\n[[mute]]\nstream = 'muted'");
+    let mut client = server.connect();
+    let pauses = |server: &TestServer| server.metrics().get("logweir_accept_pauses_total");
+    let mut waits = || {
+        let before = pauses(&server);
+        assert_refused(&client.ask(&Request::post("muted", "[{}]")), "mute");
+        until("a pause begins", || (pauses(&server) > before).then_some(()));
+        let mut waiting = server.connect();
+        waiting.send(Request::post("heard", "[{}]").bytes());
+        for path in ["/livez", "/readyz"] {
+            assert_eq!(server.ask(&Request::new("GET", path)).status, 200);
+        }
+        let waits = !waiting.hears_within(Duration::from_millis(200));
+        assert_eq!(waiting.receive().status, 200);
+        waits
+    };
+    // A machine that is slow enough misses one.
+    assert!((0..10).any(|_| waits()), "a connection waits beside health");
+}
+
 /// Nobody else has to come for that.
 #[test]
 fn a_client_that_was_refused_and_stays_is_let_go_after_a_moment() {
