@@ -134,7 +134,9 @@ impl Acceptor {
                     if !pauses.paused() {
                         self.hand_over_held(&mut memory);
                     }
-                    memory.parting.tidy(std::time::Instant::now());
+                    let now = std::time::Instant::now();
+                    memory.parting.tidy(now);
+                    self.service.health.observe(self.workers.iter().all(|worker| worker.strain.turns(now)));
                 }
                 _ = stop.wait_for(Option::is_some) => break,
             }
@@ -182,11 +184,12 @@ impl Acceptor {
             return self.refuse(stream, memory);
         }
         memory.turn += 1;
-        let workers = self.workers.len();
-        let fewest = (0..workers)
-            .map(|place| (place + memory.turn) % workers)
-            .min_by_key(|place| self.workers[*place].open.load(Ordering::Relaxed));
-        let Some(worker) = fewest.map(|place| &self.workers[place]) else { return };
+        // One whose thread has ended has the fewest of all, for ever.
+        let loads = |worker: &WorkerHandle| (!worker.incoming.is_closed()).then(|| worker.open.load(Ordering::Relaxed));
+        let loads: Vec<_> = self.workers.iter().map(loads).collect();
+        let Some(worker) = fewest(&loads, memory.turn).map(|place| &self.workers[place]) else {
+            return self.refuse(stream, memory);
+        };
         worker.open.fetch_add(1, Ordering::Relaxed);
         match worker.incoming.try_send(stream) {
             Ok(()) => {}
@@ -226,5 +229,24 @@ impl AcceptorHandle {
             tracing::error!("the acceptor panicked");
             Vec::new()
         })
+    }
+}
+
+/// The place in `loads` that has the least, of those that have any; between equals, the first from `turn` on.
+fn fewest(loads: &[Option<usize>], turn: usize) -> Option<usize> {
+    let places = (0..loads.len()).map(|place| (place + turn) % loads.len());
+    places.filter_map(|place| Some((loads[place]?, place))).min_by_key(|(load, _)| *load).map(|(_, place)| place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worker_with_the_fewest_is_next_if_it_still_runs() {
+        assert_eq!(fewest(&[Some(2), Some(1), Some(3)], 0), Some(1));
+        assert_eq!((0..3).map(|turn| fewest(&[Some(1); 3], turn)).collect::<Vec<_>>(), [Some(0), Some(1), Some(2)]);
+        assert_eq!(fewest(&[Some(2), None, Some(3)], 1), Some(0), "one that has ended gets nothing");
+        assert_eq!(fewest(&[None, None], 0), None);
     }
 }
