@@ -1,6 +1,9 @@
 //! How connections are spread over the workers. A load balancer keeps few and keeps them long.
 
-use std::{thread::sleep, time::Duration};
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use crate::{client::Client, request::Request, samples::Samples, server::TestServer};
 
@@ -67,9 +70,11 @@ fn full() -> (TestServer, Client) {
 fn connections_that_say_nothing_do_not_keep_health_from_being_answered() {
     let (server, _only) = full();
     let _silent: Vec<_> = (0..300).map(|_| server.connect()).collect();
+    let began = Instant::now();
     for _ in 0..10 {
         assert_eq!(server.ask(&Request::new("GET", "/livez")).status, 200);
     }
+    assert!(began.elapsed() < Duration::from_millis(1_500), "nobody waits until they go: {:?}", began.elapsed());
 }
 
 #[test]
