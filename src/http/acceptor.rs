@@ -218,7 +218,7 @@ impl Acceptor {
         service.gate.offer(typical);
         let now = service.moment(std::time::Instant::now());
         let refused = service.gate.refuse(Cause::Connections, typical, now, fastrand::f64());
-        Problem::Refused(refused).last_words()
+        Problem::Refused(refused).last_words(&service.policies.current().hints)
     }
 }
 

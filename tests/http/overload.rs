@@ -190,6 +190,18 @@ fn in_a_pause_new_connections_wait_and_health_is_answered_all_the_same() {
     assert!((0..10).any(|_| waits()), "a connection waits beside health");
 }
 
+/// Where connections are refused it matters most that devices send less.
+#[test]
+fn a_connection_that_is_refused_is_told_the_hints() {
+    let server = TestServer::start("server.max_connections = 1\nhints = { send_interval = '90s', sampling = 0.5 }");
+    let mut client = server.connect();
+    assert_eq!(client.ask(&Request::post("heard", "[{}]")).status, 200);
+    let refused = server.connect().receive();
+    assert_refused(&refused, "connections");
+    let hints = [refused.header("logweir-send-interval"), refused.header("logweir-sampling")];
+    assert_eq!(hints, [Some("90"), Some("0.5")]);
+}
+
 /// Nobody else has to come for that.
 #[test]
 fn a_client_that_was_refused_and_stays_is_let_go_after_a_moment() {
