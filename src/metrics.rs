@@ -91,7 +91,7 @@ declare! {
     CONNECTIONS_ACCEPTED: Kind::Counter, "logweir_connections_accepted_total", Count, [], "Connections accepted.";
     CONNECTIONS_REFUSED: Kind::Counter, "logweir_connections_refused_total", Count, [], "Connections answered 429 and closed, because there were as many as there may be.";
     CONNECTIONS_CUT: Kind::Counter, "logweir_connections_cut_total", Count, ["cause"], "Connections closed because the client was idle, because a head came too slowly (head), was malformed, or was too large.";
-    ACCEPT_PAUSES: Kind::Counter, "logweir_accept_pauses_total", Count, [], "Times that accepting paused for a moment, because refusing took more than its share of the workers' time.";
+    ACCEPT_PAUSES: Kind::Counter, "logweir_accept_pauses_total", Count, [], "Times that new connections waited for a moment, because refusing took more than its share of the workers' time.";
     ACCEPT_ERRORS: Kind::Counter, "logweir_accept_errors_total", Count, [], "Failed attempts to accept a connection, on either port.";
 
     REQUESTS: Kind::Counter, "logweir_requests_total", Count, ["outcome"], "Requests to store a batch, by what came of them.";

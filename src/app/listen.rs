@@ -8,10 +8,10 @@ use std::{
 use listenfd::ListenFd;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::config::{Config, is_loopback};
-
-/// How many connections may wait to be accepted: what Linux allows by default (net.core.somaxconn).
-const BACKLOG: i32 = 4_096;
+use crate::{
+    config::{Config, is_loopback},
+    http::BACKLOG,
+};
 
 /// The sockets of both ports.
 pub(super) struct Sockets {
@@ -85,6 +85,6 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     // A restart must not wait for the last process's connections to be forgotten.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(BACKLOG.into())?;
     Ok(socket.into())
 }

@@ -12,7 +12,7 @@ pub struct Admission {
     /// longest that a device should hold a request open for a sync. More fills the memory with what only waits longer.
     pub target: Period,
     /// The share of a worker's time that refusals may take, above 0 and up to 1; beyond it the instance lets new
-    /// connections wait in the kernel for a moment. Default 0.5: half of every core stays with what is let in. At 1 it
+    /// connections wait for a moment, half a second at the most. Default 0.5: half of every core stays with what is let in. At 1 it
     /// never does.
     pub refusing_share: f64,
 }

@@ -1,10 +1,11 @@
-//! `[hints]`: what every answer asks of the devices.
+//! `[hints]`: what is asked of the devices.
 
 use serde::{Deserialize, Serialize};
 
 use super::{period::Period, report::Report};
 
-/// What every answer asks of the devices, in headers that an SDK may follow. Nothing is refused because of them.
+/// What is asked of the devices, in headers that an SDK may follow: in each answer to a request to store a batch, and
+/// when a connection is refused. Nothing is refused because of them.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Hints {

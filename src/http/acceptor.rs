@@ -3,26 +3,27 @@
 //! A load balancer keeps few connections and keeps them long. Where every worker listened on its own (`SO_REUSEPORT`),
 //! chance would decide once and for hours that one worker has most of them; counting spreads them evenly.
 //!
-//! When the workers spend more than a configured part of their time on refusing, the acceptor pauses for a moment:
-//! clients that connect anew for each attempt wait in the socket's queue then, instead of costing what could be stored.
+//! When the workers spend more than a configured part of their time on refusing, they get no new connection for a
+//! moment: clients that connect anew for each attempt wait then, instead of costing what could be stored. They wait
+//! behind the lobby, which goes on answering for health, each in a place of its own among those that may be open; one
+//! for which there is none is refused as ever.
 
 use std::{
-    collections::VecDeque,
-    io::{self, Write},
+    io,
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, atomic::Ordering},
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
 use ::metrics::Counter;
 use tokio::{
     sync::{mpsc::error::TrySendError, watch},
-    time::Instant,
+    time::{Instant, timeout_at},
 };
 
 use super::{
     Problem, Service, WorkerHandle,
+    leaving::{Leaving, Parting},
     listener::Listener,
     lobby::{HealthDesk, Lobby},
     pause::Pauses,
@@ -33,10 +34,9 @@ use crate::{
     queue::Published,
 };
 
-/// How long a refused connection is kept, so that its client can read the answer.
-const PARTING: Duration = Duration::from_secs(1);
-/// How many such connections there may be, beside those that are let in.
-pub const MAX_PARTING: usize = 256;
+/// How many connections may wait in the listening socket's queue to be accepted: what Linux allows by default
+/// (net.core.somaxconn).
+pub const BACKLOG: u16 = 4_096;
 
 /// The one listening socket and the workers behind it.
 #[derive(Debug)]
@@ -64,9 +64,10 @@ struct Memory {
     offered: Counter,
     /// Whose turn it is between equals.
     turn: usize,
-    /// The connections that were refused last. Closing one at once, with its request unread, would reset it, and on many
-    /// systems a reset takes the answer with it.
-    parting: VecDeque<(Instant, TcpStream)>,
+    /// Those who wait for the end of a pause.
+    held: Vec<TcpStream>,
+    /// Those who were refused last.
+    parting: Parting,
 }
 
 impl Memory {
@@ -77,15 +78,8 @@ impl Memory {
             refusals: metrics.counter(&metrics::REFUSALS, &[Cause::Connections.as_str()]),
             offered: metrics.counter(&metrics::OFFERED_BYTES, &[]),
             turn: 0,
-            parting: VecDeque::new(),
-        }
-    }
-
-    /// Closes the connections that were kept for long enough, and the oldest if there are too many.
-    fn let_go(&mut self) {
-        let late = |(since, _): &(Instant, TcpStream)| since.elapsed() >= PARTING;
-        while self.parting.len() > MAX_PARTING || self.parting.front().is_some_and(late) {
-            self.parting.pop_front();
+            held: Vec::new(),
+            parting: Parting::default(),
         }
     }
 }
@@ -125,42 +119,77 @@ impl Acceptor {
         let mut pauses = Pauses::new(strains, self.refusing_share, &self.service.metrics);
         loop {
             tokio::select! {
-                stream = listener.accept(|| self.no_descriptor()), if !pauses.paused() => {
+                stream = listener.accept(|| self.refusal(&memory)), if lobby.has_place() => {
                     memory.accepted.increment(1);
-                    if let Some(stream) = lobby.enter(stream) {
+                    lobby.enter(stream);
+                }
+                stream = lobby.next() => {
+                    if pauses.paused() {
+                        self.hold(stream, &mut memory);
+                    } else {
                         self.hand_over(stream, &mut memory);
                     }
                 }
-                stream = lobby.next() => self.hand_over(stream, &mut memory),
-                () = pauses.look() => {}
+                () = pauses.look() => {
+                    if !pauses.paused() {
+                        self.hand_over_held(&mut memory);
+                    }
+                    let now = std::time::Instant::now();
+                    memory.parting.tidy(now);
+                    self.service.health.observe(self.workers.iter().all(|worker| worker.strain.turns(now)));
+                }
                 _ = stop.wait_for(Option::is_some) => break,
             }
         }
-        for stream in lobby.empty().await {
+        self.hand_over_held(&mut memory);
+        let deadline = (*stop.borrow()).unwrap_or_else(Instant::now);
+        lobby.call_all();
+        while let Ok(Some(stream)) = timeout_at(deadline, lobby.next_of_all()).await {
             self.hand_over(stream, &mut memory);
         }
         // What was connected before the socket closes would be reset: it is handed over, and told to go when answered.
-        while let Ok((stream, _)) = self.listener.accept() {
-            if stream.set_nonblocking(true).is_ok() {
-                self.hand_over(stream, &mut memory);
+        for _ in 0..BACKLOG {
+            match self.listener.accept() {
+                Ok((stream, _)) if stream.set_nonblocking(true).is_ok() => self.hand_over(stream, &mut memory),
+                Ok(_) => {}
+                Err(_) => break,
             }
         }
         self.workers
     }
 
+    /// Whether there are as many connections as there may be.
+    fn is_full(&self, memory: &Memory) -> bool {
+        let open: usize = self.workers.iter().map(|worker| worker.open.load(Ordering::Relaxed)).sum();
+        open + memory.held.len() >= self.most
+    }
+
+    /// Keeps `stream` until the pause ends.
+    fn hold(&self, stream: TcpStream, memory: &mut Memory) {
+        if self.is_full(memory) {
+            return self.refuse(stream, memory);
+        }
+        memory.held.push(stream);
+    }
+
+    fn hand_over_held(&self, memory: &mut Memory) {
+        for stream in std::mem::take(&mut memory.held) {
+            self.hand_over(stream, memory);
+        }
+    }
+
     /// Gives `stream` to the worker with the fewest connections; between equals, in turn.
     fn hand_over(&self, stream: TcpStream, memory: &mut Memory) {
-        memory.let_go();
-        let counts = || self.workers.iter().map(|worker| worker.open.load(Ordering::Relaxed));
-        if counts().sum::<usize>() >= self.most {
+        if self.is_full(memory) {
             return self.refuse(stream, memory);
         }
         memory.turn += 1;
-        let workers = self.workers.len();
-        let fewest = (0..workers)
-            .map(|place| (place + memory.turn) % workers)
-            .min_by_key(|place| self.workers[*place].open.load(Ordering::Relaxed));
-        let Some(worker) = fewest.map(|place| &self.workers[place]) else { return };
+        // One whose thread has ended has the fewest of all, for ever.
+        let loads = |worker: &WorkerHandle| (!worker.incoming.is_closed()).then(|| worker.open.load(Ordering::Relaxed));
+        let loads: Vec<_> = self.workers.iter().map(loads).collect();
+        let Some(worker) = fewest(&loads, memory.turn).map(|place| &self.workers[place]) else {
+            return self.refuse(stream, memory);
+        };
         worker.open.fetch_add(1, Ordering::Relaxed);
         match worker.incoming.try_send(stream) {
             Ok(()) => {}
@@ -172,34 +201,24 @@ impl Acceptor {
     }
 
     /// Answers 429 without reading the request, and closes the connection.
-    fn refuse(&self, mut stream: TcpStream, memory: &mut Memory) {
+    fn refuse(&self, stream: TcpStream, memory: &mut Memory) {
+        let leaving = Leaving::tell(stream, &self.refusal(memory));
+        memory.parting.keep(leaving);
+    }
+
+    /// Counts a connection for which there is no place or no descriptor: what its client is told.
+    fn refusal(&self, memory: &Memory) -> Vec<u8> {
+        let service = &self.service;
         memory.refused.increment(1);
         memory.refusals.increment(1);
         // What it came with nobody knows: it counts as one body of the usual size.
-        let typical = self.service.demand.typical();
+        let typical = service.demand.typical();
         memory.offered.increment(typical);
-        // The socket does not block, and its buffer is empty.
-        let _ = stream.write_all(&self.no_place(typical));
-        let _ = stream.shutdown(std::net::Shutdown::Write);
-        memory.parting.push_back((Instant::now(), stream));
-    }
-}
-
-/// What is told where there is no place for a connection.
-impl Acceptor {
-    /// `typical` bytes are believed to be refused with it.
-    fn no_place(&self, typical: u64) -> Vec<u8> {
-        let service = &self.service;
         service.demand.refuse(typical);
         service.gate.offer(typical);
         let now = service.moment(std::time::Instant::now());
         let refused = service.gate.refuse(Cause::Connections, typical, now, fastrand::f64());
-        Problem::Refused(refused).last_words()
-    }
-
-    fn no_descriptor(&self) -> Vec<u8> {
-        self.service.metrics.counter(&metrics::REFUSALS, &[Cause::Connections.as_str()]).increment(1);
-        self.no_place(self.service.demand.typical())
+        Problem::Refused(refused).last_words(&service.policies.current().hints)
     }
 }
 
@@ -210,5 +229,24 @@ impl AcceptorHandle {
             tracing::error!("the acceptor panicked");
             Vec::new()
         })
+    }
+}
+
+/// The place in `loads` that has the least, of those that have any; between equals, the first from `turn` on.
+fn fewest(loads: &[Option<usize>], turn: usize) -> Option<usize> {
+    let places = (0..loads.len()).map(|place| (place + turn) % loads.len());
+    places.filter_map(|place| Some((loads[place]?, place))).min_by_key(|(load, _)| *load).map(|(_, place)| place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worker_with_the_fewest_is_next_if_it_still_runs() {
+        assert_eq!(fewest(&[Some(2), Some(1), Some(3)], 0), Some(1));
+        assert_eq!((0..3).map(|turn| fewest(&[Some(1); 3], turn)).collect::<Vec<_>>(), [Some(0), Some(1), Some(2)]);
+        assert_eq!(fewest(&[Some(2), None, Some(3)], 1), Some(0), "one that has ended gets nothing");
+        assert_eq!(fewest(&[None, None], 0), None);
     }
 }

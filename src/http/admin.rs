@@ -27,7 +27,7 @@ use tokio::{
 use tower::ServiceExt;
 
 use super::{
-    Problem, Service,
+    Hints, Problem, Service,
     connection::{self, ConnectionLimits, Draining},
     listener::Listener,
     respond::AnswerBody,
@@ -90,7 +90,7 @@ impl Admin {
         let open = Rc::new(());
         loop {
             let stream = tokio::select! {
-                stream = listener.accept(|| Problem::Internal.last_words()) => stream,
+                stream = listener.accept(|| Problem::Internal.last_words(&Hints::default())) => stream,
                 _ = &mut stop => return,
             };
             if Rc::strong_count(&open) > limits.most {

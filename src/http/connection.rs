@@ -29,7 +29,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Problem, respond::Answer, strain::Strain};
+use super::{Hints, Problem, respond::Answer, strain::Strain};
 use crate::metrics::{self, Metrics};
 
 /// How often in the shorter time-out the clock is looked at.
@@ -208,7 +208,7 @@ pub(super) async fn serve<F>(
     let mut socket = connection.into_parts().io.socket.into_inner();
     if cut == "head" {
         let _ = timeout(LAST_WORDS, async {
-            socket.write_all(&Problem::TooSlow.last_words()).await?;
+            socket.write_all(&Problem::TooSlow.last_words(&Hints::default())).await?;
             socket.shutdown().await
         })
         .await;

@@ -28,10 +28,15 @@ impl Question {
 
 /// What `/livez` and `/readyz` answer from. Neither ever depends on a sink or on saturation: a loaded instance that is
 /// taken out of rotation leaves its load to the others.
+///
+/// A worker that has not run for half a minute is no saturation: it hangs, or has ended, and the connections that it has
+/// get no answer. Requests are to go elsewhere then. The process is not to be killed for it, with what it holds in memory
+/// and the other workers: whether to is for people to decide.
 #[derive(Debug, Default)]
 pub struct Health {
     unready: AtomicBool,
     draining: AtomicBool,
+    stuck: AtomicBool,
 }
 
 impl Health {
@@ -51,6 +56,17 @@ impl Health {
         self.draining.load(Ordering::Acquire)
     }
 
+    /// Notes whether every worker `turns`. To be called some times a second.
+    pub(super) fn observe(&self, turns: bool) {
+        if self.stuck.swap(!turns, Ordering::AcqRel) == turns {
+            if turns {
+                tracing::warn!("the workers turn again");
+            } else {
+                tracing::error!("a worker has not run for very long: this instance is not ready");
+            }
+        }
+    }
+
     /// The answer to `question`.
     pub(super) fn answer(&self, question: Question, published: &Published) -> (StatusCode, &'static str) {
         match (question, self.unready(published)) {
@@ -66,8 +82,30 @@ impl Health {
             Some("draining")
         } else if published.disk_failed() {
             Some("disk failed")
+        } else if self.stuck.load(Ordering::Acquire) {
+            Some("workers stuck")
         } else {
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::queues;
+
+    #[test]
+    fn an_instance_with_a_stuck_worker_is_alive_and_not_ready_until_it_turns() {
+        let (_lanes, intake) = queues(1, 1);
+        let published = intake.published();
+        let health = Health::default();
+        let answers = |health: &Health| {
+            [Question::Lives, Question::IsReady].map(|question| health.answer(question, &published).0.as_u16())
+        };
+        for (turns, ready) in [(true, 200), (false, 503), (true, 200)] {
+            health.observe(turns);
+            assert_eq!(answers(&health), [200, ready]);
         }
     }
 }

@@ -1,18 +1,22 @@
 //! A listening socket whose failures are waited out.
 
 use std::{
-    io::{self, Write},
-    net::{Shutdown, TcpListener, TcpStream},
+    io,
+    net::{TcpListener, TcpStream},
     os::unix::net::UnixDatagram,
     time::Duration,
 };
 
 use ::metrics::Counter;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
+
+use super::leaving::Leaving;
 
 /// How long to wait after accepting failed, because descriptors or memory have run out: the connection stays in the
 /// socket's queue, and asking again at once would only keep a core busy.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(20);
+/// At most so often a failure is told in the log: fifty lines a second would hide everything else.
+const TOLD_EVERY: Duration = Duration::from_mins(1);
 
 /// A listening socket.
 #[derive(Debug)]
@@ -23,6 +27,12 @@ pub(super) struct Listener {
     /// A descriptor of no use but that it can be given up: when there is no other, a connection can still be accepted
     /// and told so, instead of hanging in the socket's queue until its client gives up.
     spare: Option<UnixDatagram>,
+    /// The connection that has the spare descriptor's place, until the back-off ends.
+    leaving: Option<Leaving>,
+    /// When the back-off ends.
+    resting: Option<Instant>,
+    /// When a failure was last told in the log.
+    told: Option<Instant>,
 }
 
 impl Listener {
@@ -31,46 +41,48 @@ impl Listener {
     /// # Errors
     /// The operating system's.
     pub(super) fn new(listener: TcpListener, errors: Counter) -> io::Result<Self> {
-        Ok(Self { socket: tokio::net::TcpListener::from_std(listener)?, errors, spare: spare() })
+        let socket = tokio::net::TcpListener::from_std(listener)?;
+        Ok(Self { socket, errors, spare: spare(), leaving: None, resting: None, told: None })
     }
 
     /// The next connection, however long it takes; one for which there is no descriptor is sent away with what `last_words`
-    /// says. No connection is lost if this is dropped before it is ready.
+    /// says. Nothing is lost if this is dropped before it is ready: no connection, and no step of a back-off.
     pub(super) async fn accept(&mut self, last_words: impl Fn() -> Vec<u8>) -> TcpStream {
-        let mut told = false;
         loop {
+            if let Some(until) = self.resting {
+                sleep_until(until).await;
+                self.resting = None;
+                // In this order, so that the one can have the other's descriptor.
+                self.leaving = None;
+                self.spare = self.spare.take().or_else(spare);
+            }
             match self.socket.accept().await.and_then(|(stream, _)| stream.into_std()) {
                 Ok(stream) => return stream,
                 // The client was gone before it was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    self.errors.increment(1);
-                    // Once until it works again: fifty lines a second would hide everything else.
-                    if !told {
-                        tracing::warn!(%error, "a connection could not be accepted");
-                        told = true;
-                    }
-                    self.send_one_away(&last_words);
-                    sleep(ACCEPT_BACKOFF).await;
-                    self.spare = self.spare.take().or_else(spare);
-                }
+                Err(error) => self.fail(&error, &last_words),
             }
         }
     }
 
-    /// Gives the spare descriptor up for the time that it takes to tell one client to come back.
-    fn send_one_away(&mut self, last_words: &impl Fn() -> Vec<u8>) {
-        if self.spare.take().is_none() {
-            return;
+    /// Notes `error`, sends one client away, and begins to rest.
+    fn fail(&mut self, error: &io::Error, last_words: &impl Fn() -> Vec<u8>) {
+        self.errors.increment(1);
+        if self.told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
+            self.told = Some(Instant::now());
+            tracing::warn!(%error, "a connection could not be accepted");
         }
-        let accepted = rustix::net::acceptfrom(&self.socket);
-        if let Ok((descriptor, _)) = accepted {
-            let mut stream = TcpStream::from(descriptor);
-            if stream.set_nonblocking(true).is_ok() {
-                let _ = stream.write_all(&last_words());
-                let _ = stream.shutdown(Shutdown::Write);
-            }
-        }
+        self.leaving = self.send_one_away(last_words);
+        self.resting = Some(Instant::now() + ACCEPT_BACKOFF);
+    }
+
+    /// Gives the spare descriptor up to tell one client to come back.
+    fn send_one_away(&mut self, last_words: &impl Fn() -> Vec<u8>) -> Option<Leaving> {
+        drop(self.spare.take()?);
+        let (descriptor, _) = rustix::net::acceptfrom(&self.socket).ok()?;
+        let stream = TcpStream::from(descriptor);
+        stream.set_nonblocking(true).ok()?;
+        Some(Leaving::tell(stream, &last_words()))
     }
 }
 

@@ -4,34 +4,45 @@
 //! everything that came before; an answer that comes too late takes the instance out of rotation, and its load falls on
 //! the others. So the acceptor's thread, which has little to do, looks at the first bytes of a connection and answers
 //! these two questions itself. Everything else goes to a worker, untouched: the bytes are only peeked at.
+//!
+//! Nobody stays: a connection goes on to a worker after some questions and after a moment, whatever it asks, and
+//! whoever has stood here for the longest goes when there is no place for the next. So neither silence nor curiosity
+//! keeps anybody else from being answered.
 
-use std::{io, net::TcpStream as StdStream, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, net::TcpStream as StdStream, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::oneshot,
     task::JoinSet,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{Health, health::Question};
 use crate::queue::Published;
 
-/// How many connections may stand in the lobby; a further one goes straight to a worker.
+/// How many connections may stand in the lobby.
 pub const MAX_LOBBY: usize = 256;
-/// How long one that says nothing may stand there.
-const WAIT: Duration = Duration::from_secs(1);
+/// How long one may stand there.
+const STAY: Duration = Duration::from_secs(2);
+/// How many questions of one connection are answered there.
+const MAX_QUESTIONS: usize = 16;
 /// How long a question about health may take from its first byte to the end of its answer.
 const ANSWER: Duration = Duration::from_secs(2);
 /// Bytes of the head of a question about health; a longer one is for a worker.
 const MAX_HEAD: usize = 2_048;
 
-/// The connections that have said nothing yet.
+/// The connections that have not said yet that they are for a worker.
 #[derive(Debug)]
 pub(super) struct Lobby {
-    waiting: JoinSet<Option<StdStream>>,
-    health: Arc<HealthDesk>,
+    waiting: JoinSet<(u64, Option<StdStream>)>,
+    /// What calls each of them out when it is dropped, the oldest first.
+    calls: BTreeMap<u64, oneshot::Sender<()>>,
+    /// How many have entered so far.
+    entered: u64,
+    desk: Arc<HealthDesk>,
 }
 
 /// Who answers for health.
@@ -42,60 +53,82 @@ pub(super) struct HealthDesk {
 }
 
 impl Lobby {
-    pub(super) fn new(health: HealthDesk) -> Self {
-        Self { waiting: JoinSet::new(), health: Arc::new(health) }
+    pub(super) fn new(desk: HealthDesk) -> Self {
+        Self { waiting: JoinSet::new(), calls: BTreeMap::new(), entered: 0, desk: Arc::new(desk) }
     }
 
-    /// Lets `stream` in; it comes back at once if there is no place.
-    pub(super) fn enter(&mut self, stream: StdStream) -> Option<StdStream> {
-        if self.waiting.len() >= MAX_LOBBY {
-            return Some(stream);
+    /// Whether there is a place. Where there is none, there will be as soon as [`Self::next`] is waited for.
+    pub(super) fn has_place(&self) -> bool {
+        self.waiting.len() < MAX_LOBBY
+    }
+
+    /// Lets `stream` in. If it takes the last place, the connection that entered first is called out.
+    pub(super) fn enter(&mut self, stream: StdStream) {
+        let (number, desk) = (self.entered, Arc::clone(&self.desk));
+        let (call, called) = oneshot::channel();
+        self.waiting.spawn(async move { (number, receive(stream, &desk, called).await) });
+        self.calls.insert(number, call);
+        self.entered += 1;
+        if !self.has_place() {
+            self.calls.pop_first();
         }
-        let health = Arc::clone(&self.health);
-        self.waiting.spawn(async move { receive(TcpStream::from_std(stream).ok()?, &health).await });
-        None
     }
 
     /// The next connection that is for a worker. Never ready while the lobby is empty.
     pub(super) async fn next(&mut self) -> StdStream {
-        loop {
-            match self.waiting.join_next().await {
-                Some(Ok(Some(stream))) => return stream,
-                // It was answered here, or is gone.
-                Some(_) => {}
-                None => std::future::pending().await,
-            }
+        match self.next_of_all().await {
+            Some(stream) => stream,
+            None => std::future::pending().await,
         }
     }
 
-    /// The connections that still stand here: they are for the workers, whatever they want.
-    pub(super) async fn empty(&mut self) -> Vec<StdStream> {
-        let mut left = Vec::new();
-        // Nobody waits long: those who say nothing go on after a moment.
-        while let Some(stream) = self.waiting.join_next().await {
-            left.extend(stream.ok().flatten());
+    /// Calls everybody out: they are for the workers now, whatever they want.
+    pub(super) fn call_all(&mut self) {
+        self.calls.clear();
+    }
+
+    /// The next connection that is for a worker; `None` if the lobby is empty.
+    pub(super) async fn next_of_all(&mut self) -> Option<StdStream> {
+        while let Some(joined) = self.waiting.join_next().await {
+            let Ok((number, stream)) = joined else { continue };
+            self.calls.remove(&number);
+            // Otherwise it was answered here, or is gone.
+            if stream.is_some() {
+                return stream;
+            }
         }
-        left
+        None
     }
 }
 
-/// Answers what a connection asks about health, for as long as it does, and gives it back when it wants something else
-/// or nothing.
-async fn receive(stream: TcpStream, desk: &HealthDesk) -> Option<StdStream> {
-    let mut stream = stream;
+/// Answers what a connection asks about health, and gives it back when it wants something else, has been here for long
+/// enough, or is `called`.
+async fn receive(stream: StdStream, desk: &HealthDesk, mut called: oneshot::Receiver<()>) -> Option<StdStream> {
+    let mut stream = TcpStream::from_std(stream).ok()?;
+    let stay = Instant::now() + STAY;
     let mut head = [0; MAX_HEAD];
-    loop {
-        let question = match timeout(WAIT, stream.peek(&mut head)).await {
-            Ok(Ok(0) | Err(_)) => return None,
-            Ok(Ok(bytes)) => asked(&head[..bytes]),
-            Err(_) => None,
+    for _ in 0..MAX_QUESTIONS {
+        let question = tokio::select! {
+            biased;
+            peeked = timeout_at(stay, stream.peek(&mut head)) => match peeked {
+                Ok(Ok(0) | Err(_)) => return None,
+                Ok(Ok(bytes)) => asked(&head[..bytes]),
+                Err(_) => None,
+            },
+            _ = &mut called => None,
         };
-        let Some(asked) = question else { return stream.into_std().ok() };
-        match timeout(ANSWER, answer(&mut stream, &asked, desk)).await {
-            Ok(Ok(())) if !asked.is_last => {}
-            _ => return None,
+        let Some(mut asked) = question else { break };
+        asked.is_last |= desk.health.draining();
+        let answered = tokio::select! {
+            biased;
+            answered = timeout(ANSWER, answer(&mut stream, &asked, desk)) => matches!(answered, Ok(Ok(()))),
+            _ = &mut called => false,
+        };
+        if asked.is_last || !answered {
+            return None;
         }
     }
+    stream.into_std().ok()
 }
 
 /// A question about health that has come as a whole.
@@ -110,14 +143,19 @@ struct Asked {
 /// The question that `bytes` begin with. What is no question, or not there as a whole, is for a worker.
 fn asked(bytes: &[u8]) -> Option<Asked> {
     let question = Question::of(bytes)?;
-    let len = bytes.windows(4).position(|end| end == b"\r\n\r\n")? + 4;
-    let text = std::str::from_utf8(&bytes[..len]).ok()?.to_ascii_lowercase();
-    // A question has no body; one that says so is no question.
-    if text.contains("\r\ncontent-length:") || text.contains("\r\ntransfer-encoding:") {
-        return None;
+    let len = bytes.windows(4).position(|end| end == b"\r\n\r\n")?;
+    let mut lines = std::str::from_utf8(&bytes[..len]).ok()?.split("\r\n");
+    let mut is_last = !lines.next()?.ends_with(" HTTP/1.1");
+    for line in lines {
+        let (name, value) = line.split_once(':')?;
+        match name.trim().to_ascii_lowercase().as_str() {
+            // A question has no body; one that says so is no question.
+            "content-length" | "transfer-encoding" => return None,
+            "connection" => is_last |= value.split(',').any(|token| token.trim().eq_ignore_ascii_case("close")),
+            _ => {}
+        }
     }
-    let is_last = !text.contains(" http/1.1\r\n") || text.contains("\r\nconnection: close");
-    Some(Asked { question, len, is_last })
+    Some(Asked { question, len: len + 4, is_last })
 }
 
 async fn answer(stream: &mut TcpStream, asked: &Asked, desk: &HealthDesk) -> io::Result<()> {
@@ -154,6 +192,9 @@ mod tests {
         let is_last = |text: &str| asked(text.as_bytes()).map(|asked| asked.is_last);
         assert_eq!(is_last(&head("GET /livez HTTP/1.1", "")), Some(false));
         assert_eq!(is_last(&head("GET /readyz HTTP/1.1", "Connection: Close\r\n")), Some(true));
+        assert_eq!(is_last(&head("GET /readyz HTTP/1.1", "CONNECTION:close\r\n")), Some(true));
+        assert_eq!(is_last(&head("GET /readyz HTTP/1.1", "connection: keep-alive , Close\r\n")), Some(true));
+        assert_eq!(is_last(&head("GET /readyz HTTP/1.1", "connection: keep-alive\r\nx: close\r\n")), Some(false));
         assert_eq!(is_last(&head("GET /readyz HTTP/1.0", "")), Some(true));
         let two = head("GET /livez HTTP/1.1", "") + &head("GET /readyz HTTP/1.1", "");
         assert_eq!(asked(two.as_bytes()).map(|asked| asked.len), Some(two.len() / 2));
@@ -161,6 +202,8 @@ mod tests {
             head("GET /livezz HTTP/1.1", ""),
             head("POST /livez HTTP/1.1", ""),
             head("GET /livez HTTP/1.1", "Content-Length: 3\r\n"),
+            head("GET /livez HTTP/1.1", "transfer-encoding:chunked\r\n"),
+            head("GET /livez HTTP/1.1", "no header\r\n"),
             head("POST /v1/logs/heard HTTP/1.1", ""),
             "GET /livez HTTP/1.1\r\nHost".to_owned(),
             String::new(),

@@ -1,4 +1,7 @@
-//! When the acceptor pauses: when refusing takes more of the workers' time than it may.
+//! When new connections pause: when refusing takes more of the workers' time than it may.
+//!
+//! Refusing is measured from look to look. A pause is as long as refusing needs to have no more than its share of the
+//! look and the pause together, but no longer than [`MAX_PAUSE`]; then the next look begins, without a pause in it.
 
 use std::{
     sync::Arc,
@@ -13,8 +16,8 @@ use crate::metrics::{self, Metrics};
 
 /// How often the workers' time is looked at.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long a pause is: less than a load balancer notices, and at least as long again connections are accepted.
-const PAUSE: Duration = Duration::from_millis(40);
+/// The longest pause: a client may think that its request is on its way.
+const MAX_PAUSE: Duration = Duration::from_millis(500);
 /// At most so often it is told in the log.
 const TOLD_EVERY: Duration = Duration::from_mins(1);
 
@@ -39,7 +42,7 @@ impl Pauses {
         Self { workers, share, looks, last: (Instant::now(), Duration::ZERO), until: None, told: None, counter }
     }
 
-    /// Whether no connection should be accepted now.
+    /// Whether no connection should be given to a worker now.
     pub(super) fn paused(&self) -> bool {
         self.until.is_some()
     }
@@ -48,39 +51,57 @@ impl Pauses {
     pub(super) async fn look(&mut self) {
         if let Some(until) = self.until {
             sleep_until(until).await;
-            self.until = None;
-            return;
+            self.end(Instant::now());
+        } else {
+            self.looks.tick().await;
+            self.judge(Instant::now());
         }
-        self.looks.tick().await;
-        self.judge(Instant::now());
     }
 
     /// Begins a pause if refusing took too much since this was last asked.
     fn judge(&mut self, now: Instant) {
-        let spent = self.workers.iter().map(|worker| worker.refusing()).sum();
-        let (since, before) = std::mem::replace(&mut self.last, (now, spent));
-        if exceeds(self.share, spent.saturating_sub(before), (now - since) * self.workers.len() as u32) {
-            self.begin(now);
+        let ((since, before), spent) = (self.last, self.refusing());
+        self.last = (now, spent);
+        let pause = pause(self.share, spent.saturating_sub(before), now - since);
+        if !pause.is_zero() {
+            self.begin(now, pause);
         }
     }
 
-    fn begin(&mut self, now: Instant) {
-        self.until = Some(tokio::time::Instant::now() + PAUSE);
+    /// What refusing has taken of a worker's time so far, in the mean.
+    fn refusing(&self) -> Duration {
+        let all: Duration = self.workers.iter().map(|worker| worker.refusing()).sum();
+        all / self.workers.len().max(1) as u32
+    }
+
+    fn end(&mut self, now: Instant) {
+        self.until = None;
+        self.last = (now, self.refusing());
+        self.looks.reset();
+    }
+
+    fn begin(&mut self, now: Instant, pause: Duration) {
+        self.until = Some(tokio::time::Instant::now() + pause);
         self.counter.increment(1);
         if self.told.is_none_or(|told| now - told >= TOLD_EVERY) {
             self.told = Some(now);
             let share = self.share;
             tracing::warn!(
                 share,
-                "refusing takes more than its share of the workers' time: accepting pauses, again and again"
+                "refusing takes more than its share of the workers' time: new connections wait, again and again"
             );
         }
     }
 }
 
-/// Whether `refusing` is more than the part `share` of `elapsed`. All of it never is.
-fn exceeds(share: f64, refusing: Duration, elapsed: Duration) -> bool {
-    share < 1.0 && refusing.as_secs_f64() > share * elapsed.as_secs_f64()
+/// How long to pause, so that `refusing` within `elapsed` is no more than the part `share` of both. All of it is no limit.
+fn pause(share: f64, refusing: Duration, elapsed: Duration) -> Duration {
+    if share >= 1.0 {
+        return Duration::ZERO;
+    }
+    let excess = refusing.as_secs_f64() / share - elapsed.as_secs_f64();
+    // What is negative is no duration.
+    Duration::try_from_secs_f64(excess).unwrap_or_default().min(MAX_PAUSE)
 }
 
 #[cfg(test)]
@@ -88,10 +109,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusing_may_take_its_share() {
+    fn a_pause_is_as_long_as_the_share_needs() {
         let millis = Duration::from_millis;
-        assert!(!exceeds(0.5, millis(100), millis(200)) && exceeds(0.5, millis(101), millis(200)));
-        assert!(!exceeds(1.0, millis(300), millis(200)), "1 is no limit");
+        assert_eq!(pause(0.5, millis(50), millis(100)), Duration::ZERO);
+        assert_eq!(pause(0.5, millis(60), millis(100)), millis(20));
+        assert_eq!(pause(0.5, millis(100), millis(100)), millis(100));
+        assert_eq!(pause(0.25, millis(100), millis(100)), millis(300));
+        assert_eq!(pause(0.01, millis(100), millis(100)), MAX_PAUSE);
+        assert_eq!(pause(1.0, millis(300), millis(100)), Duration::ZERO, "1 is no limit");
     }
 
     #[tokio::test]
@@ -99,15 +124,18 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         let worker = Arc::new(StrainGauges::default());
         let mut pauses = Pauses::new(vec![Arc::clone(&worker)], 0.5, &metrics);
-        let begun = Instant::now();
+        let begun = pauses.last.0;
         pauses.judge(begun + LOOK);
         assert!(!pauses.paused());
         worker.add_refusing(LOOK);
         pauses.judge(begun + 2 * LOOK);
         assert!(pauses.paused());
+        // What is refused in a pause came before it.
+        worker.add_refusing(LOOK);
         pauses.look().await;
         assert!(!pauses.paused(), "a pause ends by itself");
-        pauses.judge(begun + 4 * LOOK);
+        let ended = pauses.last.0;
+        pauses.judge(ended + LOOK);
         assert!(!pauses.paused(), "nothing was refused since");
         assert!(metrics.render().contains("logweir_accept_pauses_total 1"));
     }

@@ -22,7 +22,7 @@ const SAMPLING: HeaderName = HeaderName::from_static("logweir-sampling");
 pub struct Policy {
     /// Who is muted; the first that matches decides for how long.
     pub mutes: Vec<Mute>,
-    /// What every answer tells SDKs.
+    /// What SDKs are told.
     pub hints: Hints,
     /// What each key may send, by the key's number; `None` where that is not limited.
     pub quotas: Vec<Option<Arc<Quota>>>,
@@ -40,7 +40,8 @@ impl Policy {
     }
 }
 
-/// What every answer tells SDKs: nothing by default.
+/// What SDKs are told with each answer to a request to store a batch, and when their connection is refused: nothing by
+/// default. Answers for others, and to a head that never came as a whole, are without.
 #[derive(Debug, Default)]
 pub struct Hints {
     send_interval: Option<HeaderValue>,
@@ -59,12 +60,20 @@ impl Hints {
 
     /// Tells them in `answer`.
     pub(super) fn tell(&self, answer: &mut Answer) {
-        let hints = [(SEND_INTERVAL, &self.send_interval), (SAMPLING, &self.sampling)];
-        for (name, hint) in hints {
-            if let Some(hint) = hint {
-                answer.headers_mut().insert(name, hint.clone());
-            }
+        for (name, hint) in self.headers() {
+            answer.headers_mut().insert(name, hint.clone());
         }
+    }
+
+    /// They as lines of a head that is written by hand.
+    pub(super) fn lines(&self) -> String {
+        let line = |(name, hint): (HeaderName, &HeaderValue)| Some(format!("{name}: {}\r\n", hint.to_str().ok()?));
+        self.headers().filter_map(line).collect()
+    }
+
+    fn headers(&self) -> impl Iterator<Item = (HeaderName, &HeaderValue)> {
+        let hints = [(SEND_INTERVAL, &self.send_interval), (SAMPLING, &self.sampling)];
+        hints.into_iter().filter_map(|(name, hint)| Some((name, hint.as_ref()?)))
     }
 }
 

@@ -6,7 +6,7 @@
 use http::StatusCode;
 use serde_json::json;
 
-use super::{body::BodyFailure, decode::DecodeError};
+use super::{Hints, body::BodyFailure, decode::DecodeError};
 use crate::{
     admission::{Exhausted, Refused},
     batch::InvalidBatchId,
@@ -136,8 +136,8 @@ impl Problem {
     }
 
     /// The whole answer, as it is written where there is no request that hyper could answer; the connection ends behind
-    /// it.
-    pub(super) fn last_words(&self) -> Vec<u8> {
+    /// it. It tells `hints`.
+    pub(super) fn last_words(&self, hints: &Hints) -> Vec<u8> {
         let (status, body) = (self.status(), self.body());
         let reason = status.canonical_reason().unwrap_or_default();
         let retry_after = match self {
@@ -145,9 +145,10 @@ impl Problem {
             _ => String::new(),
         };
         let head = format!(
-            "HTTP/1.1 {} {reason}\r\ncontent-type: application/problem+json\r\n{retry_after}connection: close\r\n\
+            "HTTP/1.1 {} {reason}\r\ncontent-type: application/problem+json\r\n{retry_after}{}connection: close\r\n\
              content-length: {}\r\n\r\n",
             status.as_u16(),
+            hints.lines(),
             body.len()
         );
         [head.as_bytes(), &body].concat()

@@ -15,6 +15,8 @@ use tokio::time::sleep;
 
 /// How often it is measured how late the worker is.
 const PROBE: Duration = Duration::from_millis(20);
+/// A worker that has not run for so long is not late but stuck: no flood makes one turn of it take seconds.
+const STUCK: Duration = Duration::from_secs(30);
 
 /// What one worker knows of itself.
 #[derive(Debug, Default)]
@@ -24,13 +26,34 @@ pub(super) struct Strain {
 }
 
 /// What it lets others see.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct StrainGauges {
     refusing_nanos: AtomicU64,
     lag_nanos: AtomicU64,
+    began: Instant,
+    /// When it was last seen to run, from `began`.
+    turned_nanos: AtomicU64,
+}
+
+impl Default for StrainGauges {
+    fn default() -> Self {
+        let [refusing_nanos, lag_nanos, turned_nanos] = [const { AtomicU64::new(0) }; 3];
+        Self { refusing_nanos, lag_nanos, began: Instant::now(), turned_nanos }
+    }
 }
 
 impl StrainGauges {
+    /// Whether it has run within [`STUCK`]: a thread that hangs, or has ended, has not.
+    pub(super) fn turns(&self, now: Instant) -> bool {
+        let turned = Duration::from_nanos(self.turned_nanos.load(Ordering::Relaxed));
+        now.saturating_duration_since(self.began + turned) < STUCK
+    }
+
+    fn turn(&self, now: Instant) {
+        let turned = now.saturating_duration_since(self.began);
+        self.turned_nanos.store(turned.as_nanos() as u64, Ordering::Relaxed);
+    }
+
     /// The time that it has spent on refusals since it started.
     pub(super) fn refusing(&self) -> Duration {
         Duration::from_nanos(self.refusing_nanos.load(Ordering::Relaxed))
@@ -91,7 +114,26 @@ impl Strain {
         loop {
             let due = Instant::now() + PROBE;
             sleep(PROBE).await;
-            self.gauges.lag_nanos.store(due.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            let now = Instant::now();
+            self.gauges.lag_nanos.store(now.saturating_duration_since(due).as_nanos() as u64, Ordering::Relaxed);
+            self.gauges.turn(now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_worker_turns_for_as_long_as_it_is_probed() {
+        let gauges = Arc::new(StrainGauges::default());
+        let began = gauges.began;
+        assert!(gauges.turns(began), "one that has only begun is not stuck");
+        assert!(!gauges.turns(began + STUCK));
+        let strain = Strain::new(Arc::clone(&gauges));
+        let _ = tokio::time::timeout(3 * PROBE, strain.probe()).await;
+        assert!(gauges.turns(began + STUCK));
+        assert!(!gauges.turns(began + 2 * STUCK));
     }
 }

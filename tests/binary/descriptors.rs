@@ -119,7 +119,8 @@ fn a_port_that_cannot_accept_waits_for_a_moment_and_goes_on() {
     let metrics = get(server.admin, "/metrics").text();
     let errors = metrics.lines().find_map(|line| line.strip_prefix("logweir_accept_errors_total ")).unwrap();
     assert!((10..1_000).contains(&errors.parse::<u64>().unwrap()), "{errors}");
-    server.stop();
+    let told = server.stop().stderr.matches("a connection could not be accepted").count();
+    assert!((1..=2).contains(&told), "each port tells it once: {told}");
 }
 
 #[test]
@@ -132,16 +133,28 @@ fn when_descriptors_have_run_out_a_connection_is_told_so_with_the_one_that_is_sp
     let open: HashSet<u64> = open.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok()).collect();
     let free = (0..=open.len() as u64).find(|number| !open.contains(number)).unwrap();
     let maximum = getrlimit(Resource::Nofile).maximum;
-    prlimit(Some(id), Resource::Nofile, Rlimit { current: Some(free), maximum }).unwrap();
+    let before = prlimit(Some(id), Resource::Nofile, Rlimit { current: Some(free), maximum }).unwrap();
     let mut held = Vec::new();
-    let told = (0..64).find_map(|_| {
+    let mut ask = || {
         let mut client = Client::connect(server.address).unwrap();
         let answer = client.get("/openapi.json").unwrap();
         held.push(client);
-        (answer.status != 200).then_some(answer)
-    });
-    let told = told.expect("descriptors run out");
-    assert_eq!((told.status, &told.json()["cause"]), (429, &"connections".into()));
+        answer
+    };
+    let places = (0..64).take_while(|_| ask().status == 200).count();
+    assert!(places < 64, "descriptors run out");
+    // One after the other has the descriptor that is spared, and each reads its answer to the end.
+    for _ in 0..30 {
+        let told = ask();
+        assert_eq!((told.status, &told.json()["cause"]), (429, &"connections".into()));
+    }
     drop(held);
+    prlimit(Some(id), Resource::Nofile, Rlimit { current: before.current, maximum }).unwrap();
+    let metrics = get(server.admin, "/metrics").text();
+    let counted = |name: &str| metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+    let refused = counted("logweir_connections_refused_total").unwrap();
+    assert!(refused >= 31, "{refused}");
+    assert_eq!(counted("logweir_refusals_total{cause=\"connections\"}"), Some(refused));
+    assert_eq!(counted("logweir_offered_bytes_total"), Some(refused * 65_536), "each may have come with what is usual");
     server.stop();
 }

@@ -94,6 +94,35 @@ fn send_until_closed(address: std::net::SocketAddr) -> usize {
 }
 
 #[test]
+fn neither_a_checker_that_keeps_asking_nor_a_silent_connection_holds_up_the_end() {
+    let server = TestServer::start("");
+    let address = server.address;
+    let (mut checker, mut silent) = (server.connect(), server.connect());
+    let health = Request::new("GET", "/livez");
+    assert_eq!((checker.ask(&health).status, silent.ask(&health).status), (200, 200));
+    let took = thread::scope(|scope| {
+        let stopping = scope.spawn(|| {
+            let began = Instant::now();
+            server.stop();
+            began.elapsed()
+        });
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end && checker.try_send(health.bytes()).is_ok() && checker.answers() {
+            let answer = checker.receive();
+            assert_eq!(answer.status, 200);
+            if answer.header("connection") == Some("close") {
+                break;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        stopping.join().unwrap()
+    });
+    assert!(took < Duration::from_millis(1_500), "they stood in the lobby: {took:?}");
+    assert_eq!(silent.end(), End::Closed);
+    assert!(Client::try_connect(address).is_err());
+}
+
+#[test]
 fn a_client_that_never_finishes_does_not_take_the_time_of_the_sinks() {
     let server = TestServer::start("");
     let mut stuck = server.connect();

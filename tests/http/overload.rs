@@ -168,6 +168,53 @@ fn one_connection_too_many_is_answered_and_closed() {
     until("there is a place again", || Some(server.ask(&Request::post("heard", "[{}]"))).filter(|a| a.status == 200));
 }
 
+#[test]
+fn in_a_pause_new_connections_wait_and_health_is_answered_all_the_same() {
+    let server = TestServer::start("admission.refusing_share = 0.000001\n[[mute]]\nstream = 'muted'");
+    let mut client = server.connect();
+    let pauses = |server: &TestServer| server.metrics().get("logweir_accept_pauses_total");
+    let mut waits = || {
+        let before = pauses(&server);
+        assert_refused(&client.ask(&Request::post("muted", "[{}]")), "mute");
+        until("a pause begins", || (pauses(&server) > before).then_some(()));
+        let mut waiting = server.connect();
+        waiting.send(Request::post("heard", "[{}]").bytes());
+        for path in ["/livez", "/readyz"] {
+            assert_eq!(server.ask(&Request::new("GET", path)).status, 200);
+        }
+        let waits = !waiting.hears_within(Duration::from_millis(200));
+        assert_eq!(waiting.receive().status, 200);
+        waits
+    };
+    // A machine that is slow enough misses one.
+    assert!((0..10).any(|_| waits()), "a connection waits beside health");
+}
+
+/// Where connections are refused it matters most that devices send less.
+#[test]
+fn a_connection_that_is_refused_is_told_the_hints() {
+    let server = TestServer::start("server.max_connections = 1\nhints = { send_interval = '90s', sampling = 0.5 }");
+    let mut client = server.connect();
+    assert_eq!(client.ask(&Request::post("heard", "[{}]")).status, 200);
+    let refused = server.connect().receive();
+    assert_refused(&refused, "connections");
+    let hints = [refused.header("logweir-send-interval"), refused.header("logweir-sampling")];
+    assert_eq!(hints, [Some("90"), Some("0.5")]);
+}
+
+/// Nobody else has to come for that.
+#[test]
+fn a_client_that_was_refused_and_stays_is_let_go_after_a_moment() {
+    let server = TestServer::start("server.max_connections = 1");
+    let mut client = server.connect();
+    assert_eq!(client.ask(&Request::post("heard", "[{}]")).status, 200);
+    let mut refused = server.connect();
+    refused.send("P");
+    assert_refused(&refused.receive(), "connections");
+    assert_eq!(refused.end(), End::Closed);
+    until("its socket is closed", || refused.try_send("x").err());
+}
+
 /// What no key and no limit has let in is no demand: anybody could make a fleet of instances grow by announcing bodies.
 #[test]
 fn only_what_could_be_taken_counts_as_offered() {
