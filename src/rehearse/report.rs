@@ -272,7 +272,7 @@ pub fn recovery(seconds: &[Second], flood_end: Option<f64>) -> Option<f64> {
     let flood_end = flood_end?;
     let first = flood_end.ceil().max(0.0) as usize;
     let mut unanswered = 0;
-    let mut quiet = seconds.iter().map(|second| {
+    let quiet = seconds.iter().map(|second| {
         let asked = unanswered + second.sent;
         let heard = second.accepted + second.all_refused() + second.dropped + second.failed;
         unanswered = asked.saturating_sub(heard);
