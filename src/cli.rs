@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{convert::Infallible, fmt, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -52,16 +52,34 @@ pub enum Command {
     ///
     /// Sends new batches as a profile says, whatever the answers are, and lets refused devices come back as their kind
     /// does. Tells on standard error how it goes, and prints a report: offered, accepted, refused, latencies, backlog,
-    /// memory, how long it took to recover, and how many came back to an open door. Ctrl-C ends it early with the report
-    /// so far.
+    /// memory, how long it took to recover, and how many came back to an open door. Ctrl-C, or a terminal that hangs up,
+    /// ends it early with the report so far.
     ///
     /// It is a flood, so it goes to loopback addresses only, unless you say that the target is yours. What it sends is
     /// stored like any other batch: give it a stream of its own. It sends from one core; where it could not send what was
     /// due, or was late, the report says so.
     ///
-    /// Exits with 0 if the rehearsal ran, 69 if the target cannot be reached, and 78 if an argument is wrong or the target
-    /// is another machine.
+    /// Exits with 0 if the rehearsal ran, 69 if the target cannot be reached, 75 if it was stopped before it began, and 78
+    /// if an argument is wrong or the target is another machine.
     Rehearse(Box<RehearseArgs>),
+}
+
+/// A key on the command line, which nobody reads in a log.
+#[derive(Clone)]
+pub struct KeyText(pub String);
+
+impl FromStr for KeyText {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for KeyText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyText(***)")
+    }
 }
 
 /// What to rehearse.
@@ -114,7 +132,7 @@ pub struct RehearseArgs {
     pub key_file: Option<PathBuf>,
     /// The API key; other users of this machine can read it in the list of processes
     #[arg(long, value_name = "KEY")]
-    pub key: Option<String>,
+    pub key: Option<KeyText>,
     /// How many connections may be open together, at most 8192
     #[arg(long, value_name = "N", default_value_t = 2_048)]
     pub connections: usize,

@@ -11,7 +11,7 @@ use std::{
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{runtime::Builder, task::LocalSet};
 
-use super::{EXIT_CONFIG, EXIT_UNAVAILABLE, fail};
+use super::{EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_UNAVAILABLE, fail};
 use crate::{
     batch::{InvalidStreamName, StreamName},
     cli::RehearseArgs,
@@ -20,7 +20,7 @@ use crate::{
         device::Mix,
         files::{self, FileError},
         fleet::{self, FleetError},
-        plan::{Plan, PlanError},
+        plan::{Key, Plan, PlanError},
         profile::{Profile, UnknownProfile},
         progress::Progress,
         report::{Report, html::Html, text::Text},
@@ -79,7 +79,7 @@ pub fn rehearse(arguments: &RehearseArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(EXIT_UNAVAILABLE, &error),
     };
-    let mut signals = match Signals::new(&runtime) {
+    let mut signals = match Signals::of_a_terminal(&runtime) {
         Ok(signals) => signals,
         Err(error) => return fail(EXIT_UNAVAILABLE, &error),
     };
@@ -96,6 +96,7 @@ pub fn rehearse(arguments: &RehearseArgs) -> ExitCode {
             let text = Text { report: &report, other: other.as_ref() }.to_string();
             deliver(arguments, &report, other.as_ref(), &text, files::json(&report))
         }
+        Err(error @ FleetError::Stopped) => fail(EXIT_INTERRUPTED, &error),
         Err(error @ FleetError::UnknownCapacity { .. }) => fail(EXIT_CONFIG, &error),
         Err(error @ (FleetError::Unreachable { .. } | FleetError::Io(_))) => fail(EXIT_UNAVAILABLE, &error),
     }
@@ -105,9 +106,12 @@ pub fn rehearse(arguments: &RehearseArgs) -> ExitCode {
 fn prepare(arguments: &RehearseArgs) -> Result<(Plan, Option<Report>), Wrong> {
     let profile: Profile = arguments.profile.parse()?;
     let key = match (&arguments.key, &arguments.key_file) {
-        (Some(key), _) => Some(key.clone()),
+        (Some(key), _) => Some(key.0.clone()),
         (None, Some(file)) => Some(files::key(file)?),
-        (None, None) => config::environment().find(|(name, _)| name == KEY_VARIABLE).map(|(_, key)| key),
+        (None, None) => config::environment()
+            .find(|(name, _)| name == KEY_VARIABLE)
+            .map(|(_, key)| key)
+            .filter(|key| !key.is_empty()),
     };
     let duration = |argument, text: &Option<String>| text.as_deref().map(|text| parse(argument, text)).transpose();
     let plan = Plan {
@@ -122,7 +126,7 @@ fn prepare(arguments: &RehearseArgs) -> Result<(Plan, Option<Report>), Wrong> {
         events: arguments.events,
         gzip: arguments.gzip,
         stream: StreamName::new(&arguments.stream)?,
-        key,
+        key: key.map(Key),
         seed: arguments.seed,
         constant_retry_after: duration("--constant-retry-after", &arguments.constant_retry_after)?,
     };
