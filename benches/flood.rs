@@ -228,8 +228,13 @@ impl Bench {
             let totals = &report["totals"];
             let number = |value: &Value| value.as_f64().unwrap_or(0.0);
             let lasted = number(&report["setup"]["lasted"]);
-            let refused: f64 =
-                totals["refused"].as_object().into_iter().flatten().map(|(_, count)| number(count)).sum::<f64>().max(0.0);
+            let refused: f64 = totals["refused"]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(_, count)| number(count))
+                .sum::<f64>()
+                .max(0.0);
             // The first seconds fill the backlog.
             let steady = report["seconds"].as_array().map_or(&[][..], Vec::as_slice);
             let steady = &steady[steady.len() / 4..];
