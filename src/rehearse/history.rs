@@ -44,6 +44,8 @@ pub struct History {
     untold: u64,
     first_returns: [FirstReturns; Behaviour::ALL.len()],
     names: Vec<String>,
+    /// Until when what was due was sent.
+    closed: Option<Duration>,
 }
 
 /// Durations, counted in microseconds.
@@ -108,6 +110,7 @@ impl History {
             untold: 0,
             first_returns: Default::default(),
             names: Vec::new(),
+            closed: None,
         }
     }
 
@@ -177,6 +180,11 @@ impl History {
         self.totals.waiting += batches;
     }
 
+    /// From `at` on nothing is sent any more, whoever is due: what is seen later is no sign that the target recovered.
+    pub fn close(&mut self, at: Duration) {
+        self.closed = Some(at);
+    }
+
     /// Nothing more happens until `until`.
     pub fn pass(&mut self, until: Duration) {
         self.second(until);
@@ -200,11 +208,12 @@ impl History {
     /// The report.
     pub fn report(mut self, setup: Setup, generator: Generator, samples: Vec<Sample>, notes: Vec<String>) -> Report {
         self.finish_current();
+        let whole = self.closed.map_or(self.seconds.len(), |at| place(at).min(self.seconds.len()));
         let first_returns =
             Behaviour::ALL.map(|behaviour| (behaviour.name().to_owned(), self.first_returns[behaviour as usize]));
         Report {
             format: FORMAT,
-            recovery: recovery(&self.seconds, setup.flood_end),
+            recovery: recovery(&self.seconds[..whole], setup.flood_end),
             latency: Latency { accepted: self.accepted.percentiles(), refused: self.refused.percentiles() },
             told: Told { spread: self.told.percentiles(), seconds: self.told_seconds, untold: self.untold },
             first_returns: first_returns.into_iter().filter(|(_, returns)| returns.returned > 0).collect(),

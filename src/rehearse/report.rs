@@ -34,8 +34,8 @@ pub struct Report {
     pub told: Told,
     /// How first returns went, by what the device is: `behave`, `careless`, `stubborn`.
     pub first_returns: BTreeMap<String, FirstReturns>,
-    /// From the end of the flood to the first second of five without a refusal or failure, in seconds; `None` if there
-    /// was no flood, or if that was not seen before the end.
+    /// From the end of the flood to the first of five [quiet](recovery) seconds, in seconds; `None` if there was no flood,
+    /// or if that was not seen before the end.
     pub recovery: Option<f64>,
     /// How the generator itself did.
     pub generator: Generator,
@@ -260,18 +260,31 @@ pub struct Sample {
     pub refusals: BTreeMap<String, f64>,
 }
 
-/// Seconds without a refusal or a failure that make a recovery.
+/// Quiet seconds that make a recovery.
 pub const QUIET_SECONDS: usize = 5;
 
-/// The report's [`recovery`](Report::recovery): from `flood_end` to the first of [`QUIET_SECONDS`] whole seconds without
-/// a refusal or failure.
+/// The report's [`recovery`](Report::recovery): from `flood_end` to the first of [`QUIET_SECONDS`] whole seconds that are
+/// *quiet*. `seconds` are those in which whatever was due was sent.
+///
+/// A second is quiet in which nothing was refused, failed or was left unsent, and something was accepted if anything was
+/// sent or still had no answer: a target that hangs refuses nothing either.
 pub fn recovery(seconds: &[Second], flood_end: Option<f64>) -> Option<f64> {
     let flood_end = flood_end?;
     let first = flood_end.ceil().max(0.0) as usize;
-    let quiet = |second: &Second| second.all_refused() == 0 && second.failed == 0;
-    let behind = seconds.get(first..)?;
-    let calm = behind.windows(QUIET_SECONDS).position(|seconds| seconds.iter().all(quiet))?;
-    Some((first + calm) as f64 - flood_end)
+    let mut unanswered = 0;
+    let quiet = seconds.iter().map(|second| {
+        let asked = unanswered + second.sent;
+        let heard = second.accepted + second.all_refused() + second.dropped + second.failed;
+        unanswered = asked.saturating_sub(heard);
+        let trouble = second.all_refused() + second.failed + second.unsent;
+        trouble == 0 && (asked == 0 || second.accepted > 0)
+    });
+    let mut in_a_row = 0;
+    let last = quiet.enumerate().skip(first).position(|(_, quiet)| {
+        in_a_row = if quiet { in_a_row + 1 } else { 0 };
+        in_a_row == QUIET_SECONDS
+    })?;
+    Some((first + last + 1 - QUIET_SECONDS) as f64 - flood_end)
 }
 
 /// The second, from 0 on, of the last refusal or failure; `None` without one.
@@ -301,6 +314,21 @@ mod tests {
         assert_eq!((last_trouble(&seconds), last_trouble(&seconds[4..6])), (Some(6), None));
         seconds[11].failed = 1;
         assert_eq!(recovery(&seconds, Some(2.0)), None, "a failure is not quiet");
+    }
+
+    #[test]
+    fn silence_is_no_recovery() {
+        let sent = |sent, accepted| Second { sent, accepted, ..Second::default() };
+        let calm = Second::default;
+        let recovered = |seconds: &[Second]| recovery(seconds, Some(1.0));
+        assert_eq!(recovered(&[vec![refused(1)], vec![sent(3, 3); 5]].concat()), Some(0.0));
+        assert_eq!(recovered(&vec![sent(3, 0); 9]), None, "nothing is answered");
+        let hangs = [vec![sent(3, 0)], vec![calm(); 8]].concat();
+        assert_eq!(recovered(&hangs), None, "what was sent before is still not answered");
+        let slow = [vec![sent(3, 0), sent(0, 2), sent(0, 1)], vec![calm(); 4]].concat();
+        assert_eq!(recovered(&slow), Some(0.0));
+        let shortfall = Second { unsent: 1, ..calm() };
+        assert_eq!(recovered(&vec![shortfall; 9]), None, "the generator sent nothing");
     }
 
     #[test]

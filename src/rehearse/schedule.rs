@@ -38,6 +38,8 @@ pub struct Schedule {
     waiting: BinaryHeap<Reverse<Due>>,
     most_waiting: usize,
     line: VecDeque<Delivery>,
+    /// Until when what is due was put into the line.
+    released: Duration,
     history: History,
 }
 
@@ -81,6 +83,7 @@ impl Schedule {
             waiting: BinaryHeap::new(),
             most_waiting: 0,
             line: VecDeque::new(),
+            released: Duration::ZERO,
             history: History::new(),
         }
     }
@@ -96,6 +99,7 @@ impl Schedule {
 
     /// Puts into the line what is due at `now`, and says how many tries stand there.
     pub fn release(&mut self, now: Duration) -> usize {
+        self.released = self.released.max(now);
         while let Some(due) = self.next_due().filter(|due| *due <= now) {
             let delivery = match self.waiting.peek() {
                 Some(Reverse(waiting)) if waiting.0.due <= due => self.waiting.pop().map(|Reverse(due)| due.0),
@@ -173,6 +177,7 @@ impl Schedule {
     pub fn finish(mut self, now: Duration) -> (History, usize) {
         self.line.iter().for_each(|_| self.history.unsent(now));
         self.history.still_waiting(self.waiting.len() as u64);
+        self.history.close(self.released);
         (self.history, self.most_waiting)
     }
 }
@@ -251,6 +256,64 @@ mod tests {
         assert!(report.latency.accepted.p50 > 1.0, "latency counts from when a try was due");
         let longest = LINE_PATIENCE.as_secs_f64() * 1.01;
         assert!(report.generator.lag.max <= longest, "{:?}", report.generator);
+    }
+
+    /// Plays a flood of 4 s and a calm of 12 s, second by second: what comes in the flood is refused, or has its answer
+    /// when everything is broken off at 26 s. Of the later ones, those that are due before `silent` are taken.
+    fn recovery(silent: u64) -> Option<f64> {
+        let duration = Duration::from_secs(16);
+        let flood = Flood { profile: Profile::SeedOutage, peak: 2_000.0, duration };
+        let mix = Mix { behave: 1.0, ..Mix::default() };
+        let mut schedule = Schedule::new(Arrivals::new(flood, 3), mix, 1_000, None, 3);
+        let (end, cut) = (duration.as_secs(), Duration::from_secs(26));
+        let mut hang = Vec::new();
+        for now in (1..=end).map(Duration::from_secs) {
+            schedule.release(now);
+            while let Some(delivery) = schedule.take(now) {
+                schedule.sent(&delivery, delivery.due);
+                let (answer, what) = match delivery.due.as_secs() {
+                    0..4 => (Answer { retry_after_ms: Some(3_600_000), ..Answer::of(429) }, "backlog"),
+                    due if due < silent => (Answer::of(200), ""),
+                    _ => {
+                        hang.push(delivery);
+                        continue;
+                    }
+                };
+                schedule.answered(&delivery, &Outcome { answer, what, bytes: 100 }, delivery.due);
+            }
+        }
+        for delivery in hang {
+            let outcome = Outcome { answer: Answer::default(), what: "unanswered at the end", bytes: 0 };
+            schedule.answered(&delivery, &outcome, cut);
+        }
+        report_of(schedule.finish(cut), flood).recovery
+    }
+
+    fn report_of((history, _): (History, usize), flood: Flood) -> Report {
+        let setup = Setup { flood_end: flood.end().map(|end| end.as_secs_f64()), ..Setup::default() };
+        history.report(setup, Generator::default(), Vec::new(), Vec::new())
+    }
+
+    #[test]
+    fn a_target_that_goes_silent_when_the_flood_ends_has_not_recovered() {
+        assert_eq!(recovery(99), Some(0.0));
+        assert_eq!(recovery(9), Some(0.0), "five seconds were seen");
+        assert_eq!(recovery(8), None);
+        assert_eq!(recovery(4), None);
+    }
+
+    #[test]
+    fn what_is_seen_after_the_last_try_is_no_recovery() {
+        let flood = Flood { duration: Duration::from_secs(4), ..Flood::new(Profile::SeedOutage, 100.0) };
+        let mut schedule = Schedule::new(Arrivals::new(flood, 3), MIX, 1_000, None, 3);
+        schedule.release(Duration::from_millis(1_500));
+        let stopped = report_of(schedule.finish(Duration::from_secs(20)), flood);
+        assert_eq!(stopped.recovery, None);
+        let mut schedule = Schedule::new(Arrivals::new(flood, 3), MIX, 1_000, None, 3);
+        schedule.release(Duration::from_secs(1));
+        while schedule.take(Duration::from_secs(1)).is_some() {}
+        schedule.unsent(Duration::from_secs(20));
+        assert_eq!(report_of(schedule.finish(Duration::from_secs(20)), flood).recovery, None);
     }
 
     #[test]
