@@ -42,6 +42,10 @@ use super::{
 pub const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 /// How long answers in flight are waited for at the end.
 pub const LAST_ANSWERS: Duration = Duration::from_secs(10);
+/// How long what was due at the end may take to leave: a generator that is not late needs a tick of its timer.
+const LAST_TRIES: Duration = Duration::from_millis(50);
+/// How often is looked whether it has left.
+const LAST_TICK: Duration = Duration::from_millis(1);
 /// How often an instance is asked for a capacity that it does not know yet.
 const CAPACITY_ATTEMPTS: u32 = 6;
 /// How long the target may take to be reached at the start.
@@ -227,8 +231,25 @@ impl Fleet {
         self.start.elapsed()
     }
 
-    /// Releases what is due until the plan is over.
+    /// Releases what is due until the plan is over or `stop` is, and not one try less: what was due until then and cannot
+    /// leave is the generator's shortfall, and is counted as such.
     async fn drive(
+        self: Rc<Self>,
+        plan: &Plan,
+        stop: impl Future<Output = ()>,
+        seen: &RefCell<Vec<Sample>>,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Why {
+        let why = Rc::clone(&self).release_all(plan, stop, seen, progress).await;
+        let end = self.now().min(plan.duration);
+        self.release(plan, end);
+        while self.schedule.borrow().line() > 0 && self.now() < end + LAST_TRIES {
+            sleep(LAST_TICK).await;
+        }
+        why
+    }
+
+    async fn release_all(
         self: Rc<Self>,
         plan: &Plan,
         stop: impl Future<Output = ()>,
@@ -304,3 +325,6 @@ impl Fleet {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,7 +113,7 @@ impl Schedule {
                 self.history.unsent(now);
             }
         }
-        self.line.len()
+        self.line()
     }
 
     fn batch(&mut self, due: Duration) -> Delivery {
@@ -160,6 +160,11 @@ impl Schedule {
                 self.history.unsent(now);
             }
         }
+    }
+
+    /// How many tries are due and were not taken.
+    pub fn line(&self) -> usize {
+        self.line.len()
     }
 
     /// How many batches wait for their devices to come back.
