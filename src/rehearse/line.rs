@@ -1,9 +1,14 @@
 //! A connection to the target, opened when it is needed and kept as long as the target keeps it.
 //!
 //! An answer is read while the request is still being sent: a refusal that comes early is a refusal, and no broken
-//! connection.
+//! connection. A request goes over the wire from where it stands: nothing of it is kept, so that connections that hang cost
+//! no memory but their own.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io::{self, IoSlice},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use serde::Deserialize;
 use tokio::{
@@ -90,13 +95,13 @@ impl Line {
         Ok(())
     }
 
-    /// Sends `request`, as it goes over the wire, and reads the answer, of at most `longest` bytes.
-    pub(super) async fn exchange(&mut self, request: &[u8], longest: usize) -> Result<Reply, NoReply> {
+    /// Sends `head` and `body`, as they go over the wire, and reads the answer, of at most `longest` bytes.
+    pub(super) async fn exchange(&mut self, head: &[u8], body: &[u8], longest: usize) -> Result<Reply, NoReply> {
         self.open().await?;
         // Whoever stops waiting in the middle of an answer must not leave the rest of it to the next request.
         let Some(mut stream) = self.stream.take() else { return Err(NoReply::Connect) };
         self.buffer.clear();
-        let (reply, keep) = converse(&mut stream, &mut self.buffer, request, longest).await?;
+        let (reply, keep) = converse(&mut stream, &mut self.buffer, [head, body], longest).await?;
         if keep {
             self.stream = Some(stream);
         }
@@ -113,11 +118,14 @@ impl Line {
 async fn converse(
     stream: &mut TcpStream,
     buffer: &mut Vec<u8>,
-    request: &[u8],
+    request: [&[u8]; 2],
     longest: usize,
 ) -> Result<(Reply, bool), NoReply> {
     let (mut reader, mut writer) = stream.split();
-    let mut unsent = request;
+    let mut request = request.map(IoSlice::new);
+    let mut unsent = &mut request[..];
+    // What is empty is no part of a request.
+    IoSlice::advance_slices(&mut unsent, 0);
     let mut refuses_more = false;
     loop {
         if let Some((head, from)) = Head::read(buffer)?
@@ -133,8 +141,8 @@ async fn converse(
         buffer.reserve(READ_BYTES);
         tokio::select! {
             biased;
-            written = writer.write(unsent), if !unsent.is_empty() && !refuses_more => match written {
-                Ok(bytes) => unsent = &unsent[bytes..],
+            written = writer.write_vectored(unsent), if !unsent.is_empty() && !refuses_more => match written {
+                Ok(bytes) => IoSlice::advance_slices(&mut unsent, bytes),
                 // Who does not want to hear the rest may have answered.
                 Err(_) => refuses_more = true,
             },
@@ -219,6 +227,28 @@ mod tests {
         let (answer, name) = reply(503, None, "").read();
         assert_eq!((answer.wait(), name.as_str()), (None, "status 503"));
         assert_eq!(reply(200, None, "").read(), (Answer::of(200), String::new()));
+    }
+
+    #[test]
+    fn a_long_request_arrives_whole_from_where_it_stands() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let (head, body) = ("a head\r\n\r\n".as_bytes(), "b".repeat(8 * 1024 * 1024));
+            let whole = [head, body.as_bytes()].concat();
+            let serve = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut arrived = vec![0; whole.len()];
+                stream.read_exact(&mut arrived).await.unwrap();
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+                arrived == whole
+            };
+            let mut line = Line::to(listener.local_addr().unwrap());
+            let (whole, reply) = tokio::join!(serve, line.exchange(head, body.as_bytes(), 1_000));
+            assert!(whole);
+            assert_eq!(reply.unwrap().status, 200);
+            assert!(line.stream.is_some(), "the connection is kept");
+        });
     }
 
     #[test]

@@ -1,11 +1,19 @@
-//! The request of a try, as it goes over the wire: the same each time that a batch is sent.
+//! The request of a try, as it goes over the wire: but for the time in its head the same each time that a batch is sent.
+//!
+//! Limits: a head of a few hundred bytes and the key; bodies are shared, however many are on their way together.
 
 use std::{io::Write, net::SocketAddr};
 
+use bytes::Bytes;
+
 use super::{body::Bodies, device::Delivery, plan::Plan};
+use crate::{
+    batch::Clock,
+    client::{DEVICE_ID, SDK_VERSION, SENT_AT},
+};
 
 /// What the devices say of their SDK.
-const SDK_VERSION: &str = concat!("logweir-rehearse/", env!("CARGO_PKG_VERSION"));
+const SDK: &str = concat!("logweir-rehearse/", env!("CARGO_PKG_VERSION"));
 
 /// What requests have in common.
 pub(super) struct Template {
@@ -15,6 +23,7 @@ pub(super) struct Template {
     bodies: Bodies,
     /// What the names of this rehearsal's devices and batches begin with: no two rehearsals send the same batch.
     run: String,
+    clock: Clock,
 }
 
 impl Template {
@@ -25,27 +34,29 @@ impl Template {
         let encoding = if bodies.gzip { "content-encoding: gzip\r\n" } else { "" };
         let head = format!(
             "POST {}/v1/logs/{stream} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n\
-             x-sdk-version: {SDK_VERSION}\r\n{encoding}{key}",
+             {SDK_VERSION}: {SDK}\r\n{encoding}{key}",
             target.path, target.host
         );
-        Self { address: target.address, head, bodies, run: format!("rehearsal-{:016x}", fastrand::u64(..)) }
+        let run = format!("rehearsal-{:016x}", fastrand::u64(..));
+        Self { address: target.address, head, bodies, run, clock: Clock::default() }
     }
 
-    /// Writes the request of `delivery` into `buffer`, instead of what is there, and returns its body's length.
-    pub(super) fn write(&self, delivery: &Delivery, buffer: &mut Vec<u8>) -> u64 {
+    /// Writes the head of the request of `delivery`, which is sent now, into `buffer`, instead of what is there, and
+    /// returns its body.
+    pub(super) fn write(&self, delivery: &Delivery, buffer: &mut Vec<u8>) -> Bytes {
         let (body, run) = (self.bodies.of(delivery.batch), &self.run);
         buffer.clear();
         buffer.extend_from_slice(self.head.as_bytes());
         // Writing into memory does not fail.
         let _ = write!(
             buffer,
-            "idempotency-key: {run}-{}\r\nx-device-id: {run}-{}\r\ncontent-length: {}\r\n\r\n",
+            "idempotency-key: {run}-{}\r\n{DEVICE_ID}: {run}-{}\r\n{SENT_AT}: {}\r\ncontent-length: {}\r\n\r\n",
             delivery.batch,
             delivery.device,
+            self.clock.now(),
             body.len()
         );
-        buffer.extend_from_slice(&body);
-        body.len() as u64
+        body
     }
 }
 
@@ -55,7 +66,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        batch::{BatchId, StreamName},
+        batch::{BatchId, Millis, StreamName},
         rehearse::{device::Behaviour, profile::Profile, target::Target},
     };
 
@@ -82,24 +93,31 @@ mod tests {
         let request = |device, batch, try_number| {
             let new = Delivery::new(device, batch, Behaviour::Behave, Duration::ZERO);
             let mut buffer = b"what was there before".to_vec();
-            let length = template.write(&Delivery { try_number, ..new }, &mut buffer);
-            let end = buffer.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
-            assert_eq!(length, (buffer.len() - end) as u64);
-            (String::from_utf8(buffer[..end].to_vec()).unwrap(), buffer[end..].to_vec())
+            let body = template.write(&Delivery { try_number, ..new }, &mut buffer);
+            let head = String::from_utf8(buffer).unwrap();
+            assert!(head.ends_with("\r\n\r\n") && head.matches("\r\n\r\n").count() == 1, "{head}");
+            (head, body)
         };
         let (first, again, other) = (request(1, 5, 1), request(1, 5, 2), request(1, 6, 1));
-        assert_eq!(first, again);
+        let timeless = |(head, body): &(String, Bytes)| {
+            let lines = head.split("\r\n").filter(|line| !line.starts_with(SENT_AT));
+            (lines.collect::<Vec<_>>().join("\r\n"), body.clone())
+        };
+        assert_eq!(timeless(&first), timeless(&again));
+        assert_eq!(first.1.as_ptr(), again.1.as_ptr(), "bodies are shared");
         assert!(first.0.starts_with("POST /in/v1/logs/heard HTTP/1.1\r\nhost: 127.0.0.1:8080\r\n"), "{}", first.0);
-        let header = |(head, _): &(String, Vec<u8>), name: &str| {
+        let header = |(head, _): &(String, Bytes), name: &str| {
             let line = head.split("\r\n").find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
             line.unwrap().to_owned()
         };
         assert_ne!(header(&first, "idempotency-key"), header(&other, "idempotency-key"));
-        assert_eq!(header(&first, "x-device-id"), header(&other, "x-device-id"));
-        assert!(header(&first, "x-device-id").len() <= 128 && header(&first, "x-sdk-version").len() <= 64);
+        assert_eq!(header(&first, DEVICE_ID), header(&other, DEVICE_ID));
+        assert!(header(&first, DEVICE_ID).len() <= 128 && header(&first, SDK_VERSION).len() <= 64);
         BatchId::new(&header(&first, "idempotency-key")).unwrap();
         assert_eq!(header(&first, "authorization"), "Bearer secret");
         assert_eq!(header(&first, "content-encoding"), "gzip");
+        let sent_at = Millis::parse_rfc3339(&header(&first, SENT_AT)).unwrap();
+        assert!((Clock::default().now().get() - sent_at.get()).abs() < 60_000, "{sent_at}");
         assert_eq!(header(&first, "content-length"), first.1.len().to_string());
         let elsewhere = Template::new(&plan, Bodies::new(3, true, 1).unwrap());
         assert_ne!(elsewhere.run, template.run, "no two rehearsals send the same batch");

@@ -31,7 +31,7 @@ impl Sampler {
     pub(super) async fn sample(&mut self, at: Duration) -> Option<Sample> {
         let path = if self.target.path.is_empty() { "/" } else { &self.target.path };
         let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.target.host);
-        let Ok(reply) = timeout(SAMPLE_PATIENCE, self.line.exchange(request.as_bytes(), MAX_METRICS)).await else {
+        let Ok(reply) = timeout(SAMPLE_PATIENCE, self.line.exchange(request.as_bytes(), &[], MAX_METRICS)).await else {
             self.line.close();
             return None;
         };

@@ -21,9 +21,9 @@ impl Fleet {
     /// A lane: sends one try after the other until the fleet closes.
     pub(super) async fn lane(self: Rc<Self>) {
         let mut line = Line::to(self.template.address);
-        let mut request = Vec::new();
+        let mut head = Vec::new();
         while let Some(delivery) = self.next().await {
-            self.attempt(&mut line, &delivery, &mut request).await;
+            self.attempt(&mut line, &delivery, &mut head).await;
         }
         self.lanes.set(self.lanes.get() - 1);
         if self.lanes.get() == 0 {
@@ -48,16 +48,16 @@ impl Fleet {
         }
     }
 
-    /// Sends one try, written into `request`, and records what comes of it.
-    async fn attempt(&self, line: &mut Line, delivery: &Delivery, request: &mut Vec<u8>) {
+    /// Sends one try, its head written into `head`, and records what comes of it.
+    async fn attempt(&self, line: &mut Line, delivery: &Delivery, head: &mut Vec<u8>) {
         let taken = self.now();
         let mut sent = false;
         let exchange = async {
             line.open().await?;
-            let bytes = self.template.write(delivery, request);
+            let body = self.template.write(delivery, head);
             self.schedule.borrow_mut().sent(delivery, taken);
             sent = true;
-            line.exchange(request, MAX_ANSWER).await.map(|reply| (reply, bytes))
+            line.exchange(head, &body, MAX_ANSWER).await.map(|reply| (reply, body.len() as u64))
         };
         let result = tokio::select! {
             biased;
