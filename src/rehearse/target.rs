@@ -75,10 +75,10 @@ impl Target {
         if parsed.query().is_some() {
             return Err(malformed());
         }
+        let port = port(authority).ok_or_else(malformed)?;
         let bare = authority.host().trim_start_matches('[').trim_end_matches(']');
         let unresolved = |error| TargetError::Unresolved { host: bare.to_owned(), error };
-        let addresses: Vec<SocketAddr> =
-            (bare, authority.port_u16().unwrap_or(80)).to_socket_addrs().map_err(unresolved)?.collect();
+        let addresses: Vec<SocketAddr> = (bare, port).to_socket_addrs().map_err(unresolved)?.collect();
         let stranger = addresses.iter().find(|address| !address.ip().to_canonical().is_loopback());
         if let Some(stranger) = stranger.filter(|_| !owned) {
             return Err(TargetError::NotLoopback { host: bare.to_owned(), address: *stranger });
@@ -87,6 +87,16 @@ impl Target {
         let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
         let address = *first.ok_or_else(|| unresolved(io::ErrorKind::NotFound.into()))?;
         Ok(Self { address, host: authority.as_str().to_owned(), path })
+    }
+}
+
+/// The port, 80 if none is named; `None` if it is none: a number that does not fit must not become another server's port.
+fn port(authority: &::http::uri::Authority) -> Option<u16> {
+    let behind = authority.as_str().strip_prefix(authority.host())?;
+    match behind.strip_prefix(':') {
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().ok(),
+        Some(_) => None,
+        None => behind.is_empty().then_some(80),
     }
 }
 
@@ -135,6 +145,12 @@ mod tests {
             ["127.0.0.1:8080", "ftp://127.0.0.1", "http://", "http://me@127.0.0.1", "/metrics", "http://127.0.0.1/?a"]
         {
             assert!(matches!(Target::resolve(url, true), Err(TargetError::Url { .. })), "{url}");
+        }
+        for port in ["80800", "65536", "-1", "+80", "8o", ""] {
+            for host in ["127.0.0.1", "[::1]"] {
+                let url = format!("http://{host}:{port}");
+                assert!(matches!(Target::resolve(&url, true), Err(TargetError::Url { .. })), "{url}");
+            }
         }
         assert!(matches!(Target::resolve("https://127.0.0.1", true), Err(TargetError::Tls { .. })));
     }
