@@ -52,15 +52,15 @@ pub enum Command {
     ///
     /// Sends new batches as a profile says, whatever the answers are, and lets refused devices come back as their kind
     /// does. Tells on standard error how it goes, and prints a report: offered, accepted, refused, latencies, backlog,
-    /// memory, how long it took to recover, and how many came back to an open door. Ctrl-C ends it early with the report
-    /// so far.
+    /// memory, how long it took to recover, and how many came back to an open door. Ctrl-C, or a terminal that hangs up,
+    /// ends it early with the report so far.
     ///
     /// It is a flood, so it goes to loopback addresses only, unless you say that the target is yours. What it sends is
     /// stored like any other batch: give it a stream of its own. It sends from one core; where it could not send what was
     /// due, or was late, the report says so.
     ///
-    /// Exits with 0 if the rehearsal ran, 69 if the target cannot be reached, and 78 if an argument is wrong or the target
-    /// is another machine.
+    /// Exits with 0 if the rehearsal ran, 69 if the target cannot be reached, 75 if it was stopped before it began, and 78
+    /// if an argument is wrong or the target is another machine.
     Rehearse(Box<RehearseArgs>),
 }
 

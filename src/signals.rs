@@ -26,6 +26,8 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    /// Whether a hang-up ends the process, too.
+    hangup_ends: bool,
 }
 
 impl Signals {
@@ -40,7 +42,16 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            hangup_ends: false,
         })
+    }
+
+    /// As [`Self::new`], for a command that belongs to a terminal: it has nothing to read again, and ends with it.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn of_a_terminal(runtime: &Runtime) -> io::Result<Self> {
+        Ok(Self { hangup_ends: true, ..Self::new(runtime)? })
     }
 
     /// Waits for one of them, and says what it tells. Blocks.
@@ -55,11 +66,13 @@ impl Signals {
         })
     }
 
-    /// Exits the process when another one comes. What was acknowledged is on the disk, so nothing is lost.
+    /// Exits the process when another one comes. What a server acknowledged is on its disk, so nothing is lost.
     pub fn exit_on_another(mut self) {
         self.runtime.clone().spawn(async move {
             let signal = self.next().await;
-            tracing::warn!(signal, "told twice to stop: exiting at once; what is not stored stays in the spool");
+            if !self.hangup_ends {
+                tracing::warn!(signal, "told twice to stop: exiting at once; what is not stored stays in the spool");
+            }
             std::process::exit(EXIT_AT_ONCE);
         });
     }
@@ -69,6 +82,7 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hangup.recv(), if self.hangup_ends => "SIGHUP",
         }
     }
 }

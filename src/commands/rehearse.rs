@@ -11,7 +11,7 @@ use std::{
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{runtime::Builder, task::LocalSet};
 
-use super::{EXIT_CONFIG, EXIT_UNAVAILABLE, fail};
+use super::{EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_UNAVAILABLE, fail};
 use crate::{
     batch::{InvalidStreamName, StreamName},
     cli::RehearseArgs,
@@ -79,7 +79,7 @@ pub fn rehearse(arguments: &RehearseArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(EXIT_UNAVAILABLE, &error),
     };
-    let mut signals = match Signals::new(&runtime) {
+    let mut signals = match Signals::of_a_terminal(&runtime) {
         Ok(signals) => signals,
         Err(error) => return fail(EXIT_UNAVAILABLE, &error),
     };
@@ -96,6 +96,7 @@ pub fn rehearse(arguments: &RehearseArgs) -> ExitCode {
             let text = Text { report: &report, other: other.as_ref() }.to_string();
             deliver(arguments, &report, other.as_ref(), &text, files::json(&report))
         }
+        Err(error @ FleetError::Stopped) => fail(EXIT_INTERRUPTED, &error),
         Err(error @ FleetError::UnknownCapacity { .. }) => fail(EXIT_CONFIG, &error),
         Err(error @ (FleetError::Unreachable { .. } | FleetError::Io(_))) => fail(EXIT_UNAVAILABLE, &error),
     }

@@ -68,6 +68,9 @@ pub enum FleetError {
         /// Where the metrics should be.
         metrics: String,
     },
+    /// It was stopped while the target was still asked for its health.
+    #[error("stopped before anything was sent")]
+    Stopped,
     /// The operating system's.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -107,10 +110,17 @@ pub async fn play(
 ) -> Result<Report, FleetError> {
     let target = &plan.target;
     let unreachable = || FleetError::Unreachable { target: target.to_string(), address: target.address };
-    let reached = timeout(REACH_PATIENCE, Line::to(target.address).open()).await;
-    reached.map_err(|_| unreachable())?.map_err(|_| unreachable())?;
+    let mut stop = pin!(stop);
     let mut sampler = Sampler::of(&plan.metrics);
-    let before = first_sample(&mut sampler, plan.peak.is_none()).await;
+    let look = async {
+        let reached = timeout(REACH_PATIENCE, Line::to(target.address).open()).await;
+        reached.map_err(|_| unreachable())?.map_err(|_| unreachable())?;
+        Ok::<_, FleetError>(first_sample(&mut sampler, plan.peak.is_none()).await)
+    };
+    let before = tokio::select! {
+        before = look => before?,
+        () = &mut stop => return Err(FleetError::Stopped),
+    };
     let mut notes = Vec::new();
     if before.is_none() {
         notes.push(format!("{} told no metrics: the report has what devices saw only.", plan.metrics));

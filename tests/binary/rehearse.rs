@@ -358,6 +358,15 @@ fn a_target_that_is_not_there_and_an_argument_that_is_wrong_have_exit_codes_of_t
 
 #[test]
 fn a_rehearsal_that_is_interrupted_reports_what_it_saw_so_far() {
+    stops_on(Signal::INT);
+}
+
+#[test]
+fn a_rehearsal_does_not_outlive_its_terminal() {
+    stops_on(Signal::HUP);
+}
+
+fn stops_on(signal: Signal) {
     let place = Place::new();
     let (address, seen) = refuses_first(10);
     let target = format!("http://{address}");
@@ -370,7 +379,7 @@ fn a_rehearsal_that_is_interrupted_reports_what_it_saw_so_far() {
         assert!(Instant::now() < deadline, "nothing comes");
         thread::sleep(Duration::from_millis(5));
     }
-    process.signal(Signal::INT);
+    process.signal(signal);
     let ended = process.wait(END);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stdout.contains("! It was stopped before its time."), "{}", ended.stdout);

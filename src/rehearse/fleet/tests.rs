@@ -80,3 +80,17 @@ fn a_generator_that_stands_still_at_the_end_does_not_hide_what_was_due() {
         assert_eq!(report.totals.sent + report.totals.unsent, due, "{:?}", report.totals);
     });
 }
+
+#[test]
+fn a_rehearsal_is_stopped_while_it_still_asks() {
+    run(async {
+        // The metrics are asked for, and never told.
+        let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let plan = plan(takes_all().await, mute.local_addr().unwrap());
+        let stop = async { drop(mute.accept().await) };
+        let start = Instant::now();
+        let stopped = play(&plan, stop, &mut |_| ()).await.unwrap_err();
+        assert!(matches!(stopped, FleetError::Stopped), "{stopped}");
+        assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    });
+}
