@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{convert::Infallible, fmt, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -64,6 +64,24 @@ pub enum Command {
     Rehearse(Box<RehearseArgs>),
 }
 
+/// A key on the command line, which nobody reads in a log.
+#[derive(Clone)]
+pub struct KeyText(pub String);
+
+impl FromStr for KeyText {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for KeyText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyText(***)")
+    }
+}
+
 /// What to rehearse.
 #[derive(Debug, Clone, Args)]
 pub struct RehearseArgs {
@@ -114,7 +132,7 @@ pub struct RehearseArgs {
     pub key_file: Option<PathBuf>,
     /// The API key; other users of this machine can read it in the list of processes
     #[arg(long, value_name = "KEY")]
-    pub key: Option<String>,
+    pub key: Option<KeyText>,
     /// How many connections may be open together, at most 8192
     #[arg(long, value_name = "N", default_value_t = 2_048)]
     pub connections: usize,

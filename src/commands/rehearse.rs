@@ -20,7 +20,7 @@ use crate::{
         device::Mix,
         files::{self, FileError},
         fleet::{self, FleetError},
-        plan::{Plan, PlanError},
+        plan::{Key, Plan, PlanError},
         profile::{Profile, UnknownProfile},
         progress::Progress,
         report::{Report, html::Html, text::Text},
@@ -106,9 +106,12 @@ pub fn rehearse(arguments: &RehearseArgs) -> ExitCode {
 fn prepare(arguments: &RehearseArgs) -> Result<(Plan, Option<Report>), Wrong> {
     let profile: Profile = arguments.profile.parse()?;
     let key = match (&arguments.key, &arguments.key_file) {
-        (Some(key), _) => Some(key.clone()),
+        (Some(key), _) => Some(key.0.clone()),
         (None, Some(file)) => Some(files::key(file)?),
-        (None, None) => config::environment().find(|(name, _)| name == KEY_VARIABLE).map(|(_, key)| key),
+        (None, None) => config::environment()
+            .find(|(name, _)| name == KEY_VARIABLE)
+            .map(|(_, key)| key)
+            .filter(|key| !key.is_empty()),
     };
     let duration = |argument, text: &Option<String>| text.as_deref().map(|text| parse(argument, text)).transpose();
     let plan = Plan {
@@ -123,7 +126,7 @@ fn prepare(arguments: &RehearseArgs) -> Result<(Plan, Option<Report>), Wrong> {
         events: arguments.events,
         gzip: arguments.gzip,
         stream: StreamName::new(&arguments.stream)?,
-        key,
+        key: key.map(Key),
         seed: arguments.seed,
         constant_retry_after: duration("--constant-retry-after", &arguments.constant_retry_after)?,
     };

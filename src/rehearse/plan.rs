@@ -1,6 +1,6 @@
 //! What to rehearse, within limits that have a name.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use super::{
     device::Mix,
@@ -29,6 +29,16 @@ pub const MAX_EVENTS: usize = 10_000;
 /// What an event of a rehearsal comes to once it is stored, in bytes: the unit of the capacity that a target tells.
 pub const STORED_EVENT_BYTES: f64 = 640.0;
 
+/// An API key, which nobody reads in a log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key(pub String);
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(***)")
+    }
+}
+
 /// What to rehearse.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -55,7 +65,7 @@ pub struct Plan {
     /// The stream that batches go to.
     pub stream: StreamName,
     /// The API key.
-    pub key: Option<String>,
+    pub key: Option<Key>,
     /// What chance is drawn from.
     pub seed: u64,
     /// What devices take for every Retry-After of a refusal.
@@ -84,7 +94,7 @@ pub enum PlanError {
     #[error("--events is {0}: it is 1 to {MAX_EVENTS}")]
     Events(usize),
     /// The key.
-    #[error("the key holds a character that no header can")]
+    #[error("the key is empty, or holds a character that no header can")]
     Key,
     /// The constant.
     #[error("--constant-retry-after is {0:?}: it is above 0 and at most {MAX_DURATION:?}")]
@@ -120,7 +130,7 @@ impl Plan {
         if !(1..=MAX_EVENTS).contains(&self.events) {
             return Err(PlanError::Events(self.events));
         }
-        if self.key.as_ref().is_some_and(|key| ::http::HeaderValue::from_str(key).is_err()) {
+        if self.key.as_ref().is_some_and(|Key(key)| key.is_empty() || ::http::HeaderValue::from_str(key).is_err()) {
             return Err(PlanError::Key);
         }
         if let Some(told) = self.constant_retry_after.filter(|told| told.is_zero() || *told > MAX_DURATION) {
@@ -185,10 +195,17 @@ mod tests {
         assert!(told(|plan| plan.devices = 0).contains("--devices"));
         assert!(told(|plan| plan.connections = MAX_CONNECTIONS + 1).contains("--connections"));
         assert!(told(|plan| plan.events = 0).contains("--events"));
-        assert!(told(|plan| plan.key = Some("a\nb".into())).contains("key"));
+        assert!(told(|plan| plan.key = Some(Key("a\nb".into()))).contains("key"));
+        assert!(told(|plan| plan.key = Some(Key(String::new()))).contains("key is empty"));
         assert!(told(|plan| plan.constant_retry_after = Some(Duration::ZERO)).contains("--constant-retry-after"));
         let many = |plan: &mut Plan| (plan.peak, plan.duration) = (Some(MAX_PEAK), MAX_DURATION);
         assert!(told(many).contains("requests"));
+    }
+
+    #[test]
+    fn a_plan_is_shown_without_its_key() {
+        let shown = format!("{:?}", Plan { key: Some(Key("sdk-key-0123".into())), ..plan() });
+        assert!(shown.contains("Key(***)") && !shown.contains("0123"), "{shown}");
     }
 
     #[test]

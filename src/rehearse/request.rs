@@ -6,7 +6,11 @@ use std::{io::Write, net::SocketAddr};
 
 use bytes::Bytes;
 
-use super::{body::Bodies, device::Delivery, plan::Plan};
+use super::{
+    body::Bodies,
+    device::Delivery,
+    plan::{Key, Plan},
+};
 use crate::{
     batch::Clock,
     client::{DEVICE_ID, SDK_VERSION, SENT_AT},
@@ -30,7 +34,7 @@ impl Template {
     /// The requests of `plan`, which was checked: nothing in it ends a line.
     pub(super) fn new(plan: &Plan, bodies: Bodies) -> Self {
         let (target, stream) = (&plan.target, plan.stream.as_str());
-        let key = plan.key.as_ref().map(|key| format!("authorization: Bearer {key}\r\n")).unwrap_or_default();
+        let key = plan.key.as_ref().map(|Key(key)| format!("authorization: Bearer {key}\r\n")).unwrap_or_default();
         let encoding = if bodies.gzip { "content-encoding: gzip\r\n" } else { "" };
         let head = format!(
             "POST {}/v1/logs/{stream} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n\
@@ -85,7 +89,7 @@ mod tests {
             events: 3,
             gzip: true,
             stream: StreamName::new("heard").unwrap(),
-            key: Some("secret".into()),
+            key: Some(Key("secret".into())),
             seed: 1,
             constant_retry_after: None,
         };
