@@ -131,6 +131,9 @@ impl Delivery {
     }
 
     /// What comes of it after `answer`, which came at `now`; `chance` lies between 0 and 1.
+    ///
+    /// Whoever behaves backs off by the number of the try: unlike a real client, which remembers failures in a row and does
+    /// not count waits that were named, so that after a refusal a failure makes it wait longer than a real one would.
     pub fn answered(&self, answer: &Answer, now: Duration, chance: f64) -> Next {
         match answer.verdict() {
             Verdict::Forget => return Next::Done,

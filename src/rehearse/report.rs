@@ -112,7 +112,7 @@ pub struct Totals {
     pub accepted_bytes: u64,
     /// Tries refused with 429, by the cause that the answer names.
     pub refused: BTreeMap<String, u64>,
-    /// Tries answered so that the device drops its batch (400, 404, 413, 415), each another batch.
+    /// Tries answered so that the device drops its batch (400, 404, 405, 413, 415, 431), each another batch.
     pub dropped: u64,
     /// Tries without an answer, or with one that is neither success nor a refusal, by what it was.
     pub failed: BTreeMap<String, u64>,

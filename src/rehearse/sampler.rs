@@ -48,7 +48,8 @@ fn read(text: &str, at: Duration) -> Option<Sample> {
     let mut known = false;
     for line in text.lines().filter(|line| line.starts_with("logweir_")) {
         let Some((series, value)) = line.rsplit_once(' ') else { continue };
-        let Ok(value) = value.parse::<f64>() else { continue };
+        // What is no number or endless has no place in a report: JSON cannot tell it.
+        let Some(value) = value.parse::<f64>().ok().filter(|value| value.is_finite()) else { continue };
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));
         let gauge = match name {
             "logweir_queue_bytes" => &mut sample.backlog,
@@ -125,6 +126,9 @@ other_metric 3
             refusals: BTreeMap::from([("memory".to_owned(), 30.0), ("queue".to_owned(), 10.0)]),
         };
         assert_eq!(sample, expected);
+        let endless = TEXT.replace("queue\"} 10", "queue\"} +Inf").replace("bytes 4096", "bytes NaN");
+        let sample = read(&endless, Duration::ZERO).unwrap();
+        assert_eq!((sample.backlog, sample.refusals.len()), (None, 1));
         assert_eq!(read("<html>logweir_</html>\nprocess_cpu 1\n", Duration::ZERO), None);
     }
 

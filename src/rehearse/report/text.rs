@@ -22,9 +22,9 @@ pub struct Text<'a> {
 
 impl Display for Text<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", title(self.report))?;
+        writeln!(f, "{}", harmless(&title(self.report)))?;
         if let Some(other) = self.other {
-            writeln!(f, "compared with: {}", title(other))?;
+            writeln!(f, "compared with: {}", harmless(&title(other)))?;
         }
         writeln!(f)?;
         let rows = rows(self.report);
@@ -33,16 +33,23 @@ impl Display for Text<'_> {
         let value_width = rows.iter().map(|(_, value)| value.chars().count()).max().unwrap_or_default();
         for (name, value) in &rows {
             match others.get(name) {
-                Some(other) => writeln!(f, "  {name:<width$}  {value:<value_width$}  | {other}")?,
-                None => writeln!(f, "  {name:<width$}  {value}")?,
+                Some(other) => {
+                    writeln!(f, "  {name:<width$}  {:<value_width$}  | {}", harmless(value), harmless(other))?;
+                }
+                None => writeln!(f, "  {name:<width$}  {}", harmless(value))?,
             }
         }
         let warnings = warnings(self.report);
         if !warnings.is_empty() {
             writeln!(f)?;
         }
-        warnings.iter().try_for_each(|warning| writeln!(f, "! {warning}"))
+        warnings.iter().try_for_each(|warning| writeln!(f, "! {}", harmless(warning)))
     }
+}
+
+/// `text` without control characters: servers and files do not move the cursor of a terminal.
+fn harmless(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
 }
 
 /// What was rehearsed, in a line.
@@ -102,8 +109,11 @@ pub fn rows(report: &Report) -> Vec<(&'static str, String)> {
         ("let in at first return", first_returns(report)),
         ("recovered", recovered(report)),
     ];
-    if let Some((backlog, resident, ceiling)) = memory(report) {
+    let most = |of: fn(&super::Sample) -> Option<f64>| report.samples.iter().filter_map(of).reduce(f64::max);
+    if let Some(backlog) = most(|sample| sample.backlog) {
         rows.push(("backlog", format!("at most {}", bytes(backlog))));
+    }
+    if let (Some(resident), Some(ceiling)) = (most(|sample| sample.resident), most(|sample| sample.ceiling)) {
         rows.push(("memory", format!("at most {} of a ceiling of {}", bytes(resident), bytes(ceiling))));
     }
     if report.setup.kind == Kind::Virtual {
@@ -185,12 +195,6 @@ fn recovered(report: &Report) -> String {
             }
         }
     }
-}
-
-/// The most backlog, the most memory and the ceiling, of the target's samples.
-fn memory(report: &Report) -> Option<(f64, f64, f64)> {
-    let most = |of: fn(&super::Sample) -> Option<f64>| report.samples.iter().filter_map(of).reduce(f64::max);
-    Some((most(|sample| sample.backlog)?, most(|sample| sample.resident)?, most(|sample| sample.ceiling)?))
 }
 
 fn counted(all: u64, by_name: &BTreeMap<String, u64>) -> String {
@@ -317,6 +321,25 @@ mod tests {
             "{}",
             recovered(&report)
         );
+    }
+
+    #[test]
+    fn a_row_does_not_hide_because_another_gauge_is_missing() {
+        let mut report = report();
+        report.samples = vec![Sample { backlog: Some(5e6), ..Sample::default() }];
+        let names: Vec<_> = rows(&report).into_iter().map(|(name, _)| name).collect();
+        assert!(names.contains(&"backlog") && !names.contains(&"memory"), "{names:?}");
+    }
+
+    #[test]
+    fn what_servers_and_files_say_does_not_command_the_terminal() {
+        let mut report = report();
+        let evil = "\u{1b}]0;x\u{7}\u{9b}2J";
+        report.totals.refused.insert(evil.into(), 1);
+        report.setup.target = evil.into();
+        report.notes.push(evil.into());
+        let text = Text { report: &report, other: Some(&report) }.to_string();
+        assert!(text.chars().all(|character| character == '\n' || !character.is_control()), "{text:?}");
     }
 
     #[test]
