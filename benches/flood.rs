@@ -186,14 +186,18 @@ impl Bench {
             });
             target.stop();
             let price = [micros(accepted.cpu, accepted.requests), micros(muted.cpu, muted.refused)];
-            let refused = rate(other.refused, &other);
-            let left = (one.cpu.as_secs_f64() * 1e6 - other.refused as f64 * price[1]) / price[0];
+            // Both loads share a core, so that the end of each is seen late: what was answered belongs to the time that was
+            // asked for, and the CPU to the time that it was measured over.
+            let a_second = |count: u64| count as f64 / self.options.seconds;
+            let (taken, refused) = (a_second(one.requests), a_second(other.refused));
+            let busy = one.cpu.as_secs_f64() / one.time.as_secs_f64();
+            let left = (busy * 1e6 - refused * price[1]) / price[0];
             println!(
                 "  {events:>3} events: {:>7.0} accepted/s beside {refused:>7.0} refused/s; alone {:>7.0}/s; {:.2} of what the \
                  price leaves",
-                rate(one.requests, &one),
+                taken,
                 rate(accepted.requests, &accepted),
-                one.requests as f64 / left
+                taken / left
             );
         }
     }
