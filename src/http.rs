@@ -11,7 +11,10 @@
 //!   idle time-out, a body deadline that moves with a minimum rate;
 //! - bodies: encoded and decoded bytes, and their ratio;
 //! - what a refused request costs: a body of at most 64 KiB that is on its way is read and thrown away, so that the
-//!   connection can be kept; beyond that the connection is closed behind the answer.
+//!   connection can be kept; beyond that the connection is closed behind the answer. Behind a proxy, whose connections
+//!   belong to many, up to the largest body is read. When refusing takes too much of the workers' time, accepting pauses.
+//!
+//! Health is answered in the lobby, by the acceptor's thread, which has little to do: however busy the workers are.
 //!
 //! Why a request is not answered with success stands in one table: [`Problem`].
 
