@@ -287,8 +287,14 @@ mod tests {
         ) {
             let fresh = (capacity * fresh_part) as u64;
             let crowd = ((capacity * crowd_seconds) as u64 / amount).clamp(1, 20_000);
-            let fits = (crowd * amount) as f64 <= (capacity * BOOKED_PART - fresh as f64) * 250.0;
-            prop_assume!(fits);
+            // No second is shared by two that do not fit into it together, nor is what is left of it by one that would.
+            let room = capacity * BOOKED_PART - fresh as f64;
+            let seconds = if amount as f64 <= room * 0.98 {
+                (crowd as f64 / (room / amount as f64 * 0.98).floor()).ceil()
+            } else {
+                crowd as f64 * (amount as f64 / room + 1.0).ceil()
+            };
+            prop_assume!(room > 0.0 && seconds <= 250.0);
             for told in told(capacity, fresh, crowd, amount) {
                 // An amount that is more than a second's room takes several, and shows in the first.
                 let most = (capacity - fresh as f64).max(amount as f64);
