@@ -18,7 +18,7 @@ use std::{hint::black_box, time::Instant};
 use logweir::{
     batch::{Book, FrameBuilder, Millis, StreamName},
     gzip::Encoder,
-    schema::{Ack, Field, FieldType, Priority, Schema, Stream, UnknownFields},
+    schema::{Ack, Field, FieldType, Load, Priority, Schema, Stream, UnknownFields},
     validate::{Batch, Format, Limits, Output, Room, SentAt, Validator},
 };
 
@@ -96,6 +96,7 @@ fn validate(name: &str, schema: Schema, bodies: &[Vec<u8>], events: usize) {
         name: StreamName::new("heard").expect("a name"),
         ack: Ack::Spooled,
         priority: Priority::Normal,
+        load: Load::None,
         schema,
     };
     let limits = Limits {
@@ -137,6 +138,7 @@ fn stored_lines() -> Vec<u8> {
         name: StreamName::new("heard").expect("a name"),
         ack: Ack::Spooled,
         priority: Priority::Normal,
+        load: Load::None,
         schema: Schema::free_form(),
     };
     let limits = Limits {

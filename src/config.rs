@@ -18,6 +18,7 @@
 
 mod admin;
 mod admission;
+mod connection;
 mod drain;
 mod environment;
 mod fleet;
@@ -40,6 +41,7 @@ mod quota;
 mod read;
 mod reload;
 mod report;
+mod rollups;
 mod secret;
 mod server;
 mod setting;
@@ -49,6 +51,7 @@ mod spool;
 mod streams;
 mod tree;
 mod validate;
+mod warehouse;
 
 use std::{num::NonZero, path::PathBuf, thread::available_parallelism};
 
@@ -56,6 +59,7 @@ use serde::{Deserialize, Serialize};
 
 pub use admin::Admin;
 pub use admission::Admission;
+pub use connection::{Connection, Tls};
 pub use drain::Drain;
 pub use environment::environment;
 pub use fleet::Fleet;
@@ -75,6 +79,7 @@ pub use problem::{Place, Position, Problem, Problems};
 pub use queue::Queue;
 pub use quota::{Allowance, Quota};
 pub use reload::{Reload, reload};
+pub use rollups::{Rollup, Rollups};
 pub use secret::Secret;
 pub use server::{Server, is_loopback};
 pub use setting::Setting;
@@ -82,6 +87,7 @@ pub use sinks::{S3Target, Sink, SinkKind, SinkTarget, Sse};
 pub use size::Size;
 pub use spool::Spool;
 pub use streams::{DeclaredField, DeclaredStream, FieldKind};
+pub use warehouse::{RedshiftApi, Warehouse, WarehouseKind};
 
 use self::report::{Document, Report};
 use crate::{schema::Stream, spool::Destination};
@@ -128,6 +134,10 @@ pub struct Config {
     /// The streams as they are declared; [`Loaded::streams`] is what is made of them.
     #[serde(skip_serializing_if = "Ordered::is_empty")]
     pub streams: Ordered<DeclaredStream>,
+    /// What the streams' objects are loaded into.
+    pub warehouse: Warehouse,
+    /// Figures by day and hour.
+    pub rollups: Rollups,
     /// How an instance ends.
     pub drain: Drain,
     /// What the instance says of itself.

@@ -86,6 +86,19 @@ impl Priority {
     }
 }
 
+/// What loads a stream's objects into the warehouse: one thing, so that none is loaded twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Load {
+    /// `logweir load`.
+    Loader,
+    /// A COPY JOB of Redshift.
+    CopyJob,
+    /// Nothing, or nothing that this one knows of.
+    #[default]
+    None,
+}
+
 /// What happens to fields that the schema does not declare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -107,6 +120,8 @@ pub struct Stream {
     pub ack: Ack,
     /// How soon its batches are refused.
     pub priority: Priority,
+    /// What loads its objects.
+    pub load: Load,
     /// What its events look like.
     pub schema: Schema,
 }

@@ -1,5 +1,20 @@
 //! Where stored data is used: what reads the objects and the books that sinks have written.
 //!
-//! - [`audit`] proves that the books balance (P3).
+//! ```text
+//!  schema ──► table ──► target   what each warehouse is told of a stream: tables, views, readers
+//!                  └──► load     objects ──► staging ──► the table, exactly once, with a ledger of its own
+//!                        └──► rollup    figures by day and hour of the analysts' clock
+//!  books, objects ──► audit      proves that the books balance (P3), from the device to the warehouse
+//! ```
 
 pub mod audit;
+mod dialect;
+pub mod load;
+mod member;
+mod place;
+pub mod table;
+pub mod target;
+
+pub use dialect::{Dialect, Names};
+pub use place::{Place, PlaceError};
+pub use table::Table;

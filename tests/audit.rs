@@ -24,7 +24,10 @@ use logweir::{
     ledger::{EventCounts, Heartbeat},
     sink::{Backoff, Driver, FileStore, ObjectStore, S3Encryption, S3Settings, S3Store, Settings},
     spool::Destination,
-    warehouse::audit::{self, Range, Request, Source, Summary},
+    warehouse::{
+        Place,
+        audit::{self, Range, Request, Summary},
+    },
 };
 use s3_server::{ACCESS_KEY, BUCKET, Fault, Operation, S3Server, SECRET_KEY};
 use segments::{Batch, RECEIVED, SINK, Segments};
@@ -115,16 +118,16 @@ impl Site {
     }
 
     async fn audit(&self, quick: bool, now: i64) -> (Summary, String) {
-        let source = Arc::new(Source {
+        let place = Arc::new(Place {
             store: Arc::clone(&self.store),
-            place: self.place.clone(),
+            bucket: self.place.clone(),
             prefix: PREFIX.into(),
             timeout: Duration::from_secs(10),
         });
         let range = Range::parse("2026-11-22", "2026-11-23").unwrap();
         let request = Request { range, quick, required: true, now: Millis::new(now).unwrap() };
         let mut out = Vec::new();
-        let summary = audit::run(&source, request, &mut out).await.unwrap();
+        let summary = audit::run(&place, request, &mut out).await.unwrap();
         (summary, String::from_utf8(out).unwrap())
     }
 
@@ -371,15 +374,15 @@ async fn a_store_that_fails_for_a_moment_is_asked_again_and_one_that_does_not_an
     server.fault(Operation::Other, 2, Fault::Answer(503, "SlowDown"));
     assert_eq!(site.audit(false, LATER).await.0, Summary::default());
     server.fault(Operation::Other, 100, Fault::Answer(403, "AccessDenied"));
-    let source = Arc::new(Source {
+    let place = Arc::new(Place {
         store: Arc::clone(&site.store),
-        place: BUCKET.into(),
+        bucket: BUCKET.into(),
         prefix: PREFIX.into(),
         timeout: Duration::from_secs(10),
     });
     let range = Range::parse("2026-11-22", "2026-11-23").unwrap();
     let request = Request { range, quick: false, required: true, now: Millis::new(LATER).unwrap() };
-    let error = audit::run(&source, request, &mut Vec::new()).await.unwrap_err();
+    let error = audit::run(&place, request, &mut Vec::new()).await.unwrap_err();
     assert!(
         error.to_string().starts_with("cannot read raw/_ledger/") && error.to_string().contains("denied"),
         "{error}"

@@ -2,11 +2,11 @@
 
 use std::{io, sync::Arc};
 
-use super::stores::{self, StoreSetupError};
+use super::stores::{self, StoreSetupError, UnknownSink};
 use crate::{
     batch::Clock,
     config::Config,
-    warehouse::audit::{self, AuditError, Range, RangeError, Request, Source, Summary},
+    warehouse::audit::{self, AuditError, Range, RangeError, Request, Summary},
 };
 
 /// Threads that may block: each reader of a file has one.
@@ -32,13 +32,8 @@ pub enum AuditFailure {
     #[error(transparent)]
     Range(#[from] RangeError),
     /// There is no such sink.
-    #[error("there is no sink {name:?}: the configuration has {known}")]
-    Sink {
-        /// The name that was given.
-        name: String,
-        /// Those that there are.
-        known: String,
-    },
+    #[error(transparent)]
+    Sink(#[from] UnknownSink),
     /// The store cannot be set up.
     #[error(transparent)]
     Store(#[from] StoreSetupError),
@@ -54,7 +49,7 @@ impl AuditFailure {
     /// Whether other arguments would do.
     pub fn is_of_arguments(&self) -> bool {
         match self {
-            Self::Range(_) | Self::Sink { .. } => true,
+            Self::Range(_) | Self::Sink(_) => true,
             Self::Store(_) | Self::Io(_) | Self::Audit(_) => false,
         }
     }
@@ -66,24 +61,11 @@ impl AuditFailure {
 /// [`AuditFailure`]; what was written so far is true.
 pub fn audit(config: &Config, asked: &AuditRequest, out: &mut dyn io::Write) -> Result<Summary, AuditFailure> {
     let range = Range::parse(&asked.from, &asked.to)?;
-    let sink = match &asked.sink {
-        Some(name) => config.sinks.iter().find(|sink| sink.name == *name),
-        None => config.sinks.iter().find(|sink| sink.required).or(config.sinks.first()),
-    };
-    let sink = sink.ok_or_else(|| AuditFailure::Sink {
-        name: asked.sink.clone().unwrap_or_default(),
-        known: config.sinks.iter().map(|sink| sink.name.as_str()).collect::<Vec<_>>().join(", "),
-    })?;
+    let sink = stores::named(config, asked.sink.as_deref())?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().max_blocking_threads(BLOCKING_THREADS).enable_all().build()?;
-    let destination = sink.destination();
-    let source = Arc::new(Source {
-        store: stores::store(sink, &runtime)?,
-        place: destination.place,
-        prefix: destination.prefix,
-        timeout: sink.attempt_timeout.get(),
-    });
+    let place = Arc::new(stores::place(sink, &runtime)?);
     let now = Clock::starting_at(None).now();
     let request = Request { range, quick: asked.quick, required: sink.required, now };
-    Ok(runtime.block_on(audit::run(&source, request, out))?)
+    Ok(runtime.block_on(audit::run(&place, request, out))?)
 }

@@ -1,12 +1,13 @@
-//! The stores that sinks put to, and the audit reads.
+//! The stores that sinks put to, and that the audit and the loader read.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::runtime::Runtime;
 
 use crate::{
-    config::{Sink, SinkTarget, Sse},
+    config::{Config, Sink, SinkTarget, Sse},
     sink::{FileStore, ObjectStore, S3Encryption, S3Settings, S3SetupError, S3Store},
+    warehouse::Place,
 };
 
 /// How long a bucket's endpoint may take to connect.
@@ -45,4 +46,37 @@ pub(super) fn store(sink: &Sink, runtime: &Runtime) -> Result<Arc<dyn ObjectStor
     };
     let store = runtime.block_on(S3Store::from_environment(settings));
     Ok(Arc::new(store.map_err(|source| StoreSetupError { sink: sink.name.clone(), source })?))
+}
+
+/// A sink was named that there is not.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no sink {name:?}: the configuration has {known}")]
+pub struct UnknownSink {
+    /// The name that was given.
+    pub name: String,
+    /// Those that there are.
+    pub known: String,
+}
+
+/// The sink called `name`; the first required one, or else the first, without a name.
+pub(super) fn named<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Sink, UnknownSink> {
+    let sink = match name {
+        Some(name) => config.sinks.iter().find(|sink| sink.name == name),
+        None => config.sinks.iter().find(|sink| sink.required).or(config.sinks.first()),
+    };
+    sink.ok_or_else(|| UnknownSink {
+        name: name.unwrap_or_default().to_owned(),
+        known: config.sinks.iter().map(|sink| sink.name.as_str()).collect::<Vec<_>>().join(", "),
+    })
+}
+
+/// Where `sink` stores.
+pub(super) fn place(sink: &Sink, runtime: &Runtime) -> Result<Place, StoreSetupError> {
+    let destination = sink.destination();
+    Ok(Place {
+        store: store(sink, runtime)?,
+        bucket: destination.place,
+        prefix: destination.prefix,
+        timeout: sink.attempt_timeout.get(),
+    })
 }

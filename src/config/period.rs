@@ -32,6 +32,11 @@ impl Period {
         Self::minutes(count * 60)
     }
 
+    /// `count` days of 24 hours.
+    pub const fn days(count: u64) -> Self {
+        Self::hours(count * 24)
+    }
+
     /// The span as the standard library counts it.
     pub const fn get(self) -> Duration {
         self.0

@@ -26,6 +26,9 @@ pub fn reload(running: &Config, read: &Config) -> Reload {
     config.mute.clone_from(&read.mute);
     config.hints.clone_from(&read.hints);
     config.fleet.clone_from(&read.fleet);
+    // What loads and counts is another process.
+    config.warehouse.clone_from(&read.warehouse);
+    config.rollups.clone_from(&read.rollups);
     for key in &mut config.keys {
         if let Some(same) = read.keys.iter().find(|same| same.name == key.name) {
             key.quota.clone_from(&same.quota);

@@ -8,7 +8,7 @@ use super::{ordered::Ordered, report::Report, setting::Setting};
 use crate::{
     batch::StreamName,
     schema::{
-        Ack, Field, FieldType, OnError, Priority, PrivacyKey, Private, Schema, SchemaError, Stream, UnknownFields,
+        Ack, Field, FieldType, Load, OnError, Priority, PrivacyKey, Private, Schema, SchemaError, Stream, UnknownFields,
     },
 };
 
@@ -20,6 +20,9 @@ pub struct DeclaredStream {
     pub ack: Ack,
     /// Which batches are let in first when not all can be: `low`, `normal` or `high`. Default `normal`.
     pub priority: Priority,
+    /// What loads its objects into the warehouse: `loader` (`logweir load`), `copy_job` (a COPY JOB of Redshift) or `none`.
+    /// Default `none`.
+    pub load: Load,
     /// The field that becomes `event_time`. Default none: it is the received time.
     pub time_field: Option<String>,
     /// What happens to fields that are not declared. Default `collect` if some are declared, else `keep`.
@@ -182,7 +185,7 @@ impl DeclaredStream {
             return None;
         }
         match Schema::new(fields, self.unknown_fields, self.time_field.as_deref(), key) {
-            Ok(schema) => Some(Stream { name, ack: self.ack, priority: self.priority, schema }),
+            Ok(schema) => Some(Stream { name, ack: self.ack, priority: self.priority, load: self.load, schema }),
             Err(error) => {
                 contradicts(&setting, &error, report);
                 None

@@ -33,6 +33,8 @@ pub(super) fn check(config: &Config, report: &mut Report) -> Vec<Stream> {
     keys::check(&config.keys, report);
     mute::check(&config.mute, report);
     config.privacy.check(report);
+    config.warehouse.check(report);
+    config.rollups.check(&config.streams, report);
     config.drain.check(report);
     ports(config, report);
     sizes(config, report);

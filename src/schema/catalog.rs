@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use super::{Ack, Priority, Schema, Stream};
+use super::{Ack, Load, Priority, Schema, Stream};
 use crate::batch::StreamName;
 
 /// The streams that this instance knows, at most `max` of them.
@@ -56,6 +56,7 @@ impl Catalog {
             name: name.clone(),
             ack: Ack::default(),
             priority: Priority::default(),
+            load: Load::default(),
             schema: Schema::free_form(),
         })))
     }
@@ -92,8 +93,13 @@ mod tests {
 
     #[test]
     fn undeclared_streams_are_taken_up_to_the_limit() {
-        let heard =
-            Stream { name: name("heard"), ack: Ack::Stored, priority: Priority::Normal, schema: Schema::free_form() };
+        let heard = Stream {
+            name: name("heard"),
+            ack: Ack::Stored,
+            priority: Priority::Normal,
+            load: Load::None,
+            schema: Schema::free_form(),
+        };
         let catalog = Catalog::new([heard], 3, true);
         assert_eq!(catalog.get(&name("heard")).unwrap().ack, Ack::Stored);
         let candidate = |text: &str| catalog.candidate(&name(text)).unwrap().unwrap();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     batch::{Mending, Reason, StreamName},
-    schema::{Ack, Field, FieldType, OnError, Priority, PrivacyKey, Private, Schema, UnknownFields},
+    schema::{Ack, Field, FieldType, Load, OnError, Priority, PrivacyKey, Private, Schema, UnknownFields},
 };
 
 #[path = "../../tests/common/copy_rules.rs"]
@@ -80,6 +80,7 @@ impl Trial {
             name: StreamName::new("heard").unwrap(),
             ack: Ack::Spooled,
             priority: Priority::Normal,
+            load: Load::None,
             schema: self.schema,
         };
         let batch = Batch {
@@ -755,8 +756,13 @@ fn with_grant(
     body: &[u8],
     (prepared, grant): (usize, usize),
 ) -> Result<Validated, BatchError> {
-    let stream =
-        Stream { name: StreamName::new("heard").unwrap(), ack: Ack::Spooled, priority: Priority::Normal, schema };
+    let stream = Stream {
+        name: StreamName::new("heard").unwrap(),
+        ack: Ack::Spooled,
+        priority: Priority::Normal,
+        load: Load::None,
+        schema,
+    };
     let batch = Batch {
         body,
         format: if body.starts_with(b"{") || body.starts_with(b"[") { Format::Json } else { Format::Lines },

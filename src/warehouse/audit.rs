@@ -40,25 +40,23 @@
 //! [`MAX_HOURS`] hours.
 
 mod compare;
-mod content;
 mod fleet;
 mod hour;
 mod range;
 mod report;
-mod source;
 
 use std::{io, sync::Arc};
 
 pub use range::{Range, RangeError};
 pub use report::{Kind, Summary};
-pub use source::Source;
 
 use self::{
     fleet::{Fleet, Spooled},
     hour::Books,
     report::Report,
 };
-use crate::{batch::Millis, sink::StoreError};
+use super::place::{Place, PlaceError};
+use crate::batch::Millis;
 
 /// How many objects are read at the same time.
 pub const READERS: usize = 8;
@@ -84,35 +82,30 @@ pub struct Request {
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
     /// The store cannot be read.
-    #[error("cannot read {what}: {source}")]
-    Store {
-        /// What was to be read.
-        what: String,
-        /// What the store said.
-        source: StoreError,
-    },
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// The report cannot be written.
     #[error("cannot write the report: {0}")]
     Output(#[from] io::Error),
 }
 
-/// Compares the books of `source` with its objects, and writes the report to `out`.
+/// Compares the books of `place` with its objects, and writes the report to `out`.
 ///
 /// # Errors
 /// [`AuditError`]; what was written so far is true.
-pub async fn run(source: &Arc<Source>, request: Request, out: &mut dyn io::Write) -> Result<Summary, AuditError> {
+pub async fn run(place: &Arc<Place>, request: Request, out: &mut dyn io::Write) -> Result<Summary, AuditError> {
     let hours = request.range.until(request.now);
-    let fleet = Fleet::read(source, hours, request.now).await?;
+    let fleet = Fleet::read(place, hours, request.now).await?;
     let mut spooled = Spooled::default();
     let mut report = Report::new(out);
     report.head()?;
-    let directories = source.stream_directories().await?;
+    let directories = place.stream_directories().await?;
     for hour in hours.iter() {
-        let mut books = Books::read(source, hour, &mut report).await?;
+        let mut books = Books::read(place, hour, &mut report).await?;
         books.add_streams(&directories, fleet.streams(hour));
         books.add_to(&mut spooled);
         for (stream, content) in books.into_streams() {
-            let row = compare::stream(source, &request, &fleet, (hour, &stream, content), &mut report).await?;
+            let row = compare::stream(place, &request, &fleet, (hour, &stream, content), &mut report).await?;
             report.row(hour, &stream, fleet.accepted(hour, &stream), row)?;
         }
     }

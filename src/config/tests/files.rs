@@ -105,9 +105,35 @@ fn every_setting_that_exists_stands_in_the_reference() {
             ..Mute::default()
         }],
         streams: [("s".to_owned(), stream)].into_iter().collect(),
+        warehouse: every_setting_of_a_warehouse(),
+        rollups: Rollups {
+            streams: [("s".to_owned(), Rollup { device: String::new(), dimensions: vec![String::new()] })]
+                .into_iter()
+                .collect(),
+            export: Connection { ca_file: Some(PathBuf::new()), ..Connection::default() },
+            ..Rollups::default()
+        },
         ..Config::default()
     };
     assert_eq!(settings(&print_effective(&every)), settings(&with_examples()));
+}
+
+fn every_setting_of_a_warehouse() -> Warehouse {
+    let text = || Some(String::new());
+    Warehouse {
+        sink: text(),
+        metrics_file: Some(PathBuf::new()),
+        connection: Connection { ca_file: Some(PathBuf::new()), ..Connection::default() },
+        api: Some(RedshiftApi::Data),
+        iam_role: text(),
+        region: text(),
+        workgroup: text(),
+        cluster: text(),
+        database: text(),
+        secret_arn: text(),
+        endpoint: text(),
+        ..Warehouse::default()
+    }
 }
 
 #[test]

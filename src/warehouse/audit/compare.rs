@@ -5,8 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::{
-    AuditError, READERS, Request, Source,
-    content::{Content, Member},
+    AuditError, READERS, Request,
     fleet::Fleet,
     hour::{Named, StreamBooks},
     report::{Kind, Report, Row},
@@ -14,6 +13,10 @@ use super::{
 use crate::{
     batch::{Book, Hour, InstanceId, SegmentId, StreamName},
     sink::{Listed, ObjectKey},
+    warehouse::{
+        member::{Content, Member},
+        place::Place,
+    },
 };
 
 /// What an object was found to be.
@@ -36,7 +39,7 @@ struct Candidate {
 
 /// Compares one stream and hour.
 pub(super) async fn stream(
-    source: &Arc<Source>,
+    place: &Arc<Place>,
     request: &Request,
     fleet: &Fleet,
     (hour, stream, books): (Hour, &StreamName, StreamBooks),
@@ -44,8 +47,8 @@ pub(super) async fn stream(
 ) -> Result<Row, AuditError> {
     let mut row = Row::default();
     for (book, named) in books {
-        let directory = ObjectKey::directory(&source.prefix, stream, book, hour);
-        let mut one = OneBook { source, request, fleet, hour, directory, unseen: named.clone(), named, stored: 0 };
+        let directory = ObjectKey::directory(&place.prefix, stream, book, hour);
+        let mut one = OneBook { place, request, fleet, hour, directory, unseen: named.clone(), named, stored: 0 };
         one.compare(report).await?;
         let spooled: u64 = one.named.values().map(|expected| expected.content.events).sum();
         match book {
@@ -58,7 +61,7 @@ pub(super) async fn stream(
 
 /// One book of it.
 struct OneBook<'a> {
-    source: &'a Arc<Source>,
+    place: &'a Arc<Place>,
     request: &'a Request,
     fleet: &'a Fleet,
     hour: Hour,
@@ -75,7 +78,7 @@ impl OneBook<'_> {
         let mut reading = JoinSet::new();
         let mut after = None;
         loop {
-            let page = self.source.list(&self.directory, after).await?;
+            let page = self.place.list(&self.directory, after).await?;
             for directory in page.directories {
                 report.differs(Kind::NotInBooks, directory, "nothing is stored in a directory here");
             }
@@ -86,9 +89,9 @@ impl OneBook<'_> {
                 {
                     self.judge(examined, report)?;
                 }
-                let (source, quick) = (Arc::clone(self.source), self.request.quick);
+                let (place, quick) = (Arc::clone(self.place), self.request.quick);
                 reading.spawn(async move {
-                    let examined = examine(&source, &candidate, quick).await;
+                    let examined = examine(&place, &candidate, quick).await;
                     examined.map(|examined| (candidate, examined))
                 });
             }
@@ -178,15 +181,15 @@ impl OneBook<'_> {
 }
 
 /// Reads an object, or what is told of it.
-async fn examine(source: &Source, candidate: &Candidate, quick: bool) -> Result<Examined, AuditError> {
+async fn examine(place: &Place, candidate: &Candidate, quick: bool) -> Result<Examined, AuditError> {
     if !quick {
-        let read = source.read(&candidate.key, Member::counting).await?;
+        let read = place.read(&candidate.key, Member::counting).await?;
         return Ok(read.map_or(Examined::Gone, |member| match member.content() {
             Ok(content) => Examined::Holds(content),
             Err(why) => Examined::Unreadable(why),
         }));
     }
-    let Some(told) = source.told(&candidate.key).await? else { return Ok(Examined::Gone) };
+    let Some(told) = place.told(&candidate.key).await? else { return Ok(Examined::Gone) };
     let as_told = Content {
         events: told.events.unwrap_or_default(),
         bytes: told.bytes.unwrap_or_default(),

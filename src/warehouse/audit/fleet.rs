@@ -3,14 +3,14 @@
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use super::{
-    AuditError, Range, Request, Source,
+    AuditError, Range, Request,
     hour::Books,
     report::{Kind, Report},
-    source::Whole,
 };
 use crate::{
     batch::{Book, Hour, InstanceId, Millis, StreamName},
     ledger::{HEARTBEATS, Heartbeat, MAX_HEARTBEAT_BYTES},
+    warehouse::place::{Place, Whole},
 };
 
 /// How many hours behind the range are searched for what became of its instances.
@@ -45,14 +45,14 @@ pub(super) struct Fleet {
 
 impl Fleet {
     /// Reads the heartbeats of `hours`, and what became of the instances since.
-    pub(super) async fn read(source: &Source, hours: Range, now: Millis) -> Result<Self, AuditError> {
+    pub(super) async fn read(place: &Place, hours: Range, now: Millis) -> Result<Self, AuditError> {
         let mut fleet = Self::default();
         let mut last: BTreeMap<Process, Heartbeat> = BTreeMap::new();
         // The hour before says where the counts of the first one begin.
         let before = Hour(hours.first().0.saturating_sub(1));
         for hour in before.0..hours.end().0 {
-            for (process, key) in keys(source, Hour(hour)).await? {
-                let Some(heartbeat) = read(source, &key).await? else { continue };
+            for (process, key) in keys(place, Hour(hour)).await? {
+                let Some(heartbeat) = read(place, &key).await? else { continue };
                 if hour >= hours.first().0 {
                     fleet.count(Hour(hour), &heartbeat, last.get(&process), before.start());
                 }
@@ -66,8 +66,8 @@ impl Fleet {
                 counted.1 += events.rejected;
             }
         }
-        for (process, key) in later_keys(source, hours.end(), now.hour()).await? {
-            if let Some(heartbeat) = read(source, &key).await? {
+        for (process, key) in later_keys(place, hours.end(), now.hour()).await? {
+            if let Some(heartbeat) = read(place, &key).await? {
                 last.insert(process, heartbeat);
             }
         }
@@ -177,11 +177,11 @@ fn streams(heartbeat: &Heartbeat) -> impl Iterator<Item = (StreamName, crate::le
 }
 
 /// The heartbeats of an hour, by process.
-async fn keys(source: &Source, hour: Hour) -> Result<Vec<(Process, String)>, AuditError> {
-    let directory = format!("{}{HEARTBEATS}{}/", source.prefix, hour.partition());
+async fn keys(place: &Place, hour: Hour) -> Result<Vec<(Process, String)>, AuditError> {
+    let directory = format!("{}{HEARTBEATS}{}/", place.prefix, hour.partition());
     let (mut found, mut after) = (Vec::new(), None);
     loop {
-        let page = source.list(&directory, after).await?;
+        let page = place.list(&directory, after).await?;
         let process = |key: &str| Heartbeat::parse_name(key.strip_prefix(&directory)?);
         found.extend(page.objects.into_iter().filter_map(|listed| Some((process(&listed.key)?, listed.key))));
         after = page.next;
@@ -192,20 +192,20 @@ async fn keys(source: &Source, hour: Hour) -> Result<Vec<(Process, String)>, Aud
 }
 
 /// The last heartbeat of each process in the hours from `from` on.
-async fn later_keys(source: &Source, from: Hour, now: Hour) -> Result<BTreeMap<Process, String>, AuditError> {
+async fn later_keys(place: &Place, from: Hour, now: Hour) -> Result<BTreeMap<Process, String>, AuditError> {
     // An hour more than now: the clocks of a fleet are not the auditor's.
     let end = now.0.saturating_add(1);
     let soon: RangeInclusive<u32> = from.0..=end.min(from.0.saturating_add(HOURS_BEHIND));
     let recent = (*soon.end() + 1).max(end.saturating_sub(LAST_HOURS))..=end;
     let mut found = BTreeMap::new();
     for hour in soon.chain(recent) {
-        found.extend(keys(source, Hour(hour)).await?);
+        found.extend(keys(place, Hour(hour)).await?);
     }
     Ok(found)
 }
 
 /// A heartbeat that is no such thing tells nothing, as one that was never written.
-async fn read(source: &Source, key: &str) -> Result<Option<Heartbeat>, AuditError> {
-    let whole = source.read(key, || Whole { bytes: Vec::new(), most: MAX_HEARTBEAT_BYTES }).await?;
+async fn read(place: &Place, key: &str) -> Result<Option<Heartbeat>, AuditError> {
+    let whole = place.read(key, || Whole { bytes: Vec::new(), most: MAX_HEARTBEAT_BYTES }).await?;
     Ok(whole.and_then(|whole| Heartbeat::read(&whole.bytes)))
 }

@@ -7,14 +7,17 @@ use std::{
 };
 
 use super::{
-    AuditError, Source,
-    content::{Content, Member},
+    AuditError,
     report::{Kind, Report},
 };
 use crate::{
     batch::{Book, Hour, InstanceId, SegmentId, StreamName},
     ledger::{self, Damage, Entry, Line},
     sink::ObjectKey,
+    warehouse::{
+        member::{Content, Member},
+        place::Place,
+    },
 };
 
 /// The objects of one stream and hour that the books name, in both books.
@@ -38,20 +41,20 @@ pub(super) struct Books(BTreeMap<StreamName, StreamBooks>);
 
 impl Books {
     /// Reads every page of `hour`.
-    pub(super) async fn read(source: &Arc<Source>, hour: Hour, report: &mut Report<'_>) -> Result<Self, AuditError> {
+    pub(super) async fn read(place: &Arc<Place>, hour: Hour, report: &mut Report<'_>) -> Result<Self, AuditError> {
         let mut books = Self::default();
-        let directory = format!("{}{}{}/", source.prefix, ledger::SEGMENTS, hour.partition());
+        let directory = format!("{}{}{}/", place.prefix, ledger::SEGMENTS, hour.partition());
         let mut after = None;
         loop {
-            let page = source.list(&directory, after).await?;
+            let page = place.list(&directory, after).await?;
             for listed in page.objects {
-                let Some(text) = source.read(&listed.key, || Member::new(Lines::default())).await? else { continue };
+                let Some(text) = place.read(&listed.key, || Member::new(Lines::default())).await? else { continue };
                 let name = listed.key.strip_prefix(&directory).and_then(ObjectKey::parse_name);
                 let lines = text.finish();
                 match (name, lines) {
                     (Some((.., suffix)), Ok(Lines { read, bad: 0, .. })) => {
                         for line in read {
-                            books.add(source, hour, line, suffix, report);
+                            books.add(place, hour, line, suffix, report);
                         }
                     }
                     (None, _) => report.differs(Kind::BadPage, listed.key, "its name is none of a page"),
@@ -66,7 +69,7 @@ impl Books {
         }
     }
 
-    fn add(&mut self, source: &Source, hour: Hour, line: Line, page: u32, report: &mut Report<'_>) {
+    fn add(&mut self, place: &Place, hour: Hour, line: Line, page: u32, report: &mut Report<'_>) {
         let entry = match line {
             Line::Content(entry) => entry,
             Line::Damage(Damage { instance, segment, places, bytes }) => {
@@ -75,7 +78,7 @@ impl Books {
             }
         };
         let Entry { instance, segment, stream, book, events, bytes, crc32, key, .. } = entry;
-        let directory = ObjectKey::directory(&source.prefix, &stream, book, hour);
+        let directory = ObjectKey::directory(&place.prefix, &stream, book, hour);
         let name = key.strip_prefix(&directory).and_then(ObjectKey::parse_name);
         let Some((.., suffix)) = name.filter(|(i, s, _)| (*i, *s) == (instance, segment)) else {
             return report.differs(Kind::BadPage, key, "a page of another instance, segment or hour names it");

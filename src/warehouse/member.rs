@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use crc32fast::Hasher;
 use flate2::write::GzDecoder;
 
-use super::source::Taker;
+use super::place::Taker;
 
 /// The lines of an object, counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,26 +1,35 @@
-//! The place that is audited, read with patience.
+//! The place where a sink stores, read with patience.
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use tokio::time::{sleep, timeout};
 
-use super::AuditError;
 use crate::{
     batch::{Book, StreamName},
     sink::{Backoff, BoxFuture, ObjectStore, Page, PutFailure, REJECTED, StoreError, Told},
 };
 
-/// How often something is tried before the audit gives up.
+/// How often something is tried before the reader gives up.
 const ATTEMPTS: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
+/// What is stored cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {what}: {source}")]
+pub struct PlaceError {
+    /// What was to be read.
+    pub what: String,
+    /// What the store said.
+    pub source: StoreError,
+}
+
 /// Where a sink stores.
-pub struct Source {
+pub struct Place {
     /// The store.
     pub store: Arc<dyn ObjectStore>,
     /// The bucket, or the root directory.
-    pub place: String,
+    pub bucket: String,
     /// What stands before every key.
     pub prefix: String,
     /// The longest that one answer may take.
@@ -48,21 +57,21 @@ impl Taker for Whole {
     }
 }
 
-impl fmt::Debug for Source {
+impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source").field("place", &self.place).field("prefix", &self.prefix).finish_non_exhaustive()
+        f.debug_struct("Place").field("bucket", &self.bucket).field("prefix", &self.prefix).finish_non_exhaustive()
     }
 }
 
-impl Source {
+impl Place {
     /// A page of what stands directly in `directory`.
-    pub(super) async fn list(&self, directory: &str, after: Option<String>) -> Result<Page, AuditError> {
-        self.patiently(directory, || self.store.list(&self.place, directory, after.clone())).await
+    pub(super) async fn list(&self, directory: &str, after: Option<String>) -> Result<Page, PlaceError> {
+        self.patiently(directory, || self.store.list(&self.bucket, directory, after.clone())).await
     }
 
     /// What is told of the object at `key`.
-    pub(super) async fn told(&self, key: &str) -> Result<Option<Told>, AuditError> {
-        self.patiently(key, || self.store.told(&self.place, key)).await
+    pub(super) async fn told(&self, key: &str) -> Result<Option<Told>, PlaceError> {
+        self.patiently(key, || self.store.told(&self.bucket, key)).await
     }
 
     /// Gives the bytes at `key` to a taker, a new one for each attempt; `None` if there is no such object.
@@ -70,11 +79,11 @@ impl Source {
         &self,
         key: &str,
         taker: impl Fn() -> T + Send + Sync,
-    ) -> Result<Option<T>, AuditError> {
+    ) -> Result<Option<T>, PlaceError> {
         self.patiently(key, || {
             let mut taker = taker();
             Box::pin(async move {
-                let Some(mut object) = self.answer(self.store.get(&self.place, key)).await? else { return Ok(None) };
+                let Some(mut object) = self.answer(self.store.get(&self.bucket, key)).await? else { return Ok(None) };
                 while let Some(piece) = self.answer(object.next_piece()).await? {
                     if !taker.take(&piece) {
                         break;
@@ -87,7 +96,7 @@ impl Source {
     }
 
     /// The streams and books that have a directory.
-    pub(super) async fn stream_directories(&self) -> Result<BTreeSet<(StreamName, Book)>, AuditError> {
+    pub(super) async fn stream_directories(&self) -> Result<BTreeSet<(StreamName, Book)>, PlaceError> {
         let mut found = BTreeSet::new();
         for (directory, book) in
             [(self.prefix.clone(), Book::Accepted), (format!("{}{REJECTED}", self.prefix), Book::Rejected)]
@@ -115,13 +124,13 @@ impl Source {
         &self,
         what: &str,
         mut ask: impl FnMut() -> BoxFuture<'a, Result<T, StoreError>> + Send,
-    ) -> Result<T, AuditError> {
+    ) -> Result<T, PlaceError> {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         let mut attempt = 1;
         loop {
             match ask().await {
                 Ok(answer) => return Ok(answer),
-                Err(source) if attempt == ATTEMPTS => return Err(AuditError::Store { what: what.to_owned(), source }),
+                Err(source) if attempt == ATTEMPTS => return Err(PlaceError { what: what.to_owned(), source }),
                 Err(error) => tracing::debug!(what, %error, attempt, "trying again"),
             }
             attempt += 1;

@@ -1,0 +1,161 @@
+//! A connection to a database that speaks PostgreSQL's protocol, with TLS by rustls.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::{task::JoinHandle, time::timeout};
+use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_rustls::rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+
+use super::Failure;
+
+/// Where a database is, and who asks.
+#[derive(Clone)]
+pub struct Address {
+    /// The host, or the directory of a socket.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The database.
+    pub database: String,
+    /// The user.
+    pub user: String,
+    /// The user's password; empty for none.
+    pub password: String,
+    /// Whom to believe that the host is the host; `None` for a connection in the clear.
+    pub roots: Option<Roots>,
+    /// How long it may take to connect.
+    pub connect_timeout: Duration,
+    /// How long one statement may take, by the database's clock.
+    pub statement_timeout: Duration,
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}:{}/{}", self.user, self.host, self.port, self.database)
+    }
+}
+
+/// Whose certificates are believed.
+#[derive(Clone)]
+pub struct Roots(Arc<ClientConfig>);
+
+impl fmt::Debug for Roots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Roots(…)")
+    }
+}
+
+/// No certificate can be believed.
+#[derive(Debug, thiserror::Error)]
+pub enum RootsError {
+    /// What was given is no certificate in PEM.
+    #[error("the file has no certificate in PEM that can be used")]
+    NoCertificate,
+    /// The system has none.
+    #[error("the system trusts nobody: name a ca_file")]
+    NoneOfTheSystem,
+    /// The library does not take them.
+    #[error(transparent)]
+    Tls(#[from] tokio_rustls::rustls::Error),
+}
+
+impl Roots {
+    /// Those of the system.
+    ///
+    /// # Errors
+    /// [`RootsError`] if there are none.
+    pub fn of_system() -> Result<Self, RootsError> {
+        let mut roots = RootCertStore::empty();
+        let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if added == 0 { Err(RootsError::NoneOfTheSystem) } else { Self::new(roots) }
+    }
+
+    /// Those in `pem`, and no others.
+    ///
+    /// # Errors
+    /// [`RootsError`] if there is none.
+    pub fn of_pem(pem: &[u8]) -> Result<Self, RootsError> {
+        let mut roots = RootCertStore::empty();
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+        let (added, _) = roots.add_parsable_certificates(certificates.map_err(|_| RootsError::NoCertificate)?);
+        if added == 0 { Err(RootsError::NoCertificate) } else { Self::new(roots) }
+    }
+
+    fn new(roots: RootCertStore) -> Result<Self, RootsError> {
+        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        Ok(Self(Arc::new(config.with_root_certificates(roots).with_no_client_auth())))
+    }
+}
+
+/// A connection. It is closed, and what the server still does for it is given up, when it is dropped.
+pub(super) struct Connection {
+    pub(super) client: Client,
+    driver: JoinHandle<()>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Connection {
+    /// Connects to `address`.
+    pub(super) async fn open(address: &Address) -> Result<Self, Failure> {
+        let mut config = Config::new();
+        config
+            .host(&address.host)
+            .port(address.port)
+            .dbname(&address.database)
+            .user(&address.user)
+            .application_name("logweir");
+        if !address.password.is_empty() {
+            config.password(&address.password);
+        }
+        let connecting = async {
+            if let Some(Roots(roots)) = &address.roots {
+                config.ssl_mode(tokio_postgres::config::SslMode::Require);
+                let (client, driver) = config.connect(MakeRustlsConnect::new(ClientConfig::clone(roots))).await?;
+                Ok(Self { client, driver: tokio::spawn(async move { drop(driver.await) }) })
+            } else {
+                config.ssl_mode(tokio_postgres::config::SslMode::Disable);
+                let (client, driver) = config.connect(NoTls).await?;
+                Ok(Self { client, driver: tokio::spawn(async move { drop(driver.await) }) })
+            }
+        };
+        let connected: Result<Self, tokio_postgres::Error> = timeout(address.connect_timeout, connecting)
+            .await
+            .map_err(|_| Failure::Unreachable(format!("{address:?} did not answer in time")))?;
+        let connection =
+            connected.map_err(|error| Failure::Unreachable(format!("{address:?}: {}", describe(&error))))?;
+        // Times in what is asked and answered are UTC, and no statement runs for ever.
+        let settings =
+            format!("SET TIME ZONE 'UTC'; SET statement_timeout TO {}", address.statement_timeout.as_millis());
+        connection
+            .client
+            .batch_execute(&settings)
+            .await
+            .map_err(|error| Failure::Unreachable(format!("{address:?}: {}", describe(&error))))?;
+        Ok(connection)
+    }
+}
+
+/// What an error says, and what is below it: the library's own text is of one word.
+pub(super) fn describe(error: &tokio_postgres::Error) -> String {
+    if let Some(told) = error.as_db_error() {
+        let detail = told.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
+        return format!("{}: {}{detail}", told.code().code(), told.message());
+    }
+    let mut text = error.to_string();
+    let mut deeper = std::error::Error::source(error);
+    while let Some(error) = deeper {
+        text = format!("{text}: {error}");
+        deeper = error.source();
+    }
+    text
+}
