@@ -32,11 +32,11 @@ use tokio::{
     time::{Instant as TokioInstant, timeout_at},
 };
 
-pub use audit::{AuditFailure, AuditRequest, audit};
+pub use audit::{AuditFailure, AuditRequest, WarehouseSession, audit};
 pub use ceiling::memory_ceiling;
 pub use descriptors::TooFewDescriptors;
 pub use listen::ListenError;
-pub use replay::{Replay, ReplayError};
+pub use replay::{Replay, ReplayError, Replayed};
 pub use stores::StoreSetupError;
 
 use self::{heartbeat::Hearts, pulse::Pulse, stores::Stores};

@@ -37,7 +37,8 @@ pub enum Command {
     ///
     /// Attach the instance's volume, name its spool with --spool, and the sinks with --config. It is safe to repeat and
     /// to interrupt. Exits with 0 when every sink has everything, and with 75 when it was interrupted before, or when the
-    /// instance had a sink that is not configured here: what that one still needs is kept.
+    /// instance had a sink that is not configured here: what that one still needs is kept; or when the last heartbeat,
+    /// which says that nothing is left, could not be written.
     Replay(ReplayArgs),
     /// Compare what was spooled, by the books, with what is stored
     ///
@@ -251,6 +252,9 @@ pub struct AuditArgs {
     /// Compare metadata only (of a file, the gzip trailer) instead of reading every object
     #[arg(long)]
     pub quick: bool,
+    /// Compare the warehouse's ledger and tables too, for the streams that `logweir load` loads
+    #[arg(long)]
+    pub warehouse: bool,
 }
 
 /// Where the configuration is.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    app::{self, AuditRequest, Replay, Server},
+    app::{self, AuditRequest, Replay, Replayed, Server, WarehouseSession},
     check,
     config::{self, Config, Loaded, Problems, Reload, Source},
     metrics,
@@ -90,18 +90,22 @@ pub fn replay(loaded: Loaded, spool: PathBuf) -> ExitCode {
     };
     let (segments, bytes) = replay.left();
     tracing::info!(instance = %replay.instance(), segments, bytes, "replaying a spool");
-    let (segments_left, bytes_left) = replay.run(async move { signals.next().await });
-    if segments_left == 0 {
+    let Replayed { segments_left, bytes_left, told } = replay.run(async move { signals.next().await });
+    if segments_left == 0 && told {
         tracing::info!("everything is stored; the spool is not needed any more");
         return ExitCode::SUCCESS;
     }
-    tracing::warn!(segments_left, bytes_left, "not everything is stored; what is not stays in the spool");
+    if segments_left == 0 {
+        tracing::warn!("everything is stored, but the last heartbeat, which says so, is not: replay the spool again");
+    } else {
+        tracing::warn!(segments_left, bytes_left, "not everything is stored; what is not stays in the spool");
+    }
     ExitCode::from(EXIT_INTERRUPTED)
 }
 
-/// `logweir audit`.
-pub fn audit(loaded: &Loaded, asked: &AuditRequest) -> ExitCode {
-    match app::audit(&loaded.config, asked, &mut io::stdout().lock()) {
+/// `logweir audit`; `session` asks the configured warehouse, if there is one.
+pub fn audit(loaded: &Loaded, asked: &AuditRequest, session: Option<WarehouseSession>) -> ExitCode {
+    match app::audit(&loaded.config, asked, session, &mut io::stdout().lock()) {
         Ok(summary) if summary.differences == 0 => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(EXIT_DIFFERENCE),
         Err(failure) => fail(if failure.is_of_arguments() { EXIT_CONFIG } else { EXIT_UNAVAILABLE }, &failure),

@@ -22,9 +22,9 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => {
             commands::load(arguments.config.config).map(|loaded| commands::replay(loaded, arguments.spool))
         }
-        Command::Audit(AuditArgs { config, from, to, sink, quick }) => {
-            let asked = AuditRequest { from, to, sink, quick };
-            commands::load(config.config).map(|loaded| commands::audit(&loaded, &asked))
+        Command::Audit(AuditArgs { config, from, to, sink, quick, warehouse }) => {
+            let asked = AuditRequest { from, to, sink, quick, warehouse };
+            commands::load(config.config).map(|loaded| commands::audit(&loaded, &asked, None))
         }
         Command::Rehearse(arguments) => Ok(commands::rehearse(&arguments)),
     };

@@ -4,11 +4,14 @@
 //!  schema ──► table ──► target   what each warehouse is told of a stream: tables, views, readers
 //!                  └──► load     objects ──► staging ──► the table, exactly once, with a ledger of its own
 //!                        └──► rollup    figures by day and hour of the analysts' clock
+//!  heartbeats ─────► completeness   up to when everything is stored
 //!  books, objects ──► audit      proves that the books balance (P3), from the device to the warehouse
 //! ```
 
 pub mod audit;
+pub mod completeness;
 mod dialect;
+mod heartbeats;
 pub mod load;
 mod member;
 mod place;

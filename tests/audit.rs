@@ -3,10 +3,16 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, reason = "what is common to tests is used by others of them")]
 
+#[path = "audit/completeness.rs"]
+mod completeness;
+#[path = "common/postgres.rs"]
+mod postgres;
 #[path = "common/s3_server.rs"]
 mod s3_server;
 #[path = "common/segments.rs"]
 mod segments;
+#[path = "audit/warehouse.rs"]
+mod warehouse;
 
 use std::{
     fs,
@@ -127,7 +133,7 @@ impl Site {
         let range = Range::parse("2026-11-22", "2026-11-23").unwrap();
         let request = Request { range, quick, required: true, now: Millis::new(now).unwrap() };
         let mut out = Vec::new();
-        let summary = audit::run(&place, request, &mut out).await.unwrap();
+        let summary = audit::run(&place, request, None, &mut out).await.unwrap();
         (summary, String::from_utf8(out).unwrap())
     }
 
@@ -382,7 +388,7 @@ async fn a_store_that_fails_for_a_moment_is_asked_again_and_one_that_does_not_an
     });
     let range = Range::parse("2026-11-22", "2026-11-23").unwrap();
     let request = Request { range, quick: false, required: true, now: Millis::new(LATER).unwrap() };
-    let error = audit::run(&place, request, &mut Vec::new()).await.unwrap_err();
+    let error = audit::run(&place, request, None, &mut Vec::new()).await.unwrap_err();
     assert!(
         error.to_string().starts_with("cannot read raw/_ledger/") && error.to_string().contains("denied"),
         "{error}"

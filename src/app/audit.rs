@@ -1,16 +1,24 @@
 //! `logweir audit`: the books of a configured sink against its objects.
 
-use std::{io, sync::Arc};
+use std::{collections::BTreeSet, io, sync::Arc};
 
 use super::stores::{self, StoreSetupError, UnknownSink};
 use crate::{
-    batch::Clock,
+    batch::{Clock, StreamName},
     config::Config,
-    warehouse::audit::{self, AuditError, Range, RangeError, Request, Summary},
+    schema::Load,
+    warehouse::{
+        Names,
+        audit::{self, AuditError, Range, RangeError, Request, Summary, Warehouse},
+        load::Session,
+    },
 };
 
 /// Threads that may block: each reader of a file has one.
 const BLOCKING_THREADS: usize = audit::READERS + 1;
+
+/// Who asks the configured warehouse.
+pub type WarehouseSession = Box<dyn Session>;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +31,8 @@ pub struct AuditRequest {
     pub sink: Option<String>,
     /// Whether objects are not read.
     pub quick: bool,
+    /// Whether the warehouse is compared too.
+    pub warehouse: bool,
 }
 
 /// An audit cannot be made.
@@ -34,6 +44,9 @@ pub enum AuditFailure {
     /// There is no such sink.
     #[error(transparent)]
     Sink(#[from] UnknownSink),
+    /// There is no warehouse to compare with.
+    #[error("--warehouse needs a [warehouse] in the configuration")]
+    NoWarehouse,
     /// The store cannot be set up.
     #[error(transparent)]
     Store(#[from] StoreSetupError),
@@ -49,23 +62,45 @@ impl AuditFailure {
     /// Whether other arguments would do.
     pub fn is_of_arguments(&self) -> bool {
         match self {
-            Self::Range(_) | Self::Sink(_) => true,
+            Self::Range(_) | Self::Sink(_) | Self::NoWarehouse => true,
             Self::Store(_) | Self::Io(_) | Self::Audit(_) => false,
         }
     }
 }
 
-/// Compares what `asked` names, and writes the report to `out`. Blocks.
+/// Compares what `asked` names, and writes the report to `out`; `session` asks the configured warehouse, if there is one.
+/// Blocks.
 ///
 /// # Errors
 /// [`AuditFailure`]; what was written so far is true.
-pub fn audit(config: &Config, asked: &AuditRequest, out: &mut dyn io::Write) -> Result<Summary, AuditFailure> {
+pub fn audit(
+    config: &Config,
+    asked: &AuditRequest,
+    session: Option<WarehouseSession>,
+    out: &mut dyn io::Write,
+) -> Result<Summary, AuditFailure> {
     let range = Range::parse(&asked.from, &asked.to)?;
-    let sink = stores::named(config, asked.sink.as_deref())?;
+    let mut session = session.filter(|_| asked.warehouse);
+    if asked.warehouse && session.is_none() {
+        return Err(AuditFailure::NoWarehouse);
+    }
+    let loaded_from = config.warehouse.sink.as_deref().filter(|_| asked.warehouse);
+    let sink = stores::named(config, asked.sink.as_deref().or(loaded_from))?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().max_blocking_threads(BLOCKING_THREADS).enable_all().build()?;
     let place = Arc::new(stores::place(sink, &runtime)?);
     let now = Clock::starting_at(None).now();
     let request = Request { range, quick: asked.quick, required: sink.required, now };
-    Ok(runtime.block_on(audit::run(&place, request, out))?)
+    let warehouse = session.as_mut().map(|session| Warehouse {
+        session: &mut **session,
+        names: Names::new(&config.warehouse.schema),
+        streams: loaded_streams(config),
+    });
+    Ok(runtime.block_on(audit::run(&place, request, warehouse, out))?)
+}
+
+/// The streams that `logweir load` loads.
+fn loaded_streams(config: &Config) -> BTreeSet<StreamName> {
+    let declared = config.streams.iter().filter(|(_, stream)| stream.load == Load::Loader);
+    declared.filter_map(|(name, _)| StreamName::new(name).ok()).collect()
 }

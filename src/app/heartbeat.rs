@@ -28,6 +28,43 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the last one may take if nothing is left of the time for the drain.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// Whose spool was stored to its end by somebody else.
+#[derive(Debug, Clone)]
+pub(super) struct Departed {
+    pub(super) instance: InstanceId,
+    /// When it was taken up to be stored, by the clock of the spool: later than any start of its own processes.
+    pub(super) taken_up: Millis,
+    pub(super) clock: Arc<Clock>,
+    pub(super) shelf: Arc<Shelf>,
+}
+
+/// Tells every sink, whose stores are `stores`, that nothing is left of an instance that is no more. Until then its own
+/// last heartbeat says that it may still store something. Whether all have been told, or are not to be.
+pub(super) async fn tell_end(config: &Config, departed: Departed, (metrics, stores): (&Arc<Metrics>, Stores)) -> bool {
+    if !config.ledger.heartbeats {
+        return true;
+    }
+    let vitals = Arc::new(Vitals {
+        instance: departed.instance,
+        started: departed.taken_up,
+        interval: config.ledger.interval.get(),
+        any_required: config.sinks.iter().any(|sink| sink.required),
+        clock: departed.clock,
+        shelf: departed.shelf,
+        metrics: Arc::clone(metrics),
+    });
+    let mut told = JoinSet::new();
+    for (sink, store) in config.sinks.iter().zip(stores) {
+        let heart = Heart::new(&vitals, sink.destination(), store);
+        told.spawn(async move { heart.run_once(true, Instant::now() + TIMEOUT).await });
+    }
+    let mut all = true;
+    while let Some(written) = told.join_next().await {
+        all &= written.unwrap_or_default();
+    }
+    all
+}
+
 /// How a process ended.
 #[derive(Debug, Clone, Copy)]
 struct End {
@@ -171,17 +208,21 @@ impl Heart {
         }
     }
 
-    /// Writes one heartbeat, by `limit` or not at all.
-    async fn run_once(&self, clean_end: bool, limit: Instant) {
+    /// Writes one heartbeat, by `limit` or not at all: whether it was written.
+    async fn run_once(&self, clean_end: bool, limit: Instant) -> bool {
         let heartbeat = self.vitals.heartbeat(clean_end);
         let key = heartbeat.key(&self.destination.prefix);
         let written = self.store.overwrite(&self.destination.place, &key, heartbeat.write());
         let error = match timeout_at(TokioInstant::from_std(limit), written).await {
-            Ok(Ok(())) => return self.written.increment(1),
+            Ok(Ok(())) => {
+                self.written.increment(1);
+                return true;
+            }
             Ok(Err(error)) => error.to_string(),
             Err(elapsed) => elapsed.to_string(),
         };
         self.failed.increment(1);
         tracing::debug!(sink = self.destination.sink, key, error, "a heartbeat could not be written");
+        false
     }
 }

@@ -4,24 +4,44 @@
 //! itself would have done at its next start, and every sink goes on where its cursor stands. The keys carry the dead
 //! instance's name, so that doing it twice, or while somebody else has done a part, stores nothing twice. It can be
 //! interrupted at any moment and begun again.
+//!
+//! When nothing is left, every sink is told so by a heartbeat in the instance's name, as if it had ended well itself: from
+//! then on it does not hold back what is [complete](crate::warehouse::completeness).
 
 use std::{future::Future, path::PathBuf, sync::Arc};
 
-use super::{StartError, background, start_sinks};
+use super::{
+    StartError, background,
+    heartbeat::{self, Departed},
+    start_sinks,
+    stores::Stores,
+};
 use crate::{
-    batch::InstanceId,
-    config::Loaded,
+    config::{Config, Loaded},
     metrics::Metrics,
     queue,
-    spool::{RealDisk, Shelf, Spool},
+    spool::{RealDisk, Spool},
 };
 
 /// A spool that is being replayed.
 pub struct Replay {
-    instance: InstanceId,
-    segments: Arc<Shelf>,
+    config: Config,
+    departed: Departed,
+    metrics: Arc<Metrics>,
     runtime: tokio::runtime::Runtime,
     sinks: tokio::task::JoinSet<()>,
+    stores: Stores,
+}
+
+/// What a replay came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replayed {
+    /// Segments that some sink still needs; they stay in the spool.
+    pub segments_left: usize,
+    /// Their length in bytes.
+    pub bytes_left: u64,
+    /// Whether the sinks know whether something is left: if nothing is, by a heartbeat.
+    pub told: bool,
 }
 
 /// There is nothing to replay, or it cannot be.
@@ -50,7 +70,8 @@ impl Replay {
         let (_, intake) = queue::queues(0, 1);
         let spool =
             Spool::open(config.spool.settings(config.destinations()), intake, &metrics).map_err(StartError::from)?;
-        let (instance, segments) = (spool.instance(), spool.shelf());
+        let (instance, segments, clock) = (spool.instance(), spool.shelf(), spool.clock());
+        let taken_up = clock.now();
         // Nothing is taken: what is there is all that there will be.
         spool.close();
         let runtime = background(&config).map_err(StartError::from)?;
@@ -59,13 +80,14 @@ impl Replay {
             tracing::warn!(sink, "what this sink of the instance still needs is kept, since it is not configured here");
             segments.keep_for(sink);
         }
-        let (sinks, _) = start_sinks(&config, (instance, &segments), &runtime, &metrics)?;
-        Ok(Self { instance, segments, runtime, sinks })
+        let (sinks, stores) = start_sinks(&config, (instance, &segments), &runtime, &metrics)?;
+        let departed = Departed { instance, taken_up, clock, shelf: segments };
+        Ok(Self { config, departed, metrics, runtime, sinks, stores })
     }
 
     /// Whose spool it is.
-    pub fn instance(&self) -> InstanceId {
-        self.instance
+    pub fn instance(&self) -> crate::batch::InstanceId {
+        self.departed.instance
     }
 
     /// The runtime of the sinks.
@@ -75,12 +97,11 @@ impl Replay {
 
     /// How many segments some sink still needs, and their length in bytes.
     pub fn left(&self) -> (usize, u64) {
-        self.segments.kept()
+        self.departed.shelf.kept()
     }
 
-    /// Stores until everything is stored, or until `interrupted` is ready: how many segments are left then, and their
-    /// length in bytes. Blocks.
-    pub fn run(mut self, interrupted: impl Future) -> (usize, u64) {
+    /// Stores until everything is stored, or until `interrupted` is ready. Blocks.
+    pub fn run(mut self, interrupted: impl Future) -> Replayed {
         self.runtime.block_on(async {
             tokio::select! {
                 () = async { while self.sinks.join_next().await.is_some() {} } => {}
@@ -88,14 +109,18 @@ impl Replay {
             }
             self.sinks.shutdown().await;
         });
+        self.departed.shelf.tidy();
+        let (segments_left, bytes_left) = self.departed.shelf.kept();
+        // Behind the last object, so that nothing it says is not so.
+        let told = segments_left > 0
+            || self.runtime.block_on(heartbeat::tell_end(&self.config, self.departed, (&self.metrics, self.stores)));
         self.runtime.shutdown_background();
-        self.segments.tidy();
-        self.segments.kept()
+        Replayed { segments_left, bytes_left, told }
     }
 }
 
 impl std::fmt::Debug for Replay {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Replay").field("instance", &self.instance).finish_non_exhaustive()
+        f.debug_struct("Replay").field("instance", &self.departed.instance).finish_non_exhaustive()
     }
 }

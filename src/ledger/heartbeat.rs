@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{FORMAT_VERSION, HEARTBEATS};
-use crate::batch::{InstanceId, Millis};
+use crate::batch::{Hour, InstanceId, Millis};
 
 /// By how much what an instance holds may be older than it says, in milliseconds: a batch gets its received time before
 /// it waits for the disk, and is nowhere to be seen meanwhile.
@@ -70,7 +70,12 @@ impl Heartbeat {
 
     /// Its key behind `prefix`.
     pub fn key(&self, prefix: &str) -> String {
-        format!("{prefix}{HEARTBEATS}{}/{}-{}.json", self.at.hour().partition(), self.instance, self.started.get())
+        Self::key_of(prefix, self.at.hour(), (self.instance, self.started))
+    }
+
+    /// The key behind `prefix` of what a process of an instance, by its start, wrote in `hour`.
+    pub fn key_of(prefix: &str, hour: Hour, (instance, started): (InstanceId, Millis)) -> String {
+        format!("{prefix}{HEARTBEATS}{}/{instance}-{}.json", hour.partition(), started.get())
     }
 
     /// The instance and the start of the process that the name of a heartbeat tells.

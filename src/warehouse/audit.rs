@@ -17,6 +17,20 @@
 //! | bad page | a page that cannot be read |
 //! | not spooled | the heartbeats of an instance that has stored everything count more events than its pages |
 //!
+//! With a warehouse, for each stream that `logweir load` loads, by the warehouse's own ledger:
+//! stored = loaded + duplicates + set aside + what is still to load.
+//!
+//! | difference | what it means |
+//! |---|---|
+//! | not loaded | an object is neither loaded nor set aside, although the status says that its hour is complete |
+//! | loaded otherwise | the ledger counts other events of an object than the books, or names one that no page names |
+//! | bad load | what became of the lines of a load does not add up to its lines, or these not to its objects' events |
+//! | more rows | the table has more rows than were loaded; fewer are told and no difference, since rows may be erased |
+//!
+//! An object that was loaded and is missing is no difference if it was received a day ago or more, since then it may have
+//! left by a rule of the bucket. What was set aside are the events of objects that could not be loaded, and the lines that
+//! bear the id of another event. The system tables of a warehouse forget after days, and are not asked.
+//!
 //! An object without a page is *in flight* as long as its instance's heartbeat says that its hour may not be complete;
 //! without any heartbeat of its instance, for an hour. In flight is no difference. (What was stored by a version that
 //! kept no books is not in them.)
@@ -42,20 +56,26 @@
 mod compare;
 mod fleet;
 mod hour;
+mod loads;
 mod range;
 mod report;
 
-use std::{io, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc};
 
+pub use loads::Warehouse;
 pub use range::{Range, RangeError};
 pub use report::{Kind, Summary};
 
 use self::{
     fleet::{Fleet, Spooled},
     hour::Books,
+    loads::Tables,
     report::Report,
 };
-use super::place::{Place, PlaceError};
+use super::{
+    load::Failure,
+    place::{Place, PlaceError},
+};
 use crate::batch::Millis;
 
 /// How many objects are read at the same time.
@@ -84,28 +104,47 @@ pub enum AuditError {
     /// The store cannot be read.
     #[error(transparent)]
     Place(#[from] PlaceError),
+    /// The warehouse cannot be asked.
+    #[error("cannot read the warehouse: {0}")]
+    Warehouse(#[from] Failure),
     /// The report cannot be written.
     #[error("cannot write the report: {0}")]
     Output(#[from] io::Error),
 }
 
-/// Compares the books of `place` with its objects, and writes the report to `out`.
+/// Compares the books of `place` with its objects, and with `warehouse` if there is one, and writes the report to `out`.
 ///
 /// # Errors
 /// [`AuditError`]; what was written so far is true.
-pub async fn run(place: &Arc<Place>, request: Request, out: &mut dyn io::Write) -> Result<Summary, AuditError> {
+pub async fn run(
+    place: &Arc<Place>,
+    request: Request,
+    warehouse: Option<Warehouse<'_>>,
+    out: &mut dyn io::Write,
+) -> Result<Summary, AuditError> {
     let hours = request.range.until(request.now);
+    let mut report = Report::new(out, warehouse.is_some());
+    let mut tables = match warehouse {
+        Some(warehouse) => Some(Tables::read(warehouse, hours).await?),
+        None => None,
+    };
     let fleet = Fleet::read(place, hours, request.now).await?;
     let mut spooled = Spooled::default();
-    let mut report = Report::new(out);
     report.head()?;
     let directories = place.stream_directories().await?;
     for hour in hours.iter() {
+        // Before the books, so that what is loaded meanwhile is in them.
+        let mut ledgers = match &mut tables {
+            Some(tables) => tables.hour(hour).await?,
+            None => BTreeMap::new(),
+        };
         let mut books = Books::read(place, hour, &mut report).await?;
-        books.add_streams(&directories, fleet.streams(hour));
+        let taken = ledgers.iter().filter(|(_, ledger)| !ledger.is_empty()).map(|(stream, _)| stream.clone());
+        books.add_streams(&directories, fleet.streams(hour).chain(taken));
         books.add_to(&mut spooled);
         for (stream, content) in books.into_streams() {
-            let row = compare::stream(place, &request, &fleet, (hour, &stream, content), &mut report).await?;
+            let ledger = ledgers.remove(&stream);
+            let row = compare::stream(place, &request, (&fleet, ledger), (hour, &stream, content), &mut report).await?;
             report.row(hour, &stream, fleet.accepted(hour, &stream), row)?;
         }
     }

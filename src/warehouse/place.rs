@@ -25,6 +25,7 @@ pub struct PlaceError {
 }
 
 /// Where a sink stores.
+#[derive(Clone)]
 pub struct Place {
     /// The store.
     pub store: Arc<dyn ObjectStore>,

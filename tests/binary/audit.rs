@@ -111,6 +111,7 @@ fn what_cannot_be_audited_is_told_by_the_exit_code() {
             "no sink \"lake\": the configuration has files",
         ),
         (&["--from", "2026-11-22", "--to", "2026-11-23", "--config", "none.toml"], "none.toml: cannot be read"),
+        (&["--from", "2026-11-22", "--to", "2026-11-23", "--warehouse"], "--warehouse needs a [warehouse]"),
     ] {
         let ended = place.run(&[&["audit"], arguments].concat());
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(EXIT_CONFIG), ""), "{arguments:?}: {}", ended.stderr);

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, fs, thread::sleep, time::Duration};
 
+use logweir::ledger::Heartbeat;
+
 use crate::{
     objects,
     process::{Ended, Place, Server},
@@ -41,6 +43,13 @@ fn the_spool_of_a_dead_instance_is_stored_under_its_own_keys_however_often_it_is
     let instances: BTreeSet<_> = objects::read(&other.path("data/objects")).into_iter().map(|o| o.instance).collect();
     assert_eq!(instances.len(), 1, "everything carries the dead instance's name");
 
+    // Whoever reads the heartbeats knows that nothing more is to come of it.
+    let heartbeats = heartbeats(&other);
+    let (last, before) = heartbeats.split_last().unwrap();
+    assert!(last.ended && before.iter().all(|heartbeat| !heartbeat.ended), "{heartbeats:?}");
+    assert!(before.iter().all(|heartbeat| heartbeat.instance == last.instance && heartbeat.started < last.started));
+    assert!(!before.is_empty() && instances.contains(&last.instance.to_string()), "{heartbeats:?}");
+
     let again = replay(&other, "volume");
     assert_eq!(again.code, Some(0), "{}", again.stderr);
     assert_eq!(objects::keys(&other.path("data/objects")), keys);
@@ -63,6 +72,44 @@ fn a_spool_that_lives_or_does_not_exist_is_not_replayed() {
     assert_eq!(ended.code, Some(69), "{}", ended.stderr);
     assert!(ended.stderr.contains("another process uses the spool"), "{}", ended.stderr);
     server.stop();
+}
+
+/// Every heartbeat, in the order of the processes.
+fn heartbeats(place: &Place) -> Vec<Heartbeat> {
+    let mut found = Vec::new();
+    let mut dirs = vec![place.path("data/objects/_ledger/heartbeats")];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                found.push(Heartbeat::read(&fs::read(path).unwrap()).unwrap());
+            }
+        }
+    }
+    found.sort_by_key(|heartbeat: &Heartbeat| (heartbeat.started, heartbeat.at));
+    found
+}
+
+#[test]
+fn a_replay_whose_last_heartbeat_cannot_be_written_is_to_be_done_again() {
+    let place = Place::new();
+    let server = place.serve(&SETTINGS);
+    let mut book = Book::default();
+    book.send_one(server.address, "stored", 5);
+    server.kill();
+    // A file stands where the heartbeats' directory should be.
+    let heartbeats = place.path("data/objects/_ledger/heartbeats");
+    fs::remove_dir_all(&heartbeats).unwrap();
+    fs::write(&heartbeats, "").unwrap();
+    let ended = replay(&place, "data/spool");
+    assert_eq!(ended.code, Some(75), "{}", ended.stderr);
+    assert!(ended.stderr.contains("replay the spool again"), "{}", ended.stderr);
+    book.compare(&place.path("data/objects"));
+    fs::remove_file(&heartbeats).unwrap();
+    assert_eq!(replay(&place, "data/spool").code, Some(0));
+    assert!(self::heartbeats(&place).iter().all(|heartbeat| heartbeat.ended));
 }
 
 fn replay(place: &Place, spool: &str) -> Ended {

@@ -1,6 +1,6 @@
 //! One stream and hour: the objects that the books name, against those that are there.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::task::JoinSet;
 
@@ -8,6 +8,7 @@ use super::{
     AuditError, READERS, Request,
     fleet::Fleet,
     hour::{Named, StreamBooks},
+    loads::Ledger,
     report::{Kind, Report, Row},
 };
 use crate::{
@@ -18,6 +19,9 @@ use crate::{
         place::Place,
     },
 };
+
+/// Whose object, and of which segment.
+type Who = (InstanceId, SegmentId);
 
 /// What an object was found to be.
 enum Examined {
@@ -33,7 +37,7 @@ enum Examined {
 struct Candidate {
     key: String,
     /// What its name tells.
-    name: Option<(InstanceId, SegmentId)>,
+    name: Option<Who>,
     expected: Option<Content>,
 }
 
@@ -41,21 +45,31 @@ struct Candidate {
 pub(super) async fn stream(
     place: &Arc<Place>,
     request: &Request,
-    fleet: &Fleet,
+    (fleet, mut ledger): (&Fleet, Option<Ledger>),
     (hour, stream, books): (Hour, &StreamName, StreamBooks),
     report: &mut Report<'_>,
 ) -> Result<Row, AuditError> {
     let mut row = Row::default();
+    let mut named_keys = BTreeSet::new();
     for (book, named) in books {
         let directory = ObjectKey::directory(&place.prefix, stream, book, hour);
-        let mut one = OneBook { place, request, fleet, hour, directory, unseen: named.clone(), named, stored: 0 };
+        let missing = BTreeSet::new();
+        let mut one =
+            OneBook { place, request, fleet, hour, directory, unseen: named.clone(), named, missing, stored: 0 };
         one.compare(report).await?;
+        // Rejected events are not loaded.
+        let mut ledger = ledger.as_mut().filter(|_| book == Book::Accepted);
+        one.tell_missing(ledger.as_deref_mut(), report);
+        if let Some(ledger) = ledger {
+            named_keys = one.compare_loads(ledger, report);
+        }
         let spooled: u64 = one.named.values().map(|expected| expected.content.events).sum();
         match book {
             Book::Accepted => (row.spooled, row.stored) = (spooled, one.stored),
             Book::Rejected => (row.rejected_spooled, row.rejected_stored) = (spooled, one.stored),
         }
     }
+    row.loaded = ledger.map(|ledger| ledger.conclude(stream, &named_keys, request, report));
     Ok(row)
 }
 
@@ -69,6 +83,8 @@ struct OneBook<'a> {
     named: Named,
     /// Those of `named` that were not found yet.
     unseen: Named,
+    /// Those that are not there.
+    missing: BTreeSet<Who>,
     /// Lines that can be read.
     stored: u64,
 }
@@ -103,11 +119,30 @@ impl OneBook<'_> {
         while let Some(examined) = reading.join_next().await {
             self.judge(examined, report)?;
         }
-        for ((instance, segment), expected) in &self.unseen {
-            let events = expected.content.events;
-            report.differs(Kind::Missing, self.key((*instance, *segment), expected.suffix), format!("{events} events"));
-        }
+        self.missing.extend(self.unseen.keys());
         Ok(())
+    }
+
+    /// Tells what the books name and is not there, unless the warehouse's ledger says why.
+    fn tell_missing(&self, mut ledger: Option<&mut Ledger>, report: &mut Report<'_>) {
+        for who in &self.missing {
+            let Some(expected) = self.named.get(who) else { continue };
+            let key = self.key(*who, expected.suffix);
+            if ledger.as_mut().is_some_and(|ledger| ledger.excuses(&key, self.request.now)) {
+                continue;
+            }
+            report.differs(Kind::Missing, key, format!("{} events", expected.content.events));
+        }
+    }
+
+    /// Compares what the books name with the warehouse's ledger: all keys that they name.
+    fn compare_loads(&self, ledger: &mut Ledger, report: &mut Report<'_>) -> BTreeSet<String> {
+        let compared = self.named.iter().map(|(who, expected)| {
+            let key = self.key(*who, expected.suffix);
+            ledger.compare(&key, expected.content.events, !self.missing.contains(who), report);
+            key
+        });
+        compared.collect()
     }
 
     fn candidate(&mut self, listed: Listed) -> Candidate {
@@ -139,9 +174,7 @@ impl OneBook<'_> {
                 }
             }
             (Some(_), Examined::Unreadable(why)) => report.differs(Kind::Unreadable, candidate.key, why),
-            (Some(expected), Examined::Gone) => {
-                report.differs(Kind::Missing, candidate.key, format!("{} events", expected.events));
-            }
+            (Some(_), Examined::Gone) => self.missing.extend(candidate.name),
         }
         Ok(())
     }
@@ -174,7 +207,7 @@ impl OneBook<'_> {
         }
     }
 
-    fn key(&self, (instance, segment): (InstanceId, SegmentId), suffix: u32) -> String {
+    fn key(&self, (instance, segment): Who, suffix: u32) -> String {
         let name = ObjectKey::name((instance, segment), suffix);
         format!("{}{name}", self.directory)
     }

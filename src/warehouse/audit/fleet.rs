@@ -9,8 +9,12 @@ use super::{
 };
 use crate::{
     batch::{Book, Hour, InstanceId, Millis, StreamName},
-    ledger::{HEARTBEATS, Heartbeat, MAX_HEARTBEAT_BYTES},
-    warehouse::place::{Place, Whole},
+    ledger::Heartbeat,
+    warehouse::{
+        completeness::{Completeness, Open},
+        heartbeats::{self, Process},
+        place::Place,
+    },
 };
 
 /// How many hours behind the range are searched for what became of its instances.
@@ -20,8 +24,6 @@ const LAST_HOURS: u32 = 2;
 /// For how long an object may be on its way whose instance writes no heartbeats, in milliseconds.
 const UNKNOWN_MILLIS: i64 = 3_600_000;
 
-/// A process of an instance, by its start.
-type Process = (InstanceId, Millis);
 /// What was spooled of an instance's stream: accepted and rejected events.
 pub(super) type Spooled = BTreeMap<(InstanceId, StreamName), (u64, u64)>;
 
@@ -51,7 +53,7 @@ impl Fleet {
         // The hour before says where the counts of the first one begin.
         let before = Hour(hours.first().0.saturating_sub(1));
         for hour in before.0..hours.end().0 {
-            for (process, key) in keys(place, Hour(hour)).await? {
+            for (process, key) in heartbeats::keys(place, Hour(hour)).await? {
                 let Some(heartbeat) = read(place, &key).await? else { continue };
                 if hour >= hours.first().0 {
                     fleet.count(Hour(hour), &heartbeat, last.get(&process), before.start());
@@ -139,15 +141,15 @@ impl Fleet {
         if !request.required {
             report.note("this sink is not required: what follows is about those that are");
         }
-        let open = self.latest.values().filter_map(|heartbeat| Some((heartbeat.complete_until()?, heartbeat)));
-        match open.min_by_key(|(until, _)| *until) {
-            None if self.latest.is_empty() => {
+        let open = self.latest.values().filter_map(|heartbeat| Open::new(heartbeat, request.now));
+        match Completeness::of(open, request.now) {
+            _ if self.latest.is_empty() => {
                 report.note("there are no heartbeats, so nobody knows what is still to come");
             }
-            None => report.note("every instance that was heard of has ended and stored everything"),
-            Some((until, heartbeat)) => {
-                report.note(&format!("complete up to {until}; {} may still store what came later", heartbeat.instance));
+            Completeness { until: Some(until), held_back_by: Some((instance, _)) } => {
+                report.note(&format!("complete up to {until}; {instance} may still store what came later"));
             }
+            _ => report.note("every instance that was heard of has ended and stored everything"),
         }
         for heartbeat in self.latest.values().filter(|heartbeat| heartbeat.is_silent(request.now)) {
             let Heartbeat { instance, at, .. } = heartbeat;
@@ -176,21 +178,6 @@ fn streams(heartbeat: &Heartbeat) -> impl Iterator<Item = (StreamName, crate::le
     heartbeat.events.iter().filter_map(|(stream, events)| Some((StreamName::new(stream).ok()?, *events)))
 }
 
-/// The heartbeats of an hour, by process.
-async fn keys(place: &Place, hour: Hour) -> Result<Vec<(Process, String)>, AuditError> {
-    let directory = format!("{}{HEARTBEATS}{}/", place.prefix, hour.partition());
-    let (mut found, mut after) = (Vec::new(), None);
-    loop {
-        let page = place.list(&directory, after).await?;
-        let process = |key: &str| Heartbeat::parse_name(key.strip_prefix(&directory)?);
-        found.extend(page.objects.into_iter().filter_map(|listed| Some((process(&listed.key)?, listed.key))));
-        after = page.next;
-        if after.is_none() {
-            return Ok(found);
-        }
-    }
-}
-
 /// The last heartbeat of each process in the hours from `from` on.
 async fn later_keys(place: &Place, from: Hour, now: Hour) -> Result<BTreeMap<Process, String>, AuditError> {
     // An hour more than now: the clocks of a fleet are not the auditor's.
@@ -199,13 +186,12 @@ async fn later_keys(place: &Place, from: Hour, now: Hour) -> Result<BTreeMap<Pro
     let recent = (*soon.end() + 1).max(end.saturating_sub(LAST_HOURS))..=end;
     let mut found = BTreeMap::new();
     for hour in soon.chain(recent) {
-        found.extend(keys(place, Hour(hour)).await?);
+        found.extend(heartbeats::keys(place, Hour(hour)).await?);
     }
     Ok(found)
 }
 
-/// A heartbeat that is no such thing tells nothing, as one that was never written.
+/// A heartbeat that is no such thing tells nothing of what was counted, as one that was never written.
 async fn read(place: &Place, key: &str) -> Result<Option<Heartbeat>, AuditError> {
-    let whole = place.read(key, || Whole { bytes: Vec::new(), most: MAX_HEARTBEAT_BYTES }).await?;
-    Ok(whole.and_then(|whole| Heartbeat::read(&whole.bytes)))
+    Ok(heartbeats::read(place, key).await?.heartbeat())
 }

@@ -24,6 +24,14 @@ pub enum Kind {
     BadPage,
     /// Heartbeats count more events than pages.
     NotSpooled,
+    /// An object is neither loaded nor set aside, although it should be.
+    NotLoaded,
+    /// The warehouse's ledger tells something else of an object than the books.
+    LoadedOtherwise,
+    /// What became of a load's lines does not add up.
+    BadLoad,
+    /// A table has more rows than were loaded.
+    MoreRows,
 }
 
 impl Kind {
@@ -38,6 +46,10 @@ impl Kind {
             Self::Damaged => "damaged",
             Self::BadPage => "bad page",
             Self::NotSpooled => "not spooled",
+            Self::NotLoaded => "not loaded",
+            Self::LoadedOtherwise => "loaded otherwise",
+            Self::BadLoad => "bad load",
+            Self::MoreRows => "more rows",
         }
     }
 }
@@ -58,6 +70,19 @@ pub(super) struct Row {
     pub(super) stored: u64,
     pub(super) rejected_spooled: u64,
     pub(super) rejected_stored: u64,
+    /// If it is a stream that is loaded.
+    pub(super) loaded: Option<Loaded>,
+}
+
+/// What became of the stored events in the warehouse.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Loaded {
+    pub(super) loaded: u64,
+    pub(super) duplicates: u64,
+    /// Of objects that could not be loaded, and of lines that bear the id of another event.
+    pub(super) set_aside: u64,
+    /// Of stored objects that the warehouse's ledger does not tell of.
+    pub(super) to_load: u64,
 }
 
 impl Row {
@@ -72,19 +97,23 @@ impl Row {
 pub(super) struct Report<'a> {
     out: &'a mut dyn io::Write,
     total: Row,
+    /// Whether there is a warehouse to tell of.
+    with_loads: bool,
     named: Vec<String>,
     notes: Vec<String>,
     summary: Summary,
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn new(out: &'a mut (dyn io::Write + 'a)) -> Self {
-        Self { out, total: Row::default(), named: Vec::new(), notes: Vec::new(), summary: Summary::default() }
+    pub(super) fn new(out: &'a mut (dyn io::Write + 'a), with_loads: bool) -> Self {
+        let total = Row { loaded: with_loads.then(Loaded::default), ..Row::default() };
+        Self { out, total, with_loads, named: Vec::new(), notes: Vec::new(), summary: Summary::default() }
     }
 
     pub(super) fn head(&mut self) -> io::Result<()> {
         let (left, right) = (["hour (UTC)", "stream"], ["accepted", "spooled", "stored"]);
-        self.line(left, [right[0], right[1], right[2], "rej. spooled", "rej. stored", "difference"])
+        let figures = [right[0], right[1], right[2], "rej. spooled", "rej. stored", "difference"];
+        self.line(left, figures, ["loaded", "duplicates", "set aside", "to load"])
     }
 
     /// A stream and hour, unless nothing is known of it.
@@ -96,7 +125,8 @@ impl<'a> Report<'a> {
         row: Row,
     ) -> io::Result<()> {
         let accepted = accepted.filter(|accepted| accepted.events > 0);
-        if accepted.is_none() && row == Row::default() {
+        let nothing = Row { loaded: row.loaded.map(|_| Loaded::default()), ..Row::default() };
+        if accepted.is_none() && row == nothing {
             return Ok(());
         }
         for (total, one) in [
@@ -106,6 +136,12 @@ impl<'a> Report<'a> {
             (&mut self.total.rejected_stored, row.rejected_stored),
         ] {
             *total += one;
+        }
+        if let (Some(total), Some(one)) = (&mut self.total.loaded, row.loaded) {
+            total.loaded += one.loaded;
+            total.duplicates += one.duplicates;
+            total.set_aside += one.set_aside;
+            total.to_load += one.to_load;
         }
         let mark = |accepted: Accepted| format!("{}{}", if accepted.can_lag { "~" } else { "" }, accepted.events);
         let (day, of_day) = hour.day_and_hour();
@@ -118,12 +154,16 @@ impl<'a> Report<'a> {
             [row.spooled, row.stored, row.rejected_spooled, row.rejected_stored].map(|count| count.to_string());
         let difference = row.difference().to_string();
         let [spooled, stored, rejected_spooled, rejected_stored] = &figures;
-        self.line(left, [accepted, spooled, stored, rejected_spooled, rejected_stored, &difference])
+        let loads = row.loaded.map(|Loaded { loaded, duplicates, set_aside, to_load }| {
+            [loaded, duplicates, set_aside, to_load].map(|count| count.to_string())
+        });
+        let loads = loads.as_ref().map_or(["-"; 4], |loads| loads.each_ref().map(String::as_str));
+        self.line(left, [accepted, spooled, stored, rejected_spooled, rejected_stored, &difference], loads)
     }
 
-    fn line(&mut self, [hour, stream]: [&str; 2], figures: [&str; 6]) -> io::Result<()> {
+    fn line(&mut self, [hour, stream]: [&str; 2], figures: [&str; 6], loads: [&str; 4]) -> io::Result<()> {
         write!(self.out, "{hour:<14} {stream:<24}")?;
-        for figure in figures {
+        for figure in figures.into_iter().chain(loads.into_iter().filter(|_| self.with_loads)) {
             write!(self.out, " {figure:>12}")?;
         }
         writeln!(self.out)
