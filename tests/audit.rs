@@ -5,6 +5,8 @@
 
 #[path = "audit/completeness.rs"]
 mod completeness;
+#[path = "common/copy_rules.rs"]
+mod copy_rules;
 #[path = "common/postgres.rs"]
 mod postgres;
 #[path = "common/s3_server.rs"]
@@ -117,6 +119,12 @@ impl Site {
         let _keeper = segments.shelf.consumer("tests", false);
         let driver = Driver::new(settings, Arc::clone(&self.store), segments.consumer(), &segments.metrics);
         timeout(Duration::from_mins(1), driver.run()).await.unwrap();
+        // Before a test reaches in.
+        for key in segments.objects().into_iter().map(|object| object.plan().key) {
+            let (frozen, another) = (self.path(&key.to_string()), self.path(&key.another().to_string()));
+            let object = fs::read(if another.exists() { another } else { frozen }).unwrap();
+            copy_rules::check(&object).unwrap_or_else(|rule| panic!("{key}: {rule}"));
+        }
     }
 
     async fn beat(&self, heartbeat: &Heartbeat) {

@@ -10,6 +10,8 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "common/copy_rules.rs"]
+mod copy_rules;
 #[path = "crash/disk.rs"]
 mod disk;
 #[path = "crash/inode.rs"]

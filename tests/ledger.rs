@@ -3,13 +3,15 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, reason = "what is common to tests is used by others of them")]
 
+#[path = "common/copy_rules.rs"]
+mod copy_rules;
 #[path = "common/segments.rs"]
 mod segments;
 
 use std::{
     fs::{self, File},
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -44,8 +46,14 @@ async fn drive(segments: &Segments, destination: Destination) {
         attempt_timeout: Duration::from_secs(10),
         backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(20)),
     };
+    let root = PathBuf::from(&settings.destination.place);
+    let before = if root.is_dir() { files(&root) } else { Vec::new() };
     let driver = Driver::new(settings, Arc::new(FileStore::default()), segments.consumer(), &segments.metrics);
     timeout(Duration::from_mins(1), driver.run()).await.unwrap();
+    // What stood there before was put there by a test.
+    for key in files(&root).iter().filter(|key| !before.contains(key)) {
+        copy_rules::check(&fs::read(root.join(key)).unwrap()).unwrap_or_else(|rule| panic!("{key}: {rule}"));
+    }
 }
 
 /// Every file below `dir`, sorted.

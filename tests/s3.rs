@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "common/copy_rules.rs"]
+mod copy_rules;
 #[path = "common/s3_server.rs"]
 mod s3_server;
 #[path = "common/segments.rs"]
@@ -11,6 +13,7 @@ use std::{
     error::Error,
     io::{self, Write},
     net::TcpListener,
+    ops::Deref,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -30,6 +33,29 @@ use tokio::time::{sleep, timeout};
 
 /// Enough lines for an object of three parts, but not for one of four: noise of 64 letters loses a fifth.
 const LARGE_BYTES: usize = 24 * 1024 * 1024;
+
+/// A server, whose objects are held to the rules of COPY at the end.
+struct Bucket(S3Server);
+
+impl Bucket {
+    async fn start() -> Self {
+        Self(S3Server::start().await)
+    }
+}
+
+impl Deref for Bucket {
+    type Target = S3Server;
+
+    fn deref(&self) -> &S3Server {
+        &self.0
+    }
+}
+
+impl Drop for Bucket {
+    fn drop(&mut self) {
+        copy_rules::check_tree(&self.0.objects());
+    }
+}
 
 fn destination() -> Destination {
     Destination {
@@ -109,7 +135,7 @@ fn cause(put: Result<Placed, PutError>) -> PutFailure {
 
 #[tokio::test]
 async fn an_object_arrives_whole_with_its_facts_and_its_checksum() {
-    let server = S3Server::start().await;
+    let server = Bucket::start().await;
     let (_segments, object) = small();
     let plan = object.plan();
     let placed = store(&server).put(&plan, object.body()).await.unwrap();
@@ -137,7 +163,7 @@ async fn an_object_arrives_whole_with_its_facts_and_its_checksum() {
 
 #[tokio::test]
 async fn an_object_put_again_existed_and_another_one_is_left_alone() {
-    let server = S3Server::start().await;
+    let server = Bucket::start().await;
     let (_segments, object) = small();
     let (_others, other) = small_of("{\"event_id\":\"3\"}\n");
     let plan = object.plan();
@@ -155,7 +181,7 @@ async fn an_object_put_again_existed_and_another_one_is_left_alone() {
 
 #[tokio::test]
 async fn a_large_object_goes_in_equal_parts_and_is_found_when_it_is_put_again() {
-    let server = S3Server::start().await;
+    let server = Bucket::start().await;
     let (_segments, object) = large();
     let plan = object.plan();
     let store = store(&server);
@@ -197,7 +223,7 @@ async fn no_upload_is_left(server: &S3Server) {
 
 #[tokio::test]
 async fn an_upload_is_aborted_when_it_fails_or_is_cancelled() {
-    let server = S3Server::start().await;
+    let server = Bucket::start().await;
     let (_segments, object) = large();
     let plan = object.plan();
     let store = store(&server);
@@ -226,7 +252,7 @@ async fn an_upload_is_aborted_when_it_fails_or_is_cancelled() {
 
 #[tokio::test]
 async fn an_upload_that_may_have_been_completed_is_not_aborted() {
-    let server = S3Server::start().await;
+    let server = Bucket::start().await;
     let (_segments, object) = large();
     let store = store(&server);
     for (fault, expected) in [
@@ -246,7 +272,7 @@ async fn an_upload_that_may_have_been_completed_is_not_aborted() {
 
 #[tokio::test]
 async fn every_failure_of_the_store_is_told_by_its_cause_and_stores_nothing() {
-    let server = S3Server::start().await;
+    let server = Bucket::start().await;
     let (_segments, object) = small();
     let plan = object.plan();
     let store = store(&server);
@@ -276,7 +302,7 @@ async fn every_failure_of_the_store_is_told_by_its_cause_and_stores_nothing() {
 
 #[tokio::test]
 async fn a_taken_key_is_compared_however_the_comparison_goes() {
-    let server = S3Server::start().await;
+    let server = Bucket::start().await;
     let (_segments, object) = small();
     let plan = object.plan();
     let key = plan.key.to_string();
@@ -298,7 +324,7 @@ async fn a_taken_key_is_compared_however_the_comparison_goes() {
 
 #[tokio::test]
 async fn a_refusal_that_comes_before_the_body_is_sent_is_heard() {
-    let server = S3Server::start().await;
+    let server = Bucket::start().await;
     // Nearly as large as one request gets, so that the store closes the connection while it is written.
     let (_segments, object) = small_of(&noise(12 * 1024 * 1024, 2));
     let plan = object.plan();
@@ -313,7 +339,7 @@ async fn a_refusal_that_comes_before_the_body_is_sent_is_heard() {
 
 #[tokio::test]
 async fn bytes_that_change_on_the_way_are_not_stored() {
-    let server = S3Server::start().await;
+    let server = Bucket::start().await;
     let (_segments, object) = small();
     server.fault(Operation::Put, 1, Fault::Corrupt);
     assert_eq!(cause(store(&server).put(&object.plan(), object.body()).await), PutFailure::Other);
@@ -357,7 +383,7 @@ async fn missing_and_wrong_credentials_are_denied_and_never_shown() {
             aws_credential_types::provider::future::ProvideCredentials::ready(Err(none))
         }
     }
-    let server = S3Server::start().await;
+    let server = Bucket::start().await;
     let (_segments, object) = small();
     let log = Log::default();
     let made = {
@@ -385,7 +411,7 @@ async fn missing_and_wrong_credentials_are_denied_and_never_shown() {
 
 #[tokio::test]
 async fn a_bucket_that_is_not_there_is_no_reason_to_give_up() {
-    let server = S3Server::start().await;
+    let server = Bucket::start().await;
     let (_segments, object) = small();
     let elsewhere = ObjectPlan { place: "nowhere".into(), ..object.plan() };
     server.fault(Operation::Put, 1, Fault::Answer(404, "NoSuchBucket"));
@@ -396,7 +422,7 @@ async fn a_bucket_that_is_not_there_is_no_reason_to_give_up() {
 
 #[tokio::test]
 async fn class_and_encryption_are_asked_for_as_configured() {
-    let server = S3Server::start().await;
+    let server = Bucket::start().await;
     let (_segments, object) = small();
     let (_large_segments, large) = large();
     let store = store_of(S3Settings {
@@ -420,7 +446,7 @@ async fn class_and_encryption_are_asked_for_as_configured() {
 #[tokio::test]
 async fn a_store_that_refuses_the_condition_is_asked_first_and_then_put_to_without() {
     for (status, code) in [(501, "NotImplemented"), (400, "InvalidArgument"), (400, "InvalidRequest")] {
-        let server = S3Server::start().await;
+        let server = Bucket::start().await;
         let (_segments, object) = small();
         let (_others, other) = small_of("{\"event_id\":\"3\"}\n");
         let plan = object.plan();
@@ -439,7 +465,7 @@ async fn a_store_that_refuses_the_condition_is_asked_first_and_then_put_to_witho
 
 #[tokio::test]
 async fn an_upload_whose_completion_refuses_the_condition_is_done_again_without() {
-    let server = S3Server::start().await;
+    let server = Bucket::start().await;
     let (_segments, object) = large();
     let store = store(&server);
     server.fault(Operation::Complete, 100, Fault::RefuseCondition(501, "NotImplemented"));
@@ -451,7 +477,7 @@ async fn an_upload_whose_completion_refuses_the_condition_is_done_again_without(
 
 #[tokio::test]
 async fn a_store_that_ignores_the_condition_gets_the_same_again() {
-    let server = S3Server::start().await;
+    let server = Bucket::start().await;
     let (_segments, object) = small();
     let key = object.plan().key.to_string();
     let store = store(&server);
@@ -483,7 +509,7 @@ fn shows(segments: &Segments, line: &str) {
 
 #[tokio::test]
 async fn the_driver_stores_each_object_once_however_often_the_store_fails() {
-    let server = S3Server::start().await;
+    let server = Bucket::start().await;
     let line = "{\"event_id\":\"1\"}\n".to_owned();
     let segments = Segments::sealed(&destination(), &[("heard", line.clone()), ("seen", line)]);
     server.fault(Operation::Put, 2, Fault::Answer(503, "SlowDown"));
@@ -503,7 +529,7 @@ async fn the_driver_stores_each_object_once_however_often_the_store_fails() {
 #[tokio::test]
 async fn on_a_bad_day_the_driver_stores_each_object_once_under_its_own_key() {
     const STREAMS: [&str; 16] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"];
-    let server = S3Server::start().await;
+    let server = Bucket::start().await;
     let lines: Vec<_> = STREAMS.iter().map(|stream| (*stream, format!("{{\"event_id\":\"{stream}\"}}\n"))).collect();
     let segments = Segments::sealed(&destination(), &lines);
     let objects = segments.objects();
@@ -520,7 +546,7 @@ async fn on_a_bad_day_the_driver_stores_each_object_once_under_its_own_key() {
 #[tokio::test]
 async fn an_object_whose_answer_was_lost_is_found_by_the_next_attempt() {
     for (fault, cause) in [(Fault::LoseAnswer, "network"), (Fault::SilenceAfter, "timeout")] {
-        let server = S3Server::start().await;
+        let server = Bucket::start().await;
         let (segments, object) = small();
         server.fault(Operation::Put, 1, fault);
         drive(&server, &segments).await;
@@ -535,7 +561,7 @@ async fn an_object_whose_answer_was_lost_is_found_by_the_next_attempt() {
 
 #[tokio::test]
 async fn a_store_that_does_not_answer_is_given_up_after_the_attempts_time() {
-    let server = S3Server::start().await;
+    let server = Bucket::start().await;
     let (segments, _object) = small();
     server.fault(Operation::Put, 1, Fault::Silence);
     drive(&server, &segments).await;
@@ -545,7 +571,7 @@ async fn a_store_that_does_not_answer_is_given_up_after_the_attempts_time() {
 
 #[tokio::test]
 async fn an_object_whose_key_is_taken_goes_under_another() {
-    let server = S3Server::start().await;
+    let server = Bucket::start().await;
     let (segments, object) = small();
     let (_others, other) = small_of("{\"event_id\":\"3\"}\n");
     let plan = object.plan();

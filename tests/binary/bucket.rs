@@ -10,6 +10,7 @@ use std::{
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
+    copy_rules::check_tree,
     fault_proxy::{FaultProxy, Weather},
     process::{Place, Server},
     s3_server::{ACCESS_KEY, BAD_DAY, BUCKET, Fault, Operation, S3Server, SECRET_KEY, Seen},
@@ -51,6 +52,13 @@ pub(crate) struct Bucket {
     proxy: FaultProxy,
     // The last to go: what stands above runs on it.
     _runtime: Runtime,
+}
+
+impl Drop for Bucket {
+    /// Whatever was stored is held to the rules of COPY.
+    fn drop(&mut self) {
+        check_tree(&self.objects());
+    }
 }
 
 impl Bucket {

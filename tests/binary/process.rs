@@ -15,6 +15,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::copy_rules::check_tree;
+
 /// How long a start may take: a machine that compiles meanwhile is slow.
 const START: Duration = Duration::from_secs(30);
 /// How long a process may take to end, beyond what its settings allow it.
@@ -24,6 +26,13 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// A directory that processes are started in, one after the other or side by side.
 pub(crate) struct Place(TempDir);
+
+impl Drop for Place {
+    /// Whatever was stored here is held to the rules of COPY.
+    fn drop(&mut self) {
+        check_tree(self.0.path());
+    }
+}
 
 impl Place {
     pub(crate) fn new() -> Self {

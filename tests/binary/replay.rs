@@ -101,7 +101,8 @@ fn a_replay_whose_last_heartbeat_cannot_be_written_is_to_be_done_again() {
     server.kill();
     // A file stands where the heartbeats' directory should be.
     let heartbeats = place.path("data/objects/_ledger/heartbeats");
-    fs::remove_dir_all(&heartbeats).unwrap();
+    let _ = fs::remove_dir_all(&heartbeats);
+    fs::create_dir_all(heartbeats.parent().unwrap()).unwrap();
     fs::write(&heartbeats, "").unwrap();
     let ended = replay(&place, "data/spool");
     assert_eq!(ended.code, Some(75), "{}", ended.stderr);

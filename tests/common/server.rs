@@ -22,9 +22,10 @@ use tracing_subscriber::{Layer, filter::Targets, fmt::layer, layer::SubscriberEx
 
 use crate::{
     client::{Answer, Client, PATIENCE, until},
+    copy_rules::Schemas,
     request::Request,
     samples::Samples,
-    stored::{Stored, read_objects},
+    stored::{Stored, read_declared_objects},
 };
 
 /// The threads that a server starts, by the beginning of their names.
@@ -50,6 +51,8 @@ pub(crate) struct TestServer {
     running: Option<Server>,
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
+    /// What its configuration declares.
+    schemas: Schemas,
     dir: tempfile::TempDir,
 }
 
@@ -68,13 +71,14 @@ impl TestServer {
         let place = dir.path().to_str().unwrap();
         merge(&mut merged, format!("spool.dir = '{place}/spool'\n[[sinks]]\ndir = '{place}/objects'").parse().unwrap());
         merge(&mut merged, settings.replace("DIR", place).parse().unwrap());
+        let schemas = Schemas::of(&merged.to_string());
         let source = Source::Text { name: "the test".into(), text: merged.to_string() };
         let mut loaded = config::load(source, std::iter::empty()).unwrap_or_else(|problems| panic!("{problems}"));
         adjust(&mut loaded.config);
         let config = loaded.config.clone();
         let server = Server::start(loaded).unwrap();
         app::announce(&server, &config);
-        Self { address: server.address(), admin: server.admin_address(), running: Some(server), dir }
+        Self { address: server.address(), admin: server.admin_address(), running: Some(server), schemas, dir }
     }
 
     pub(crate) fn connect(&self) -> Client {
@@ -109,7 +113,7 @@ impl TestServer {
 
     /// What is stored so far.
     pub(crate) fn stored(&self) -> Vec<Stored> {
-        read_objects(&self.objects())
+        read_declared_objects(&self.objects(), &self.schemas)
     }
 
     /// Stops the server without a linger, and reads all that it stored.
@@ -132,7 +136,7 @@ impl TestServer {
         // Nothing may be left behind.
         assert_eq!(stopped, Stopped { segments_left: 0, bytes_left: 0 });
         assert_no_panic();
-        read_objects(&self.objects())
+        self.stored()
     }
 }
 
@@ -142,6 +146,8 @@ impl Drop for TestServer {
             stop(server, Duration::ZERO, Duration::from_millis(100));
             if !thread::panicking() {
                 assert_no_panic();
+                // Whoever does not ask what is stored has it held to the rules all the same.
+                self.stored();
             }
         }
     }

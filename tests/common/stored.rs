@@ -1,17 +1,10 @@
 //! What a server stored: its objects, read back.
 
-use std::{
-    fs,
-    io::{self, Read},
-    path::Path,
-};
+use std::{fs, path::Path};
 
 use serde_json::Value;
 
-use crate::copy_rules;
-
-/// The largest object that is read back, in bytes of its lines.
-const MAX_OBJECT_BYTES: u64 = 256 * 1024 * 1024;
+use crate::copy_rules::{self, Schemas};
 
 /// A line that was stored.
 pub(crate) struct Stored {
@@ -31,6 +24,11 @@ impl Stored {
 
 /// Every line of every object below `root`, each read by the rules of COPY.
 pub(crate) fn read_objects(root: &Path) -> Vec<Stored> {
+    read_declared_objects(root, &Schemas::default())
+}
+
+/// The same, of streams that are declared as `schemas` say.
+pub(crate) fn read_declared_objects(root: &Path, schemas: &Schemas) -> Vec<Stored> {
     let mut stored = Vec::new();
     let mut dirs = vec![root.to_owned()];
     while let Some(dir) = dirs.pop() {
@@ -43,25 +41,23 @@ pub(crate) fn read_objects(root: &Path) -> Vec<Stored> {
                 // A server that runs may be writing to the one; the books are not what was stored.
                 dirs.extend(Some(path).filter(|_| key != ".tmp" && key != "_ledger"));
             } else {
-                read_object(&key, &fs::read(path).unwrap(), &mut stored);
+                read_object(&key, &fs::read(path).unwrap(), schemas, &mut stored);
             }
         }
     }
     stored
 }
 
-fn read_object(key: &str, bytes: &[u8], stored: &mut Vec<Stored>) {
-    let mut member = flate2::bufread::GzDecoder::new(bytes);
-    let mut text = Vec::new();
-    io::copy(&mut (&mut member).take(MAX_OBJECT_BYTES), &mut text).unwrap();
-    assert!(member.into_inner().is_empty(), "{key} has more than one gzip member");
-    assert!(text.ends_with(b"\n"), "{key} does not end with a line");
+fn read_object(key: &str, bytes: &[u8], schemas: &Schemas, stored: &mut Vec<Stored>) {
+    let text = copy_rules::lines(bytes).unwrap_or_else(|rule| panic!("{key}: {rule}"));
     let (rejected, place) = key.strip_prefix("_rejected/").map_or((false, key), |place| (true, place));
     let parts: Vec<&str> = place.split('/').collect();
     let [stream, day, hour, name] = parts[..] else { panic!("{key} is no object's key") };
     assert!(day.starts_with("dt=") && hour.starts_with("hour=") && name.ends_with(".ndjson.gz"), "{key}");
-    for line in text[..text.len() - 1].split(|byte| *byte == b'\n') {
-        let read = copy_rules::read_line(line).unwrap_or_else(|rule| panic!("{key}: {rule}"));
+    for line in text.split(|byte| *byte == b'\n') {
+        let read =
+            if rejected { copy_rules::read_line(line) } else { copy_rules::read_declared_line(line, stream, schemas) };
+        let read = read.unwrap_or_else(|rule| panic!("{key}: {rule}"));
         let text = String::from_utf8(line.to_vec()).unwrap();
         stored.push(Stored { stream: stream.to_owned(), rejected, text, line: read });
     }

@@ -11,6 +11,7 @@ use logweir::sink::{
     StoreError, Told,
 };
 
+use crate::copy_rules;
 use crate::disk::{Call, Machine, Sabotage};
 
 /// The largest object that is read, in bytes.
@@ -63,6 +64,7 @@ impl Store {
         while let Some(part) = body.next_part(1 << 20).await? {
             packed.extend(part.bytes);
         }
+        copy_rules::check(&packed).unwrap_or_else(|rule| panic!("{}: {rule}", plan.key));
         let mut text = String::new();
         let mut unpacked = flate2::read::GzDecoder::new(&packed[..]).take(MAX_BYTES);
         std::io::copy(&mut unpacked, &mut Text(&mut text)).unwrap();

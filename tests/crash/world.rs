@@ -213,8 +213,9 @@ impl World {
             for _ in 0..count {
                 self.next_event += 1;
                 events.push(self.next_event);
-                let padding = "x".repeat(bytes as usize / usize::from(count));
-                let line = format!("<{}>{padding}\n", self.next_event);
+                let bytes = bytes as usize / usize::from(count);
+                let padding = "x".repeat(bytes.saturating_sub("{\"e\":\"\"}".len()));
+                let line = format!("{{\"e\":\"<{}>{padding}\"}}\n", self.next_event);
                 builder.lines().extend_from_slice(line.as_bytes());
             }
             let at = Millis::new(RECEIVED + hour).unwrap();
@@ -384,7 +385,7 @@ impl World {
 }
 
 fn event_of(line: &str) -> Option<u32> {
-    line.strip_prefix('<')?.split_once('>')?.0.parse().ok()
+    line.split_once('<')?.1.split_once('>')?.0.parse().ok()
 }
 
 /// The events of the group that the byte at `place` of a segment's file lies in.
