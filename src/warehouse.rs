@@ -12,6 +12,7 @@ mod dialect;
 pub mod load;
 mod member;
 mod place;
+pub mod rollup;
 pub mod table;
 pub mod target;
 
