@@ -66,7 +66,7 @@ pub async fn export(
         exported.streams += 1;
         let not_final = stood
             .filter(|stood| stood.definition == stands.definition && stood.restated_at == stands.restated_at)
-            .and_then(|stood| Some(day_of(&stood.final_before)?.min(day_of(&stands.final_before)?)));
+            .and_then(|stood| Some(day_of(stood.final_before.as_ref())?.min(day_of(stands.final_before.as_ref())?)));
         let (first, last) = export.days(from, not_final).await?;
         // The days that are not final, today, and two for where the loader is a little behind.
         let step = jiff::Span::new().days(i64::from(definitions.rollup_days) + 2);
@@ -256,8 +256,8 @@ fn sql(what: &'static str, sql: String) -> Step {
 }
 
 /// The day of what a wall clock showed.
-fn day_of(clock: &Option<String>) -> Option<Date> {
-    clock.as_deref()?.parse().ok().map(DateTime::date)
+fn day_of(clock: Option<&String>) -> Option<Date> {
+    clock?.parse().ok().map(DateTime::date)
 }
 
 fn refused(why: &str) -> Failure {
