@@ -1,7 +1,7 @@
 //! The rollups on a real PostgreSQL, against the same figures counted in memory.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::print_stderr, clippy::panic, reason = "a test tells what it left out, and fails by panicking")]
 
 #[path = "rollups/analysts.rs"]
 mod analysts;
@@ -10,6 +10,7 @@ mod export;
 #[path = "rollups/model.rs"]
 mod model;
 #[path = "common/postgres.rs"]
+#[expect(dead_code, reason = "the tests of the loader use the rest of it")]
 mod postgres;
 #[path = "rollups/session.rs"]
 mod session;
@@ -173,7 +174,7 @@ async fn counting_anew_is_counting_everything_and_what_is_final_does_not_change(
     let dimensions =
         [("channel", FieldType::String { max_bytes: 64 }), ("paid", FieldType::Bool), ("age", FieldType::Int)];
     let (mut late_for_final, mut refreshes, mut skipped) = (0, 0, 0);
-    for seed in 0..24 {
+    for seed in 0..16 {
         let mut rng = Rng::with_seed(seed);
         let zone = ["Asia/Seoul", "America/New_York", "Europe/Berlin", "UTC"][rng.usize(0..4)];
         let days = [1, 2, 3, 8][rng.usize(0..4)];
@@ -204,7 +205,7 @@ async fn counting_anew_is_counting_everything_and_what_is_final_does_not_change(
             }
         }
     }
-    assert!(late_for_final > 50 && refreshes > 200 && skipped > 0, "{late_for_final} {refreshes} {skipped}");
+    assert!(late_for_final > 50 && refreshes > 100 && skipped > 0, "{late_for_final} {refreshes} {skipped}");
 }
 
 #[tokio::test]

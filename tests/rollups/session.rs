@@ -21,7 +21,11 @@ impl Drop for Db {
 
 impl Db {
     pub(crate) async fn connect(port: u16) -> Self {
-        let address = format!("host=127.0.0.1 port={port} user=postgres dbname=postgres");
+        Self::connect_to(port, "postgres").await
+    }
+
+    pub(crate) async fn connect_to(port: u16, database: &str) -> Self {
+        let address = format!("host=127.0.0.1 port={port} user=postgres dbname={database}");
         let (client, driver) = tokio_postgres::connect(&address, NoTls).await.unwrap();
         let driver = tokio::spawn(async move { drop(driver.await) });
         client.batch_execute("SET TIME ZONE 'UTC'").await.unwrap();
@@ -31,6 +35,11 @@ impl Db {
     /// Statements of the test's own.
     pub(crate) async fn execute(&self, sql: &str) {
         self.client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{error:?}\n{sql}"));
+    }
+
+    /// All that statements of the test's own are answered.
+    pub(crate) async fn messages(&self, sql: &str) -> Vec<SimpleQueryMessage> {
+        self.client.simple_query(sql).await.unwrap_or_else(|error| panic!("{error:?}\n{sql}"))
     }
 
     /// The rows of a SELECT of the test's own, the columns separated by `|`, a null as nothing.

@@ -24,7 +24,10 @@ use super::{
     MAX_VALUE, RollupError,
     ddl::{bucket, is_by_value},
 };
-use crate::{batch::Millis, schema::FieldType};
+use crate::{
+    batch::{Millis, StreamName},
+    schema::{FieldType, MAX_COLUMN_BYTES},
+};
 
 /// Days of finality are days of 24 hours, also where clocks change.
 pub(super) const HOURS_A_DAY: i64 = 24;
@@ -33,8 +36,8 @@ const BYTES_A_CHARACTER: usize = 4;
 /// How much more of the table is read at each end than what is asked for: the warehouse may know another version of the
 /// time zones, and decides by its own.
 const ZONES_DIFFER_BY: i64 = 2 * 3_600_000;
-/// Before everything.
-const BEGINNING: DateTime = DateTime::constant(1, 1, 1, 0, 0, 0, 0);
+/// Before everything: `event_time` is at most 30 days before an event was received.
+const BEGINNING: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 /// What a refresh of a stream counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,17 +214,28 @@ impl<'a> Figures<'a> {
     }
 
     /// Deletes the figures of `span` and counts them anew, from where the row that fulfils `status` says: nothing if
-    /// there is none.
+    /// there is none. A statement counts all dimensions, so that a transaction of Redshift's Data API, which takes 40
+    /// statements, has room for all.
     fn count(&self, span: Span, status: &str, zone: &TimeZone, counted_at: &str, steps: &mut Vec<Step>) {
         for rollup in Names::ROLLUPS {
             steps.push(sql("delete the figures", self.delete(rollup, span, status)));
-            if is_by_value(rollup) {
-                for dimension in &self.dimensions {
-                    let counted = self.insert(rollup, Some(dimension), span, status, zone, counted_at);
-                    steps.push(sql("count by the values of a dimension", counted));
-                }
+            let select =
+                |dimension: Option<&Dimension<'_>>| self.select(rollup, dimension, span, status, zone, counted_at);
+            let (columns, selects) = if is_by_value(rollup) {
+                let selects = self.dimensions.iter().map(|dimension| select(Some(dimension))).collect();
+                (", \"dimension\", \"value\"", selects)
             } else {
-                steps.push(sql("count", self.insert(rollup, None, span, status, zone, counted_at)));
+                ("", vec![select(None)])
+            };
+            if !selects.is_empty() {
+                let insert = format!(
+                    "INSERT INTO {} (\"stream\", {}{columns}, \"events\", \"devices\", \"is_complete\", \"is_final\", \
+                     \"counted_at\") {}",
+                    self.names.of(rollup),
+                    quoted(bucket(rollup)),
+                    selects.join(" UNION ALL ")
+                );
+                steps.push(sql("count", insert));
             }
         }
     }
@@ -242,7 +256,8 @@ impl<'a> Figures<'a> {
         )
     }
 
-    fn insert(
+    /// The figures of a rollup, for a dimension or in all.
+    fn select(
         &self,
         rollup: &str,
         dimension: Option<&Dimension<'_>>,
@@ -252,23 +267,21 @@ impl<'a> Figures<'a> {
         counted_at: &str,
     ) -> String {
         let when = bucket(rollup);
-        let (table, figures) = (self.names.of(rollup), self.names.of(Names::ROLLUP_STATUS));
+        let figures = self.names.of(Names::ROLLUP_STATUS);
         let (at, hours) = if when == "day" { ("CAST(c.\"at\" AS DATE)", HOURS_A_DAY) } else { ("c.\"at\"", 1) };
         let end = format!("c.\"at\" + INTERVAL '{hours} hours'");
         let local = self.dialect.local("\"event_time\"", self.timezone);
         let whole = self.dialect.local("\"complete_through\"", self.timezone);
-        let (columns, chosen, group, text) = match dimension {
+        let (chosen, group, text) = match dimension {
             Some(Dimension { name, text }) => (
-                ", \"dimension\", \"value\"",
-                format!("{}, c.\"value\", ", literal(name)),
+                format!("{}, c.\"value\", ", varchar(name, MAX_COLUMN_BYTES)),
                 ", e.\"value\"",
                 format!(", {text} AS \"value\""),
             ),
-            None => ("", String::new(), "", String::new()),
+            None => (String::new(), "", String::new()),
         };
         format!(
-            "INSERT INTO {table} (\"stream\", \"{when}\"{columns}, \"events\", \"devices\", \"is_complete\", \"is_final\", \
-             \"counted_at\") SELECT {stream}, {at}, {chosen}c.\"events\", c.\"devices\", \
+            "SELECT {stream}, {at}, {chosen}c.\"events\", c.\"devices\", \
              CASE WHEN {end} <= r.\"whole\" THEN TRUE ELSE FALSE END, \
              CASE WHEN {end} <= r.\"final_before\" THEN TRUE ELSE FALSE END, {counted_at} \
              FROM (SELECT e.\"at\"{group}, COUNT(*) AS \"events\", COUNT(DISTINCT e.\"device\") AS \"devices\" \
@@ -276,7 +289,7 @@ impl<'a> Figures<'a> {
              GROUP BY e.\"at\"{group}) c CROSS JOIN (SELECT DATE_TRUNC('{when}', \"counted_from\") AS \"from\", \
              \"final_before\", {whole} AS \"whole\" FROM {figures} WHERE {status}) r \
              WHERE c.\"at\" >= r.\"from\" AND {within}",
-            stream = literal(self.stream),
+            stream = varchar(self.stream, StreamName::MAX_BYTES),
             device = quoted(self.device),
             events = self.names.of(self.stream),
             read = self.read(span, zone),
@@ -316,6 +329,11 @@ fn clock(at: DateTime) -> String {
 /// Its day.
 fn day(at: DateTime) -> String {
     format!("DATE {}", literal(&at.strftime("%Y-%m-%d").to_string()))
+}
+
+/// A string with its type: in a UNION Redshift does not find out one for a literal.
+fn varchar(text: &str, most: usize) -> String {
+    format!("CAST({} AS VARCHAR({most}))", literal(text))
 }
 
 fn sql(what: &'static str, sql: String) -> Step {
