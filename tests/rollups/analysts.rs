@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use jiff::SignedDuration;
 use logweir::schema::FieldType;
-use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::{SimpleColumn, SimpleQueryMessage};
 
 use crate::{
     model::Event,
@@ -98,7 +98,7 @@ async fn shown(db: &Db, sql: &str) -> String {
     let mut shown = String::new();
     for message in db.messages(sql).await {
         let cells: Vec<_> = match &message {
-            SimpleQueryMessage::RowDescription(columns) => columns.iter().map(|column| column.name()).collect(),
+            SimpleQueryMessage::RowDescription(columns) => columns.iter().map(SimpleColumn::name).collect(),
             SimpleQueryMessage::Row(row) => (0..row.len()).map(|n| row.get(n).unwrap_or_default()).collect(),
             _ => continue,
         };
@@ -132,7 +132,7 @@ async fn every_statement_of_the_analysts_page_runs_and_answers_what_the_page_sho
         if asks {
             answers += 1;
             if block.answer.as_deref() != Some(&answer) {
-                wrong += &format!("{}is answered\n{answer}", block.text);
+                wrong.extend([&block.text, "is answered\n", &answer]);
             }
         }
     }
