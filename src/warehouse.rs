@@ -15,6 +15,7 @@ mod heartbeats;
 pub mod load;
 mod member;
 mod place;
+pub mod rollup;
 pub mod table;
 pub mod target;
 

@@ -108,6 +108,8 @@ impl Names {
     pub const STATUS: &str = "load_status";
     /// Figures by day and by hour.
     pub const ROLLUPS: [&str; 4] = ["daily_active", "hourly_active", "daily_counts", "hourly_counts"];
+    /// From where each stream's figures are not final.
+    pub const ROLLUP_STATUS: &str = "rollup_status";
     /// What stands behind a stream's name in those of its other tables and views.
     pub const SUFFIXES: [&str; 4] = ["_staging", "_conflicts", "_raw", "_objects"];
 
