@@ -46,6 +46,7 @@
 
 pub mod admission;
 pub mod app;
+mod aws;
 pub mod batch;
 pub mod check;
 pub mod cli;

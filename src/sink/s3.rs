@@ -55,7 +55,7 @@
 //! # Limits
 //!
 //! In memory: one part for each object on its way, 16 MiB at the most. An object has at most 10,000 parts, some 78 GiB
-//! compressed. Connections: one for each object on its way; [`client`] says how many are kept.
+//! compressed. Connections: one for each object on its way; [`aws`](crate::aws) says how many are kept.
 //!
 //! # Permissions
 //!
@@ -95,13 +95,14 @@ use aws_sdk_s3::{
     types::{ChecksumAlgorithm, ServerSideEncryption, StorageClass},
 };
 
-pub use client::SetupError as S3SetupError;
+pub use crate::aws::SetupError as S3SetupError;
 
 use self::failure::{Effect, Failure};
 use super::{
     BodyError, BoxFuture, FIRST_PART_BYTES, ObjectBody, ObjectPlan, ObjectReader, ObjectStore, Page, Placed, PutError,
     StoreError, Told,
 };
+use crate::aws;
 
 /// What objects are told to be.
 const CONTENT_TYPE: &str = "application/gzip";
@@ -174,7 +175,7 @@ impl S3Store {
     /// # Errors
     /// [`S3SetupError`] if there is no region, or the endpoint cannot be one.
     pub async fn from_environment(settings: S3Settings) -> Result<Self, S3SetupError> {
-        let config = client::environment(settings.region.as_deref()).await;
+        let config = aws::environment(settings.region.as_deref()).await;
         Self::with_config(&config, settings)
     }
 

@@ -12,6 +12,12 @@ use tokio_rustls::rustls::{
 
 use super::Failure;
 
+/// How long a connection is silent before TCP asks whether the other side is still there: a COPY says nothing for minutes,
+/// and a NAT gateway forgets a connection after 350 seconds of silence.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+/// The longest text of an error that is repeated, in characters.
+const LONGEST_TEXT: usize = 500;
+
 /// Where a database is, and who asks.
 #[derive(Clone)]
 pub struct Address {
@@ -113,7 +119,8 @@ impl Connection {
             .port(address.port)
             .dbname(&address.database)
             .user(&address.user)
-            .application_name("logweir");
+            .application_name("logweir")
+            .keepalives_idle(KEEPALIVE);
         if !address.password.is_empty() {
             config.password(&address.password);
         }
@@ -133,23 +140,27 @@ impl Connection {
             .map_err(|_| Failure::Unreachable(format!("{address:?} did not answer in time")))?;
         let connection =
             connected.map_err(|error| Failure::Unreachable(format!("{address:?}: {}", describe(&error))))?;
-        // Times in what is asked and answered are UTC, and no statement runs for ever.
+        // Times in what is asked and answered are UTC, and no statement runs for ever. Both are spelled in the one way that
+        // Redshift knows too: <https://docs.aws.amazon.com/redshift/latest/dg/r_timezone_config.html>,
+        // <https://docs.aws.amazon.com/redshift/latest/dg/r_statement_timeout.html> (in milliseconds).
         let settings =
-            format!("SET TIME ZONE 'UTC'; SET statement_timeout TO {}", address.statement_timeout.as_millis());
-        connection
-            .client
-            .batch_execute(&settings)
+            format!("SET timezone TO 'UTC'; SET statement_timeout TO {}", address.statement_timeout.as_millis());
+        timeout(address.connect_timeout, connection.client.batch_execute(&settings))
             .await
+            .map_err(|_| Failure::Unreachable(format!("{address:?} did not answer in time")))?
             .map_err(|error| Failure::Unreachable(format!("{address:?}: {}", describe(&error))))?;
         Ok(connection)
     }
 }
 
-/// What an error says, and what is below it: the library's own text is of one word.
+/// What an error says, and what is below it: the library's own text is of one word. The database's detail is left out where
+/// it repeats values of the row that it is about.
 pub(super) fn describe(error: &tokio_postgres::Error) -> String {
     if let Some(told) = error.as_db_error() {
-        let detail = told.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
-        return format!("{}: {}{detail}", told.code().code(), told.message());
+        let code = told.code().code();
+        let detail = told.detail().filter(|_| !code.starts_with("22") && !code.starts_with("23"));
+        let detail = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
+        return squeezed(&format!("{code}: {}{detail}", told.message()));
     }
     let mut text = error.to_string();
     let mut deeper = std::error::Error::source(error);
@@ -157,5 +168,20 @@ pub(super) fn describe(error: &tokio_postgres::Error) -> String {
         text = format!("{text}: {error}");
         deeper = error.source();
     }
-    text
+    squeezed(&text)
+}
+
+/// `text` in one line of a bounded length.
+pub(super) fn squeezed(text: &str) -> String {
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    match line.char_indices().nth(LONGEST_TEXT) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
 }
