@@ -9,6 +9,7 @@
 
 pub mod audit;
 mod dialect;
+pub mod evolution;
 pub mod load;
 mod member;
 mod place;
