@@ -16,6 +16,7 @@ mod listen;
 mod policy;
 mod pulse;
 mod replay;
+mod schema;
 mod stores;
 
 use std::{
@@ -37,6 +38,7 @@ pub use ceiling::memory_ceiling;
 pub use descriptors::TooFewDescriptors;
 pub use listen::ListenError;
 pub use replay::{Replay, ReplayError, Replayed};
+pub use schema::{Breaking, Changes, SchemaFailure, SchemaRequest, changes, definitions, schema};
 pub use stores::StoreSetupError;
 
 use self::{heartbeat::Hearts, pulse::Pulse, stores::Stores};

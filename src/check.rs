@@ -5,8 +5,9 @@ use std::fmt::Write;
 use bytesize::ByteSize;
 
 use crate::{
-    app,
+    app::{self, Changes},
     config::{self, Allowance, Config, Forecast, Key, Loaded},
+    schema::{Load, UnknownFields},
 };
 
 /// The effective configuration with its secrets masked, what it makes of the data, what it may come to need, and who is
@@ -23,11 +24,31 @@ pub fn report(loaded: &Loaded) -> String {
         ceiling = ByteSize(ceiling),
         bytes = ceiling,
     );
-    for told in limits(config) {
+    for told in limits(config).into_iter().chain(unloaded(loaded)) {
         // Writing to a string cannot fail.
         let _ = writeln!(report, "# {told}");
     }
     report
+}
+
+/// What has changed for the warehouse's tables `since` an older configuration: a line each.
+pub fn changes(changes: &Changes, since: &Loaded) -> String {
+    let added = changes.evolutions.iter().flat_map(|evolution| evolution.additions(changes.dialect));
+    let notes = changes.evolutions.iter().flat_map(|evolution| evolution.notes.iter().cloned());
+    let told: Vec<_> = added.chain(notes).map(|told| format!("# since {}: {told}\n", since.source)).collect();
+    if told.is_empty() { format!("# since {}: no table changes\n", since.source) } else { told.concat() }
+}
+
+/// The fields that are stored and reach no table: a line for each stream that has such.
+fn unloaded(loaded: &Loaded) -> impl Iterator<Item = String> {
+    let kept =
+        |stream: &&crate::schema::Stream| stream.load != Load::None && stream.schema.unknown() == UnknownFields::Keep;
+    loaded.streams.iter().filter(kept).map(|stream| {
+        format!(
+            "stream {}: unknown_fields is \"keep\", so undeclared fields stay in the objects and reach no table",
+            stream.name
+        )
+    })
 }
 
 /// The quotas as one instance keeps them, the rules that mute, and the hints: a line each, of those there are.

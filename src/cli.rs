@@ -32,7 +32,18 @@ pub enum Command {
     ///
     /// Prints every problem with its place and a remedy and exits with 78; or prints the effective configuration with
     /// secrets masked, how many objects it makes, how long the disk lasts without a sink, and the memory ceiling.
-    Check(ConfigArgs),
+    ///
+    /// With --since it also tells what has changed for the warehouse's tables, and refuses, with 78, what would break
+    /// loads: a type that changes, a field that becomes required, a stream that another mechanism loads from now on.
+    Check(CheckArgs),
+    /// Print what a warehouse is told of the streams: tables, keys, indexes, grants, COPY jobs
+    ///
+    /// Made from the declarations that validate events, so that what is accepted loads. It goes to standard output and
+    /// asks no warehouse: read it, then run it there.
+    ///
+    /// Exits with 0, or with 78 if the configuration or an argument is wrong, if the target cannot hold what is declared,
+    /// or if what has changed --since an older configuration would break loads.
+    Schema(SchemaArgs),
     /// Store what the spool of a dead instance holds, under its original keys
     ///
     /// Attach the instance's volume, name its spool with --spool, and the sinks with --config. It is safe to repeat and
@@ -221,6 +232,38 @@ pub struct VirtualArgs {
     /// Prices in the form of config/prices.toml [default: those]
     #[arg(long, value_name = "FILE", requires = "virtual_time")]
     pub prices: Option<PathBuf>,
+}
+
+/// What to check.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// An older configuration: what has changed since is told, or refused if it would break loads
+    #[arg(long, value_name = "OLD")]
+    pub since: Option<PathBuf>,
+}
+
+/// What a warehouse is to be told.
+#[derive(Debug, Clone, Args)]
+pub struct SchemaArgs {
+    /// The warehouse: redshift, copy-job or postgres
+    ///
+    /// redshift: tables of Amazon Redshift for `logweir load`, with encodings, keys and grants.
+    /// copy-job: a COPY JOB of Redshift for each stream with load = "copy_job", and the views over what it loads.
+    /// postgres: tables of PostgreSQL for `logweir load`, with indexes and grants.
+    #[arg(value_name = "TARGET", verbatim_doc_comment)]
+    pub target: String,
+    /// One stream [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub stream: Option<String>,
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// An older configuration: print what brings its tables to what they should be now
+    #[arg(long, value_name = "OLD")]
+    pub since: Option<PathBuf>,
 }
 
 /// What to replay, and where to.

@@ -1,8 +1,10 @@
 //! The commands beside `serve`: what each does with a loaded configuration, and what it exits with.
 
 mod rehearse;
+mod schema;
 
 pub use rehearse::rehearse;
+pub use schema::{check, schema};
 
 use std::{
     fmt,
@@ -13,7 +15,6 @@ use std::{
 
 use crate::{
     app::{self, AuditRequest, Replay, Replayed, Server, WarehouseSession},
-    check,
     config::{self, Config, Loaded, Problems, Reload, Source},
     metrics,
     signals::Signals,
@@ -67,14 +68,6 @@ pub fn reload(server: &Server, running: Config, file: Option<&Path>) -> Config {
         tracing::warn!(settings = settings.join(", "), "these settings have changed and need a restart");
     }
     config
-}
-
-/// `logweir check`.
-pub fn check(loaded: &Loaded) -> ExitCode {
-    match io::stdout().write_all(check::report(loaded).as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
 }
 
 /// `logweir replay --spool DIR`.

@@ -71,6 +71,7 @@ pub use ledger::Ledger;
 pub use limits::Limits;
 pub use log::{Log, LogFormat, LogLevel};
 pub use mute::Mute;
+pub use nearest::nearest;
 pub use ordered::Ordered;
 pub use pacing::Pacing;
 pub use period::Period;

@@ -4,8 +4,8 @@ use std::{path::Path, process::ExitCode};
 
 use clap::Parser;
 use logweir::{
-    app::{self, AuditRequest, Server, Stopped},
-    cli::{AuditArgs, Cli, Command},
+    app::{self, AuditRequest, SchemaRequest, Server, Stopped},
+    cli::{AuditArgs, CheckArgs, Cli, Command, SchemaArgs},
     commands::{self, EXIT_CONFIG, EXIT_UNAVAILABLE},
     config::Loaded,
     signals::{Signals, Told},
@@ -18,7 +18,13 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => {
             commands::load(arguments.config.clone()).map(|loaded| serve(loaded, arguments.config.as_deref()))
         }
-        Command::Check(arguments) => commands::load(arguments.config).map(|loaded| commands::check(&loaded)),
+        Command::Check(CheckArgs { config, since }) => {
+            commands::load(config.config).map(|loaded| commands::check(&loaded, since))
+        }
+        Command::Schema(SchemaArgs { target, stream, config, since }) => {
+            let asked = SchemaRequest { target, stream };
+            commands::load(config.config).map(|loaded| commands::schema(&loaded, &asked, since))
+        }
         Command::Replay(arguments) => {
             commands::load(arguments.config.config).map(|loaded| commands::replay(loaded, arguments.spool))
         }

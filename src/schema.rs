@@ -9,6 +9,7 @@
 
 mod catalog;
 mod field;
+mod table_names;
 
 use std::{
     collections::HashMap,
@@ -23,6 +24,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 pub use catalog::{Catalog, CatalogFull};
 pub use field::{Field, FieldType, OnError, PrivacyKey, Private};
+pub use table_names::{KEPT_PREFIX, KEPT_TABLES, TABLE_SUFFIXES, table_taken};
 
 use crate::batch::StreamName;
 

@@ -11,6 +11,7 @@
 pub mod audit;
 pub mod completeness;
 mod dialect;
+pub mod evolution;
 mod heartbeats;
 pub mod load;
 mod member;

@@ -1,7 +1,7 @@
 //! What a misspelled word was meant to be.
 
 /// The word of `known` that `word` was probably meant to be: the nearest, if it is near enough.
-pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let word = word.to_lowercase();
     let near = |candidate: &&str| {
         let letters = word.chars().count();

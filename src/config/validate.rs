@@ -13,8 +13,10 @@ use super::{
     sinks::{self, SinkTarget},
     size::Size,
     streams,
+    streams::DeclaredStream,
+    warehouse::WarehouseKind,
 };
-use crate::schema::{Ack, Stream};
+use crate::schema::{Ack, Load, Stream, table_taken};
 
 /// Notes what is wrong with `config`, and makes the streams that it declares.
 pub(super) fn check(config: &Config, report: &mut Report) -> Vec<Stream> {
@@ -43,6 +45,8 @@ pub(super) fn check(config: &Config, report: &mut Report) -> Vec<Stream> {
     quotas(config, report);
     muted(config, report);
     acks(config, report);
+    loads(config, report);
+    warehouse_sink(config, report);
     streams::resolve(&config.streams, config.privacy.key().as_ref(), report)
 }
 
@@ -220,6 +224,94 @@ fn acks(config: &Config, report: &mut Report) {
             &["sinks".into()],
             "is \"stored\", and no sink is required",
             "set required = true on a sink, or ack = \"spooled\"",
+        );
+    }
+}
+
+/// What loads a stream can load it: there is a warehouse, a table, and a name for each table.
+fn loads(config: &Config, report: &mut Report) {
+    let names: Vec<&str> = config.streams.iter().map(|(name, _)| name).collect();
+    let is_loaded = |name: &str| config.streams.get(name).is_some_and(|stream| stream.load != Load::None);
+    for (name, stream) in config.streams.iter() {
+        let setting = |key: &str| Setting::from("streams").key(name).key(key);
+        can_load(config, &setting("load"), stream.load, report);
+        no_fields(name, stream, report);
+        let others: Vec<&str> = names.iter().copied().filter(|other| is_loaded(name) || is_loaded(other)).collect();
+        // A name that logweir keeps for itself is taken by those alone that are loaded.
+        if let Some(whose) = table_taken(name, &others).filter(|_| is_loaded(name) || table_taken(name, &[]).is_none())
+        {
+            report.wrong(
+                Setting::from("streams").key(name),
+                format!("has {whose}, and would be loaded into it"),
+                "rename it, or the stream that is loaded",
+            );
+        }
+    }
+}
+
+/// `load` asks for a warehouse.
+fn can_load(config: &Config, setting: &Setting, load: Load, report: &mut Report) {
+    let kind = config.warehouse.kind;
+    let (what, remedy) = match (load, kind) {
+        (Load::None, _)
+        | (Load::Loader, WarehouseKind::Postgres | WarehouseKind::Redshift)
+        | (Load::CopyJob, WarehouseKind::Redshift) => return,
+        (Load::Loader, WarehouseKind::None) => (
+            "is \"loader\", and there is no warehouse to load into",
+            "set warehouse.kind to \"postgres\" or \"redshift\", or load = \"none\"",
+        ),
+        (Load::CopyJob, WarehouseKind::None | WarehouseKind::Postgres) => (
+            "is \"copy_job\", which only Redshift has",
+            "set warehouse.kind = \"redshift\", or load = \"loader\" or \"none\"",
+        ),
+    };
+    report.between(setting.clone(), &["warehouse.kind".into()], what, remedy);
+}
+
+/// A table has columns.
+fn no_fields(name: &str, stream: &DeclaredStream, report: &mut Report) {
+    if stream.load != Load::None && stream.fields.is_empty() {
+        let setting = |key: &str| Setting::from("streams").key(name).key(key);
+        report.between(
+            setting("load"),
+            &[setting("fields")],
+            "asks for a table, and the stream declares no fields, which are its columns",
+            "declare the fields that are asked for, or set load = \"none\": the objects can be read without a table",
+        );
+    }
+}
+
+/// The sink whose objects are loaded is one, and one that the warehouse can read.
+fn warehouse_sink(config: &Config, report: &mut Report) {
+    let warehouse = &config.warehouse;
+    if let Some(name) = &warehouse.sink
+        && !config.sinks.iter().any(|sink| sink.name == *name)
+    {
+        let known: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
+        report.between(
+            "warehouse.sink",
+            &["sinks".into()],
+            format!("is {name:?}, which no sink is named"),
+            instead(name, &known, "name a sink as in [[sinks]], or leave it out for the first required one"),
+        );
+        return;
+    }
+    let loaded = || config.streams.iter().any(|(_, stream)| stream.load != Load::None);
+    let sink = match &warehouse.sink {
+        Some(name) => config.sinks.iter().position(|sink| sink.name == *name),
+        None => config.sinks.iter().position(|sink| sink.required).or((!config.sinks.is_empty()).then_some(0)),
+    };
+    if let Some(index) = sink
+        && warehouse.kind == WarehouseKind::Redshift
+        && loaded()
+        && matches!(config.sinks[index].target(), SinkTarget::File { .. })
+    {
+        let kind = Setting::from("sinks").index(index).key("kind");
+        report.between(
+            "warehouse.sink",
+            &[kind, "warehouse.kind".into()],
+            format!("is {}, a directory, and Redshift reads buckets", config.sinks[index].name),
+            "name a sink of kind \"s3\"",
         );
     }
 }

@@ -1,7 +1,10 @@
 //! Where dialects of SQL differ, for what is written once for PostgreSQL and Redshift: tables, loads, rollups.
 
 use super::table::{literal, quoted};
-use crate::{batch::Millis, schema::FieldType};
+use crate::{
+    batch::Millis,
+    schema::{FieldType, TABLE_SUFFIXES},
+};
 
 /// A dialect of SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +114,7 @@ impl Names {
     /// From where each stream's figures are not final.
     pub const ROLLUP_STATUS: &str = "rollup_status";
     /// What stands behind a stream's name in those of its other tables and views.
-    pub const SUFFIXES: [&str; 4] = ["_staging", "_conflicts", "_raw", "_objects"];
+    pub const SUFFIXES: [&str; 4] = TABLE_SUFFIXES;
 
     /// The tables in `schema`.
     pub fn new(schema: &str) -> Self {
@@ -148,6 +151,13 @@ mod tests {
         let at = Millis::parse_rfc3339("2026-11-22T09:00:00.123Z").unwrap();
         assert_eq!(Dialect::Postgres.instant(at), "timestamptz '2026-11-22T09:00:00.123Z'");
         assert_eq!(Dialect::Redshift.instant(at), "TIMESTAMP '2026-11-22 09:00:00.123'");
+    }
+
+    #[test]
+    fn no_stream_can_have_the_name_of_another_table() {
+        for name in [Names::LEDGER, Names::LOADS, Names::STATUS].into_iter().chain(Names::ROLLUPS) {
+            assert!(crate::schema::table_taken(name, &[]).is_some(), "{name}");
+        }
     }
 
     #[test]

@@ -1,8 +1,20 @@
 //! What each warehouse is told of the streams: tables, views, readers, made from the schema that validates.
+//!
+//! Each target is a file of this directory with `write`, which makes the whole text from [`Definitions`]. Those that have
+//! tables of their own also say what an [`Evolution`] asks of tables that are there already.
 
-use std::time::Duration;
+pub mod copy_job;
+pub mod erasure;
+mod grants;
+pub mod postgres;
+pub mod redshift;
+mod tables;
 
-use super::{Names, Table};
+use std::{fmt, time::Duration};
+
+use self::grants::Purpose;
+use super::{Dialect, Names, Table, evolution::Evolution};
+use crate::schema::{Load, UnknownFields, table_taken};
 
 /// What targets are written from.
 #[derive(Debug, Clone)]
@@ -45,4 +57,181 @@ pub struct Counted {
     pub device: String,
     /// The columns by whose values events and devices are counted.
     pub dimensions: Vec<String>,
+}
+
+/// A target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// Tables of Redshift, for the loader.
+    Redshift,
+    /// COPY JOBs of Redshift, and the views over what they load.
+    CopyJob,
+    /// Tables of PostgreSQL, for the loader.
+    Postgres,
+}
+
+impl Target {
+    /// All of them, in the order in which they are told.
+    pub const ALL: [Self; 3] = [Self::Redshift, Self::CopyJob, Self::Postgres];
+
+    /// Its name on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Redshift => "redshift",
+            Self::CopyJob => "copy-job",
+            Self::Postgres => "postgres",
+        }
+    }
+
+    /// What it is, in a line.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Redshift => "tables of Amazon Redshift for `logweir load`, with encodings, keys and grants",
+            Self::CopyJob => "a COPY JOB of Redshift for each stream with load = \"copy_job\", and the views over it",
+            Self::Postgres => "tables of PostgreSQL for `logweir load`, with indexes and grants",
+        }
+    }
+
+    /// The target called `name`.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|target| target.as_str() == name)
+    }
+
+    /// The whole text.
+    ///
+    /// # Errors
+    /// [`TargetError`] if the target cannot hold what is defined.
+    pub fn write(self, definitions: &Definitions) -> Result<String, TargetError> {
+        match self {
+            Self::Redshift => redshift::write(definitions),
+            Self::CopyJob => copy_job::write(definitions),
+            Self::Postgres => postgres::write(definitions),
+        }
+    }
+
+    /// What brings tables that are there to what `definitions` say, where `evolutions` are what has changed since. `None`
+    /// for a target without tables of its own: its whole text is written anew.
+    ///
+    /// # Errors
+    /// [`TargetError`] if the target cannot hold what is defined.
+    pub fn alter(self, definitions: &Definitions, evolutions: &[Evolution]) -> Option<Result<String, TargetError>> {
+        match self {
+            Self::Redshift => Some(redshift::alter(definitions, evolutions)),
+            Self::CopyJob => Some(copy_job::alter(definitions, evolutions)),
+            Self::Postgres => Some(postgres::alter(definitions, evolutions)),
+        }
+    }
+
+    /// What its tables can become.
+    pub fn dialect(self) -> Dialect {
+        match self {
+            Self::Redshift | Self::CopyJob => Dialect::Redshift,
+            Self::Postgres => Dialect::Postgres,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A target cannot be written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// It cannot have a column.
+    #[error("stream {stream}, column {column}: {why}")]
+    Unsupported {
+        /// The stream.
+        stream: String,
+        /// The column.
+        column: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// It cannot have a stream's tables.
+    #[error("stream {stream}: {why}")]
+    Stream {
+        /// The stream.
+        stream: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// A setting stands in the way.
+    #[error("{setting} {why}")]
+    Setting {
+        /// Which.
+        setting: &'static str,
+        /// What is wrong with it, as the rest of a sentence.
+        why: String,
+    },
+    /// No stream has anything there.
+    #[error("there is nothing to write: {0}")]
+    Nothing(String),
+}
+
+impl Definitions {
+    /// The tables that `takes` takes, and for each other one why not, as a comment.
+    ///
+    /// # Errors
+    /// [`TargetError::Nothing`] if no table is left, [`TargetError::Stream`] if two have one name.
+    fn chosen(&self, takes: impl Fn(&Table) -> Result<(), String>) -> Result<(Vec<&Table>, String), TargetError> {
+        let (mut chosen, mut told): (Vec<&Table>, Vec<String>) = (Vec::new(), Vec::new());
+        for table in &self.tables {
+            match takes(table) {
+                Ok(()) => chosen.push(table),
+                Err(why) => told.push(format!("{}: {why}", table.stream)),
+            }
+        }
+        if chosen.is_empty() {
+            let none = || "no stream is declared".to_owned();
+            return Err(TargetError::Nothing(if told.is_empty() { none() } else { told.join("; ") }));
+        }
+        let streams: Vec<&str> = chosen.iter().map(|table| table.stream.as_str()).collect();
+        for &stream in &streams {
+            if let Some(whose) = table_taken(stream, &streams) {
+                let why = format!("its table would have {whose}: rename the stream");
+                return Err(TargetError::Stream { stream: stream.to_owned(), why });
+            }
+        }
+        Ok((chosen, told.iter().map(|told| format!("-- {told}\n")).collect()))
+    }
+}
+
+/// Whether the loader's targets have tables for `table`'s stream: not for one that a COPY JOB loads, which has others, nor
+/// for one that declares nothing, which has no columns of its own.
+fn is_for_the_loader(table: &Table) -> Result<(), String> {
+    if is_free_form(table) {
+        return Err(FREE_FORM.to_owned());
+    }
+    match table.load {
+        Load::Loader | Load::None => Ok(()),
+        Load::CopyJob => Err(format!("load is \"copy_job\": `logweir schema {}` has its tables", Target::CopyJob)),
+    }
+}
+
+/// Whether nothing of `table` is declared.
+fn is_free_form(table: &Table) -> bool {
+    table.unknown == UnknownFields::Keep && !table.columns.iter().any(super::table::Column::is_of_event)
+}
+
+/// Why a stream of free form has no table.
+const FREE_FORM: &str = "it declares no fields, so it has no columns: declare those that are asked for";
+
+/// What is granted on, of the `kept` tables and those of the `chosen` streams.
+fn loaders_tables(names: &Names, kept: &[&str], chosen: &[&Table]) -> Vec<(Purpose, Vec<String>)> {
+    let each = |name: &dyn Fn(&str) -> String| chosen.iter().map(|table| name(table.stream.as_str())).collect();
+    vec![
+        (Purpose::Kept, kept.iter().map(|name| names.of(name)).collect()),
+        (Purpose::Events, each(&|stream| names.of(stream))),
+        (Purpose::Staging, each(&|stream| names.staging(stream))),
+        (Purpose::Conflicts, each(&|stream| names.conflicts(stream))),
+    ]
+}
+
+/// The tables of the `chosen` streams that have events of devices.
+fn loaders_events<'t>(names: &Names, chosen: &[&'t Table]) -> Vec<(&'t str, Vec<String>)> {
+    let of = |stream: &str| vec![names.of(stream), names.staging(stream), names.conflicts(stream)];
+    chosen.iter().map(|table| (table.stream.as_str(), of(table.stream.as_str()))).collect()
 }

@@ -1,0 +1,177 @@
+//! `logweir schema`: what a warehouse is told of the streams, and what has changed since.
+
+use std::fmt::Write as _;
+
+use super::stores::{self, UnknownSink};
+use crate::{
+    config::{Loaded, SinkTarget, WarehouseKind, nearest},
+    warehouse::{
+        Dialect, Names, Table,
+        evolution::{self, Evolution, Told},
+        target::{Counted, Definitions, Objects, Target, TargetError},
+    },
+};
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaRequest {
+    /// The target's name.
+    pub target: String,
+    /// The stream; all of them without.
+    pub stream: Option<String>,
+}
+
+/// A schema cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaFailure {
+    /// There is no such target.
+    #[error("there is no target {name:?}: {remedy}")]
+    UnknownTarget {
+        /// What was asked for.
+        name: String,
+        /// What was meant, or what there is.
+        remedy: String,
+    },
+    /// There is no such stream.
+    #[error("there is no stream {name:?}: {remedy}")]
+    UnknownStream {
+        /// What was asked for.
+        name: String,
+        /// What was meant, or what there is.
+        remedy: String,
+    },
+    /// The sink whose objects are loaded is none.
+    #[error(transparent)]
+    Sink(#[from] UnknownSink),
+    /// The target cannot hold what is declared.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// What has changed would break loads.
+    #[error(transparent)]
+    Breaking(#[from] Breaking),
+}
+
+/// What has changed would break loads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breaking {
+    /// What the older configuration was read from.
+    pub since: String,
+    /// Each change, with the reason; there is at least one.
+    pub changes: Vec<Told>,
+}
+
+impl std::error::Error for Breaking {}
+
+impl std::fmt::Display for Breaking {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "since {} something has changed that would break loads:", self.since)?;
+        self.changes.iter().try_for_each(|change| write!(f, "\n  {change}"))
+    }
+}
+
+/// What has changed between two configurations, none of which breaks loads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// Stream by stream.
+    pub evolutions: Vec<Evolution>,
+    /// The SQL in which types are told.
+    pub dialect: Dialect,
+}
+
+/// What targets are written from.
+///
+/// # Errors
+/// [`UnknownSink`] if the sink that the objects are read from is none.
+pub fn definitions(loaded: &Loaded) -> Result<Definitions, UnknownSink> {
+    let (config, warehouse) = (&loaded.config, &loaded.config.warehouse);
+    let sink = stores::named(config, warehouse.sink.as_deref())?;
+    let root = match sink.target() {
+        SinkTarget::S3(bucket) => format!("s3://{}/", bucket.bucket),
+        SinkTarget::File { dir } => {
+            let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+            format!("{}/", dir.display().to_string().trim_end_matches('/'))
+        }
+    };
+    let counted = config.rollups.streams.iter().map(|(stream, rollup)| Counted {
+        stream: stream.to_owned(),
+        device: rollup.device.clone(),
+        dimensions: rollup.dimensions.clone(),
+    });
+    Ok(Definitions {
+        tables: loaded.streams.iter().map(Table::new).collect(),
+        names: Names::new(&warehouse.schema),
+        objects: Objects { root, prefix: sink.prefix.clone() },
+        timezone: config.rollups.timezone.clone(),
+        dedupe_window: warehouse.dedupe_window.get(),
+        rollup_days: config.rollups.days,
+        rollups: counted.collect(),
+        iam_role: warehouse.iam_role.clone(),
+        region: warehouse.region.clone(),
+    })
+}
+
+/// What `asked` for target is told: everything, or what has changed since an older configuration.
+///
+/// # Errors
+/// [`SchemaFailure`].
+pub fn schema(loaded: &Loaded, asked: &SchemaRequest, since: Option<&Loaded>) -> Result<String, SchemaFailure> {
+    let target = Target::named(&asked.target).ok_or_else(|| SchemaFailure::UnknownTarget {
+        name: asked.target.clone(),
+        remedy: instead(&asked.target, &Target::ALL.map(Target::as_str)),
+    })?;
+    let mut definitions = definitions(loaded)?;
+    if let Some(name) = &asked.stream {
+        if !definitions.tables.iter().any(|table| table.stream.as_str() == name) {
+            let known: Vec<_> = definitions.tables.iter().map(|table| table.stream.as_str()).collect();
+            return Err(SchemaFailure::UnknownStream { name: name.clone(), remedy: instead(name, &known) });
+        }
+        definitions.tables.retain(|table| table.stream.as_str() == name);
+        definitions.rollups.retain(|counted| counted.stream == *name);
+    }
+    let Some(since) = since else { return Ok(target.write(&definitions)?) };
+    let mut evolutions = compare(loaded, since, target.dialect());
+    if let Some(name) = &asked.stream {
+        evolutions.retain(|evolution| evolution.stream.as_str() == name);
+    }
+    let Changes { evolutions, .. } = sound(evolutions, since, target.dialect())?;
+    let Some(altered) = target.alter(&definitions, &evolutions) else { return Ok(target.write(&definitions)?) };
+    let mut out = format!("-- What has changed since {}, for {target}.\n", since.source);
+    for told in evolutions.iter().flat_map(|evolution| &evolution.notes) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "-- {told}");
+    }
+    let altered = altered?;
+    out.push_str(if altered.is_empty() { "-- The tables stay as they are.\n" } else { &altered });
+    Ok(out)
+}
+
+/// What has changed for the configured warehouse; without one as for Redshift, which takes the fewest changes.
+///
+/// # Errors
+/// [`Breaking`] if it would break loads.
+pub fn changes(loaded: &Loaded, since: &Loaded) -> Result<Changes, Breaking> {
+    let dialect = match loaded.config.warehouse.kind {
+        WarehouseKind::Postgres => Dialect::Postgres,
+        WarehouseKind::Redshift | WarehouseKind::None => Dialect::Redshift,
+    };
+    sound(compare(loaded, since, dialect), since, dialect)
+}
+
+fn compare(loaded: &Loaded, since: &Loaded, dialect: Dialect) -> Vec<Evolution> {
+    evolution::compare(&since.streams, &loaded.streams, dialect)
+}
+
+fn sound(evolutions: Vec<Evolution>, since: &Loaded, dialect: Dialect) -> Result<Changes, Breaking> {
+    let changes: Vec<_> = evolutions.iter().flat_map(|evolution| evolution.breaking.iter().cloned()).collect();
+    if changes.is_empty() {
+        Ok(Changes { evolutions, dialect })
+    } else {
+        Err(Breaking { since: since.source.clone(), changes })
+    }
+}
+
+/// What was meant by `name`, or what there is.
+fn instead(name: &str, known: &[&str]) -> String {
+    nearest(name, known)
+        .map_or_else(|| format!("there is {}", known.join(", ")), |near| format!("did you mean {near}?"))
+}

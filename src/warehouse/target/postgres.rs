@@ -1,0 +1,156 @@
+//! Tables of PostgreSQL, for the loader.
+//!
+//! They are executed by tests/schema.rs on a real server. The grammar:
+//! <https://www.postgresql.org/docs/current/sql-createtable.html>,
+//! <https://www.postgresql.org/docs/current/sql-createindex.html>,
+//! <https://www.postgresql.org/docs/current/brin.html>,
+//! <https://www.postgresql.org/docs/current/sql-altertable.html>,
+//! <https://www.postgresql.org/docs/current/sql-grant.html>.
+
+use std::fmt::Write as _;
+
+use super::{
+    Definitions, Target, TargetError, erasure, grants, is_for_the_loader, loaders_events, loaders_tables, tables,
+};
+use crate::warehouse::{Dialect, Names, Table, evolution::Evolution, table::quoted};
+
+const DIALECT: Dialect = Dialect::Postgres;
+
+/// The longest name, in bytes. PostgreSQL cuts a longer one and says so in a notice, so two columns could become one:
+/// <https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>.
+pub const MAX_NAME_BYTES: usize = 63;
+
+/// The longest of [`Names::SUFFIXES`] that tables here have.
+const LONGEST_SUFFIX: &str = "_conflicts";
+
+/// The tables of the streams with `load = "loader"` and `"none"`, which somebody else may load. Running it again changes
+/// nothing.
+///
+/// # Errors
+/// [`TargetError`] if there is no such stream, or a name is too long.
+pub fn write(definitions: &Definitions) -> Result<String, TargetError> {
+    let (chosen, told) = definitions.chosen(is_for_the_loader)?;
+    let names = &definitions.names;
+    check_names(names, &chosen)?;
+    let mut out = String::from(
+        "-- The tables of logweir in PostgreSQL, by `logweir schema postgres`. Running it again changes nothing.\n",
+    );
+    out.push_str(&told);
+    let _ = writeln!(out, "\nCREATE SCHEMA IF NOT EXISTS {};", quoted(names.schema()));
+    tables::keep(&mut out, DIALECT, names, |_| String::new());
+    let ledger = names.of(Names::LEDGER);
+    let _ = writeln!(
+        out,
+        "-- The loader asks for objects by name. The index is not unique: the lock is what keeps two loaders apart.\nCREATE \
+         INDEX IF NOT EXISTS {} ON {ledger} (\"object\");",
+        quoted(&format!("{}.object", Names::LEDGER))
+    );
+    for table in &chosen {
+        stream(&mut out, names, table);
+    }
+    // rollup::ddl(DIALECT, definitions) is added here, and Names::ROLLUPS to the kept tables below.
+    grants::roles(&mut out, DIALECT, names);
+    grants::tables(&mut out, DIALECT, names, &loaders_tables(names, &tables::kept_names(), &chosen));
+    erasure::write(&mut out, Target::Postgres, definitions, &loaders_events(names, &chosen));
+    Ok(out)
+}
+
+/// What brings the tables to what they should be, where `evolutions` have happened. Running it again changes nothing.
+///
+/// # Errors
+/// [`TargetError`] if a name is too long.
+pub fn alter(definitions: &Definitions, evolutions: &[Evolution]) -> Result<String, TargetError> {
+    let names = &definitions.names;
+    let mut out = String::new();
+    for evolution in evolutions {
+        let Some(table) = definitions.tables.iter().find(|table| table.stream == evolution.stream) else { continue };
+        if is_for_the_loader(table).is_err() {
+            continue;
+        }
+        check_names(names, &[table])?;
+        if evolution.is_new(is_for_the_loader) {
+            stream(&mut out, names, table);
+            grants::tables(&mut out, DIALECT, names, &loaders_tables(names, &[], &[table]));
+            continue;
+        }
+        let all = [
+            names.of(table.stream.as_str()),
+            names.staging(table.stream.as_str()),
+            names.conflicts(table.stream.as_str()),
+        ];
+        for column in &evolution.added {
+            // Never NOT NULL: rows from before have none.
+            let definition = tables::column(DIALECT, &column.name, column.kind, false, false);
+            for name in &all {
+                let _ = writeln!(out, "ALTER TABLE {name} ADD COLUMN IF NOT EXISTS {definition};");
+            }
+        }
+        for column in &evolution.relaxed {
+            let _ = writeln!(out, "ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL;", all[0], quoted(column));
+        }
+    }
+    Ok(out)
+}
+
+/// Refuses names that PostgreSQL would cut.
+fn check_names(names: &Names, chosen: &[&Table]) -> Result<(), TargetError> {
+    let longest = names.schema().len() + grants::LONGEST.len();
+    if longest > MAX_NAME_BYTES {
+        let why = format!(
+            "is {}, and names of roles that begin with it would have up to {longest} bytes; PostgreSQL takes \
+             {MAX_NAME_BYTES}: choose a shorter one",
+            names.schema()
+        );
+        return Err(TargetError::Setting { setting: "warehouse.schema", why });
+    }
+    for table in chosen {
+        let stream = table.stream.as_str();
+        let longest = stream.len() + LONGEST_SUFFIX.len();
+        if longest > MAX_NAME_BYTES {
+            let why = format!(
+                "the name {stream}{LONGEST_SUFFIX} has {longest} bytes, and PostgreSQL cuts names at {MAX_NAME_BYTES}: choose \
+                 a shorter name for the stream"
+            );
+            return Err(TargetError::Stream { stream: stream.to_owned(), why });
+        }
+        if let Some(column) = table.columns.iter().find(|column| column.name.len() > MAX_NAME_BYTES) {
+            let bytes = column.name.len();
+            return Err(TargetError::Unsupported {
+                stream: stream.to_owned(),
+                column: column.name.to_string(),
+                why: format!(
+                    "the name has {bytes} bytes, and PostgreSQL cuts names at {MAX_NAME_BYTES}: choose a shorter one"
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The tables and indexes of one stream.
+fn stream(out: &mut String, names: &Names, table: &Table) {
+    let stream = table.stream.as_str();
+    let name = names.of(stream);
+    let _ = writeln!(out, "\n-- {stream}: its events, each once.");
+    tables::create(out, &name, &tables::columns(DIALECT, table, None), "");
+    // A dot, which no stream has in its name: indexes and tables share their names.
+    let index = |about: &str, what: &str, how: &str| {
+        format!("-- {about}\nCREATE INDEX IF NOT EXISTS {} ON {name} {how};\n", quoted(&format!("{stream}.{what}")))
+    };
+    out.push_str(&index(
+        "For the loader, which asks whether an event is there. Not unique: equal ids with other content are set aside, and\n-- \
+         beyond the dedupe window an id may come again.",
+        "event_id",
+        "(\"event_id\")",
+    ));
+    out.push_str(&index(
+        "Rows come in the order of their times, nearly: a BRIN index tells the blocks of a time range at next to no size.",
+        "received",
+        "USING brin (\"received_at\")",
+    ));
+    out.push_str(&index("For analysts, who ask by the time of the event.", "time", "USING brin (\"event_time\")"));
+    out.push_str("-- What is copied from the objects, before it is known what is new; empty between two loads.\n");
+    tables::create(out, &names.staging(stream), &tables::staging(DIALECT, table), "");
+    out.push_str("-- What bears the id of another event: set aside, for somebody to look at.\n");
+    tables::create(out, &names.conflicts(stream), &tables::conflicts(DIALECT, table), "");
+}

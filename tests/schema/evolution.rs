@@ -1,0 +1,175 @@
+//! What has changed since an older configuration.
+
+use crate::{
+    Configuration, changed, fixture, golden,
+    postgres::{self, Postgres},
+    printed, refused,
+};
+
+/// Additions of every kind, and what is only told.
+const CHANGES: &[(&str, &str)] = &[
+    (
+        "device = { type = \"json\", max_bytes = 4096 }",
+        "device = \"json\"\nvolume_2 = { type = \"int\", required = true }",
+    ),
+    (
+        "ad_id = { type = \"string\", max_bytes = 64, required = true }",
+        "ad_id = { type = \"string\", required = true }",
+    ),
+    ("order = \"int\"\n", ""),
+    ("page = { type = \"string\", max_bytes = 128, required = true }", "page = \"string\"\nreferrer = \"string\""),
+    ("[streams.any]", "[streams.fresh.fields]\nwhat = \"bool\"\n\n[streams.any]"),
+];
+
+/// What `schema TARGET --since` prints for the fixture with `changes`.
+fn since(target: &str, changes: &[(&str, &str)]) -> String {
+    let old = Configuration::new(&fixture());
+    let text = printed(&["schema", target, "--since", &old.path()], &changed(&fixture(), changes));
+    text.replace(&old.path(), "OLD")
+}
+
+#[test]
+fn what_has_changed_is_written_for_each_target() {
+    golden("redshift-since.sql", &since("redshift", CHANGES));
+    golden("copy-job-since.sql", &since("copy-job", CHANGES));
+    golden("postgres-since.sql", &since("postgres", CHANGES));
+}
+
+#[test]
+fn nothing_is_written_where_nothing_has_changed() {
+    for target in ["redshift", "copy-job", "postgres"] {
+        assert_eq!(
+            since(target, &[]),
+            format!("-- What has changed since OLD, for {target}.\n-- The tables stay as they are.\n")
+        );
+    }
+}
+
+#[test]
+fn the_changed_tables_are_those_of_the_new_configuration_and_changing_them_again_does_nothing() {
+    if !postgres::is_installed() {
+        return;
+    }
+    let server = Postgres::start();
+    // A required field that is gone can only be left behind where NOT NULL can be taken off.
+    let relaxed = (
+        "[streams.order.fields]\nselect = { type = \"string\", required = true }",
+        "[streams.order.fields]\nselect = \"string\"",
+    );
+    let changes = [CHANGES, &[relaxed]].concat();
+    server.query(&printed(&["schema", "postgres"], &fixture()));
+    server
+        .query("INSERT INTO logweir.heard (event_id, event_time, received_at, ad_id) VALUES ('1', now(), now(), 'a')");
+    let alter = since("postgres", &changes);
+    let columns = "SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns
+                   WHERE table_schema = 'logweir' ORDER BY table_name, column_name";
+    server.query(&alter);
+    let altered = server.query(columns);
+    server.query(&alter);
+    assert_eq!(server.query(columns), altered);
+    assert_eq!(server.query("SELECT count(*) FROM logweir.heard WHERE volume_2 IS NULL"), "1");
+    server.query("INSERT INTO logweir.\"order\" (event_id, event_time, received_at) VALUES ('1', now(), now())");
+    // The whole text of the new configuration, on a server of its own, comes to the same but for what was removed, and for
+    // NOT NULL where rows were there before.
+    let whole = Postgres::start();
+    whole.query(&printed(&["schema", "postgres"], &changed(&fixture(), &changes)));
+    let lines = |text: &str| -> Vec<String> {
+        let kept = |line: &&str| !line.contains("|order|bigint");
+        text.lines()
+            .filter(kept)
+            .map(|line| line.replace("heard|volume_2|bigint|NO", "heard|volume_2|bigint|YES"))
+            .collect()
+    };
+    assert_eq!(lines(&altered), lines(&whole.query(columns)));
+    let grant = "SELECT has_table_privilege('logweir_analyst', 'logweir.fresh', 'SELECT')";
+    assert_eq!((server.query(grant), whole.query(grant)), ("t".to_owned(), "t".to_owned()));
+}
+
+/// What is refused, in which warehouse, and words of the reason.
+#[test]
+fn what_would_break_loads_is_refused_with_the_reason() {
+    let cases: &[(&[(&str, &str)], &str, &str)] = &[
+        (&[("order = \"int\"", "order = \"string\"")], "streams.heard.fields.order: its type was", "both"),
+        (&[("scale = 4", "scale = 2")], "streams.heard.fields.price: its type was", "both"),
+        (&[("max_bytes = 64, ", "max_bytes = 63, ")], "max_bytes was 64, and is 63", "redshift"),
+        (
+            &[("session = \"uuid\"", "session = { type = \"uuid\", required = true }")],
+            "streams.heard.fields.session: is required now",
+            "both",
+        ),
+        (
+            &[("max_bytes = 64, required = true", "max_bytes = 64")],
+            "streams.heard.fields.ad_id: is not required any more",
+            "redshift",
+        ),
+        (
+            &[("dimensions = [\"ad_id\"]", ""), ("ad_id = { type = \"string\", max_bytes = 64, required = true }", "")],
+            "streams.heard.fields.ad_id: was required, and is removed",
+            "redshift",
+        ),
+        (
+            &[("user = { type = \"uuid\", private = \"hash\" }", "user = \"uuid\"")],
+            "streams.heard.fields.user: was stored hashed, and is as it came",
+            "both",
+        ),
+        (
+            &[("max_bytes = 64, required", "max_bytes = 64, private = \"hash\", required")],
+            "streams.heard.fields.ad_id: was stored as it came, and is hashed",
+            "both",
+        ),
+        (
+            &[("time_field = \"heard_at\"", "time_field = \"heard_at\"\nunknown_fields = \"keep\"")],
+            "streams.heard: unknown_fields was \"collect\"",
+            "both",
+        ),
+        (
+            &[("load = \"loader\"", "load = \"copy_job\"")],
+            "streams.heard: load was \"loader\", and is \"copy_job\"",
+            "both",
+        ),
+        (
+            &[("load = \"copy_job\"", "load = \"loader\"")],
+            "streams.seen: load was \"copy_job\", and is \"loader\"",
+            "both",
+        ),
+    ];
+    let old = Configuration::new(&fixture());
+    for (changes, words, where_) in cases {
+        let new = changed(&fixture(), changes);
+        for arguments in [&["check", "--since"][..], &["schema", "redshift", "--since"]] {
+            let told = refused(&[arguments, &[&old.path()]].concat(), &new);
+            let head = format!("logweir: since {} something has changed that would break loads:\n  ", old.path());
+            assert!(told.starts_with(&head), "{told}");
+            assert!(told.contains(words) && told.matches("\n  ").count() <= 2, "{changes:?}: {told}");
+        }
+        let postgres = ["schema", "postgres", "--since", &old.path()];
+        if *where_ == "both" {
+            assert!(refused(&postgres, &new).contains(words), "{changes:?}");
+        } else {
+            printed(&postgres, &new);
+        }
+    }
+}
+
+#[test]
+fn check_tells_what_is_added_and_what_is_gone() {
+    let old = Configuration::new(&fixture());
+    let told = printed(&["check", "--since", &old.path()], &changed(&fixture(), CHANGES)).replace(&old.path(), "OLD");
+    let told: Vec<_> = told.lines().filter(|line| line.starts_with("# since ")).collect();
+    assert_eq!(
+        told,
+        [
+            "# since OLD: streams.heard.fields.volume_2: is new, of type BIGINT",
+            "# since OLD: streams.heard.fields.ad_id: is widened to VARCHAR(256)",
+            "# since OLD: streams.seen.fields.referrer: is new, of type VARCHAR(256)",
+            "# since OLD: streams.seen.fields.page: is widened to VARCHAR(256)",
+            "# since OLD: streams.fresh: is new",
+            "# since OLD: streams.heard.fields.volume_2: is new and required; its column allows null, since rows and objects \
+             from before have none",
+            "# since OLD: streams.heard.fields.order: is removed: the column stays, null in what is loaded from now on; its \
+             values are collected in extra. If it was renamed, the new column begins empty",
+        ]
+    );
+    let same = printed(&["check", "--since", &old.path()], &fixture());
+    assert!(same.ends_with(&format!("# since {}: no table changes\n", old.path())), "{same}");
+}
