@@ -1,8 +1,47 @@
 //! What each warehouse is told of the streams: tables, views, readers, made from the schema that validates.
 
+pub mod athena;
+pub mod bigquery;
+pub mod duckdb;
+mod lake;
+pub mod spark;
+pub mod spectrum;
+pub mod tableau;
+
 use std::time::Duration;
 
 use super::{Names, Table};
+
+/// Why a target cannot be written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// The target cannot have a column that the stream has.
+    #[error("stream {stream}, column {column}: {why}")]
+    Unsupported {
+        /// The stream.
+        stream: String,
+        /// The column.
+        column: String,
+        /// What is in the way.
+        why: String,
+    },
+    /// The objects are where the target does not read.
+    #[error("{target} reads objects of S3, and these are in {root}")]
+    Elsewhere {
+        /// The target.
+        target: &'static str,
+        /// Where the objects are.
+        root: String,
+    },
+    /// What is written is a file of one stream, and there are others.
+    #[error("{target} is a file of one stream, and there are {streams}: name one")]
+    OneStream {
+        /// The target.
+        target: &'static str,
+        /// How many streams there are.
+        streams: usize,
+    },
+}
 
 /// What targets are written from.
 #[derive(Debug, Clone)]
