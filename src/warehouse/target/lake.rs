@@ -108,8 +108,9 @@ impl Dialect {
                 let (device, _) = find(&counted.device)?;
                 let select = |dimension: &str, group: &str| {
                     format!(
-                        "SELECT {stream} AS \"stream\", {expression} AS \"{column}\",{dimension}\n    \
-                         count(*) AS \"events\", count(DISTINCT {device}) AS \"devices\", {now} AS \"counted_at\"\n\
+                        "SELECT {stream} AS \"stream\",\n    {expression} AS \"{column}\",{dimension}\n    \
+                         count(*) AS \"events\", count(DISTINCT {device}) AS \"devices\",\n    \
+                         {now} AS \"counted_at\"\n\
                          FROM {from} GROUP BY {group}",
                         stream = literal(&counted.stream),
                         device = quoted(&device.name),
@@ -120,7 +121,7 @@ impl Dialect {
                 active.push(select("", "2"));
                 for dimension in &counted.dimensions {
                     let (_, text) = find(dimension)?;
-                    let dimension = format!(" {} AS \"dimension\", {text} AS \"value\",", literal(dimension));
+                    let dimension = format!("\n    {} AS \"dimension\", {text} AS \"value\",", literal(dimension));
                     counts.push(select(&dimension, "2, 4"));
                 }
             }
