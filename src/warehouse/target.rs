@@ -3,11 +3,18 @@
 //! Each target is a file of this directory with `write`, which makes the whole text from [`Definitions`]. Those that have
 //! tables of their own also say what an [`Evolution`] asks of tables that are there already.
 
+pub mod athena;
+pub mod bigquery;
 pub mod copy_job;
+pub mod duckdb;
 pub mod erasure;
 mod grants;
+mod lake;
 pub mod postgres;
 pub mod redshift;
+pub mod spark;
+pub mod spectrum;
+pub mod tableau;
 mod tables;
 
 use std::{fmt, time::Duration};
@@ -68,11 +75,33 @@ pub enum Target {
     CopyJob,
     /// Tables of PostgreSQL, for the loader.
     Postgres,
+    /// Views over the objects, in Athena.
+    Athena,
+    /// Views over the objects, in Redshift.
+    Spectrum,
+    /// Views over the objects, in DuckDB.
+    Duckdb,
+    /// A reader of the objects, in Python.
+    Spark,
+    /// A schema and a load command.
+    Bigquery,
+    /// A data source.
+    Tableau,
 }
 
 impl Target {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 3] = [Self::Redshift, Self::CopyJob, Self::Postgres];
+    pub const ALL: [Self; 9] = [
+        Self::Redshift,
+        Self::CopyJob,
+        Self::Postgres,
+        Self::Athena,
+        Self::Spectrum,
+        Self::Duckdb,
+        Self::Spark,
+        Self::Bigquery,
+        Self::Tableau,
+    ];
 
     /// Its name on the command line.
     pub fn as_str(self) -> &'static str {
@@ -80,6 +109,12 @@ impl Target {
             Self::Redshift => "redshift",
             Self::CopyJob => "copy-job",
             Self::Postgres => "postgres",
+            Self::Athena => "athena",
+            Self::Spectrum => "spectrum",
+            Self::Duckdb => "duckdb",
+            Self::Spark => "spark",
+            Self::Bigquery => "bigquery",
+            Self::Tableau => "tableau",
         }
     }
 
@@ -89,6 +124,12 @@ impl Target {
             Self::Redshift => "tables of Amazon Redshift for `logweir load`, with encodings, keys and grants",
             Self::CopyJob => "a COPY JOB of Redshift for each stream with load = \"copy_job\", and the views over it",
             Self::Postgres => "tables of PostgreSQL for `logweir load`, with indexes and grants",
+            Self::Athena => "external tables and views of Amazon Athena over the objects",
+            Self::Spectrum => "external tables and views of Redshift over the objects, by Athena's catalog",
+            Self::Duckdb => "views of DuckDB over the objects",
+            Self::Spark => "a reader of the objects for PySpark",
+            Self::Bigquery => "a schema and a load command for BigQuery, and the view over what they load",
+            Self::Tableau => "a data source of Tableau over a stream's table (.tds)",
         }
     }
 
@@ -106,6 +147,12 @@ impl Target {
             Self::Redshift => redshift::write(definitions),
             Self::CopyJob => copy_job::write(definitions),
             Self::Postgres => postgres::write(definitions),
+            Self::Athena => athena::write(definitions),
+            Self::Spectrum => spectrum::write(definitions),
+            Self::Duckdb => duckdb::write(definitions),
+            Self::Spark => spark::write(definitions),
+            Self::Bigquery => bigquery::write(definitions),
+            Self::Tableau => tableau::write(definitions),
         }
     }
 
@@ -119,14 +166,15 @@ impl Target {
             Self::Redshift => Some(redshift::alter(definitions, evolutions)),
             Self::CopyJob => Some(copy_job::alter(definitions, evolutions)),
             Self::Postgres => Some(postgres::alter(definitions, evolutions)),
+            _ => None,
         }
     }
 
-    /// What its tables can become.
+    /// In whose terms changes are told; where there are no tables, in those that take the fewest.
     pub fn dialect(self) -> Dialect {
         match self {
-            Self::Redshift | Self::CopyJob => Dialect::Redshift,
             Self::Postgres => Dialect::Postgres,
+            _ => Dialect::Redshift,
         }
     }
 }
@@ -165,6 +213,22 @@ pub enum TargetError {
         setting: &'static str,
         /// What is wrong with it, as the rest of a sentence.
         why: String,
+    },
+    /// The objects are where the target does not read.
+    #[error("{target} reads objects of S3, and these are in {root}")]
+    Elsewhere {
+        /// The target.
+        target: &'static str,
+        /// Where the objects are.
+        root: String,
+    },
+    /// What is written is a file of one stream, and there are others.
+    #[error("{target} is a file of one stream, and there are {streams}: name one with --stream")]
+    OneStream {
+        /// The target.
+        target: &'static str,
+        /// How many streams there are.
+        streams: usize,
     },
     /// No stream has anything there.
     #[error("there is nothing to write: {0}")]

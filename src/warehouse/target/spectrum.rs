@@ -1,0 +1,149 @@
+//! Amazon Redshift Spectrum: tables over the objects in Redshift, and views that dedupe.
+//!
+//! Modelled from the documentation, executed nowhere: [`CREATE EXTERNAL SCHEMA`], [`CREATE EXTERNAL TABLE`],
+//! [`ALTER TABLE`], [`CREATE VIEW`], [quotas].
+//!
+//! [`CREATE EXTERNAL SCHEMA`]: https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_EXTERNAL_SCHEMA.html
+//! [`CREATE EXTERNAL TABLE`]: https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_EXTERNAL_TABLE.html
+//! [`ALTER TABLE`]: https://docs.aws.amazon.com/redshift/latest/dg/r_ALTER_TABLE_external-table.html
+//! [`CREATE VIEW`]: https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_VIEW.html
+//! [quotas]: https://docs.aws.amazon.com/redshift/latest/mgmt/amazon-redshift-limits.html
+
+use std::fmt::Write;
+
+use super::{Definitions, TargetError, lake};
+use crate::{
+    schema::FieldType,
+    warehouse::{
+        Dialect, Table,
+        table::{Column, literal, quoted},
+    },
+};
+
+/// The longest string of a JSON file that Spectrum reads, in bytes.
+const MAX_STRING_BYTES: u32 = 16 * 1024;
+
+const HEAD: &str = "\
+-- Amazon Redshift Spectrum. CREATE EXTERNAL TABLE runs in no transaction: run it with autocommit.
+-- Grammar: https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_EXTERNAL_SCHEMA.html
+--   https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_EXTERNAL_TABLE.html
+--   https://docs.aws.amazon.com/redshift/latest/dg/r_ALTER_TABLE_external-table.html
+--   https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_VIEW.html
+--
+-- The external schema is a database of the Glue Data Catalog of its own, not the one that Athena's tables are in. Those
+-- project their partitions, which Spectrum does not do: it reads partitions that are registered, of any table. So each
+-- is added here, an hour at a time, by whatever runs every hour: see ALTER TABLE behind each table.
+--
+-- {stream} has its times and numbers parsed (times are UTC), and each event once: of its copies the one received first.
+-- Copies may lie in any partitions, so it reads all of them. A query that shall read a few names dt and hour of
+-- {stream}_objects, and counts DISTINCT event_id.
+";
+
+/// The statements.
+///
+/// # Errors
+/// [`TargetError::Elsewhere`] if the objects are not in S3; [`TargetError::Unsupported`] for a column called as a
+/// partition is.
+pub fn write(definitions: &Definitions) -> Result<String, TargetError> {
+    lake::in_s3(definitions, "Redshift Spectrum")?;
+    let mut out = HEAD.to_owned();
+    let lake_schema = format!("{}_lake", definitions.names.schema());
+    let region = definitions.region.as_deref();
+    let _ = writeln!(
+        out,
+        "\nCREATE EXTERNAL SCHEMA IF NOT EXISTS {schema}\nFROM DATA CATALOG DATABASE {database}{region}\n\
+         IAM_ROLE {role}\nCREATE EXTERNAL DATABASE IF NOT EXISTS;",
+        schema = quoted(&lake_schema),
+        database = literal(&lake_schema),
+        region = region.map_or_else(String::new, |region| format!(" REGION {}", literal(region))),
+        role = definitions.iam_role.as_deref().map_or_else(|| "default".to_owned(), |role| literal(role).to_string()),
+    );
+    let _ = writeln!(out, "CREATE SCHEMA IF NOT EXISTS {};", quoted(definitions.names.schema()));
+    for table in lake::tables(definitions)? {
+        let objects = format!("{}.{}", quoted(&lake_schema), quoted(&format!("{}_objects", table.stream)));
+        external(definitions, table, &objects, &mut out);
+        view(definitions, table, &objects, &mut out);
+    }
+    Ok(out)
+}
+
+fn external(definitions: &Definitions, table: &Table, objects: &str, out: &mut String) {
+    let json = lake::free_form(table);
+    let columns = table.columns.iter().filter(|column| !json.contains(&&*column.name));
+    let columns: Vec<_> =
+        columns.map(|column| format!("    {} {}", quoted(&column.name), stored_type(column))).collect();
+    out.push('\n');
+    if !json.is_empty() {
+        let _ =
+            writeln!(out, "-- {} may be any JSON, for which an external table has no type: left out.", json.join(", "));
+    }
+    let longer =
+        |column: &&Column| matches!(column.kind, FieldType::String { max_bytes } if max_bytes > MAX_STRING_BYTES);
+    let long: Vec<_> = table.columns.iter().filter(longer).map(|column| &*column.name).collect();
+    if !long.is_empty() {
+        let _ = writeln!(
+            out,
+            "-- {} may have more than {MAX_STRING_BYTES} bytes, the most that Spectrum reads of a string in JSON:\n\
+             -- https://docs.aws.amazon.com/redshift/latest/mgmt/amazon-redshift-limits.html",
+            long.join(", ")
+        );
+    }
+    let location = lake::location(definitions, table);
+    let _ = writeln!(
+        out,
+        "CREATE EXTERNAL TABLE {objects} (\n{columns}\n)\n\
+         PARTITIONED BY (\"dt\" CHAR(10), \"hour\" CHAR(2))\n\
+         ROW FORMAT SERDE 'org.openx.data.jsonserde.JsonSerDe'\n\
+         STORED AS TEXTFILE\n\
+         LOCATION {place};\n\
+         -- Every hour, for the hour that begins:\n\
+         ALTER TABLE {objects} ADD IF NOT EXISTS\n\
+         PARTITION (\"dt\" = '{day}', \"hour\" = '00') LOCATION {partition};",
+        columns = columns.join(",\n"),
+        place = literal(&location),
+        day = lake::EXAMPLE,
+        partition = literal(&format!("{location}dt={}/hour=00/", lake::EXAMPLE)),
+    );
+}
+
+/// The type as which a value is read. What has no type in JSON is text, and parsed in the view.
+fn stored_type(column: &Column) -> String {
+    match column.kind {
+        FieldType::Timestamp => "VARCHAR(24)".to_owned(),
+        FieldType::Date => "VARCHAR(10)".to_owned(),
+        FieldType::Uuid => "VARCHAR(36)".to_owned(),
+        // A sign, a point, and the zero that may stand before it.
+        FieldType::Decimal { precision, .. } => format!("VARCHAR({})", u32::from(precision) + 3),
+        FieldType::String { .. } | FieldType::Int | FieldType::Double | FieldType::Bool | FieldType::Json { .. } => {
+            Dialect::Redshift.column_type(column.kind)
+        }
+    }
+}
+
+fn view(definitions: &Definitions, table: &Table, objects: &str, out: &mut String) {
+    let json = lake::free_form(table);
+    let columns = table.columns.iter().filter(|column| !json.contains(&&*column.name));
+    let columns: Vec<_> = columns.map(parsed).collect();
+    let copy = lake::fresh(table, "copy_number");
+    let _ = writeln!(
+        out,
+        "\nCREATE OR REPLACE VIEW {name} AS\nSELECT {columns},\n    \"dt\", \"hour\"\nFROM (\n    \
+         SELECT *, row_number() OVER (PARTITION BY \"event_id\" ORDER BY \"received_at\") AS \"{copy}\"\n    \
+         FROM {objects}\n) AS \"o\"\nWHERE \"{copy}\" = 1\nWITH NO SCHEMA BINDING;",
+        name = definitions.names.of(table.stream.as_str()),
+        columns = columns.join(",\n    "),
+    );
+}
+
+fn parsed(column: &Column) -> String {
+    let name = quoted(&column.name);
+    match column.kind {
+        // …T09:00:00.123Z without what a TIMESTAMP does not have.
+        FieldType::Timestamp => {
+            format!("CAST(REPLACE(REPLACE({name}, 'T', ' '), 'Z', '') AS TIMESTAMP) AS {name}")
+        }
+        FieldType::Date => format!("CAST({name} AS DATE) AS {name}"),
+        FieldType::Decimal { precision, scale } => format!("CAST({name} AS DECIMAL({precision}, {scale})) AS {name}"),
+        _ => name.to_string(),
+    }
+}
