@@ -8,6 +8,8 @@
 //! ```
 
 pub mod audit;
+mod books;
+mod completeness;
 mod dialect;
 pub mod load;
 mod member;
@@ -15,6 +17,7 @@ mod place;
 pub mod table;
 pub mod target;
 
+pub use completeness::{Completeness, completeness};
 pub use dialect::{Dialect, Names};
 pub use place::{Place, PlaceError};
 pub use table::Table;
