@@ -50,10 +50,9 @@ pub async fn completeness(place: &Place, since: Option<Millis>, now: Millis) -> 
     }
     let open = latest.values().filter_map(|heartbeat| Some((heartbeat.complete_until()?, heartbeat)));
     Ok(match open.min_by_key(|(until, _)| *until) {
-        Some((until, heartbeat)) => Completeness {
-            until: Some(until),
-            held_back_by: Some((heartbeat.instance, heartbeat.is_silent(now))),
-        },
+        Some((until, heartbeat)) => {
+            Completeness { until: Some(until), held_back_by: Some((heartbeat.instance, heartbeat.is_silent(now))) }
+        }
         // Every instance that was heard of has ended and stored everything.
         None if !latest.is_empty() => Completeness { until: Some(now), held_back_by: None },
         None => Completeness { until: None, held_back_by: None },

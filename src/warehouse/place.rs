@@ -153,10 +153,7 @@ impl Place {
 
     /// Puts `bytes` at `key`, whatever is there.
     pub(super) async fn overwrite(&self, key: &str, bytes: &[u8]) -> Result<(), PlaceError> {
-        self.patiently(key, || {
-            Box::pin(self.answer(self.store.overwrite(&self.bucket, key, bytes.to_vec())))
-        })
-        .await
+        self.patiently(key, || Box::pin(self.answer(self.store.overwrite(&self.bucket, key, bytes.to_vec())))).await
     }
 
     /// The streams and books that have a directory.

@@ -559,7 +559,10 @@ mod tests {
             ("\"p\":\"1e3\"", ", column p: it is of another type"),
             ("\"j\":\"a\\u0000\"", ", column j: it has a NUL"),
             ("\"j\":\"\\ud800x\"", ", column j: it has half of a character"),
-            ("\"j\":\"secret-that-is-longer-than-sixty-four-bytes-and-so-is-not-taken-at-all\"", ", column j: it is too long"),
+            (
+                "\"j\":\"secret-that-is-longer-than-sixty-four-bytes-and-so-is-not-taken-at-all\"",
+                ", column j: it is too long",
+            ),
             ("\"n\":1,\"n\":2", ", column n: it comes twice"),
             ("\"id\":\"c\"", ", column id: it comes twice"),
             ("\"n\":{}", ", column n: it is of another type"),
@@ -579,7 +582,10 @@ mod tests {
 
     #[test]
     fn an_escaped_backslash_before_u0000_is_no_nul() {
-        assert_eq!(encode("{\"id\":\"a\",\"j\":\"\\\\u0000\"}\n", 50).unwrap().trim_end(), "a\t\\N\t\\N\t\\N\t\\N\t\\N\t\\N\t\\N\t\"\\\\\\\\u0000\"");
+        assert_eq!(
+            encode("{\"id\":\"a\",\"j\":\"\\\\u0000\"}\n", 50).unwrap().trim_end(),
+            "a\t\\N\t\\N\t\\N\t\\N\t\\N\t\\N\t\\N\t\"\\\\\\\\u0000\""
+        );
     }
 
     #[test]

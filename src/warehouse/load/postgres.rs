@@ -147,7 +147,8 @@ impl PostgresSession {
             if let Some(line) = member.out().bad() {
                 return Err(bad(line.to_string()));
             }
-            let mut encoder = member.finish().map_err(|why| bad(format!("it is not exactly one gzip member: {why}")))?;
+            let mut encoder =
+                member.finish().map_err(|why| bad(format!("it is not exactly one gzip member: {why}")))?;
             if let Some(line) = encoder.bad() {
                 return Err(bad(line.to_string()));
             }
@@ -234,9 +235,7 @@ impl Asked {
         match sqlstate::class(code) {
             // What the message says of a value is left out.
             Class::Data => Failure::Object { object: None, why: format!("{what}: {}", without_values(told)) },
-            Class::Passing => {
-                Failure::Unreachable(sqlstate::with_remedy(code, format!("{what}: {}", self.text())))
-            }
+            Class::Passing => Failure::Unreachable(sqlstate::with_remedy(code, format!("{what}: {}", self.text()))),
             Class::Standing => {
                 Failure::Refused { step: what.to_owned(), why: sqlstate::with_remedy(code, self.text()) }
             }
@@ -278,7 +277,8 @@ fn line_and_column(place: &str) -> Option<(u64, Option<&str>)> {
     let (_, behind) = place.split_once(", line ")?;
     let digits = behind.bytes().take_while(u8::is_ascii_digit).count();
     let line = behind[..digits].parse().ok()?;
-    let column = behind[digits..].strip_prefix(", column ").and_then(|column| column.split_once(':')).map(|(name, _)| name);
+    let column =
+        behind[digits..].strip_prefix(", column ").and_then(|column| column.split_once(':')).map(|(name, _)| name);
     Some((line, column))
 }
 
