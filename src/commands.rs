@@ -1,7 +1,9 @@
 //! The commands beside `serve`: what each does with a loaded configuration, and what it exits with.
 
+mod load;
 mod rehearse;
 
+pub use load::load_objects;
 pub use rehearse::rehearse;
 
 use std::{

@@ -106,6 +106,21 @@ pub enum Event<'e> {
     },
 }
 
+impl std::fmt::Display for Event<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Loaded { stream, objects, rows: Rows { lines, loaded, duplicates, conflicts, .. }, took } => write!(
+                f,
+                "{stream}: loaded {objects} objects, {lines} lines ({loaded} loaded, {duplicates} duplicates, {conflicts} \
+                 conflicts) in {:.1} s",
+                took.as_secs_f64()
+            ),
+            Self::SetAside { object, why } => write!(f, "set aside {object}: {why}"),
+            Self::Again { why, wait } => write!(f, "{why}; trying again in {:.1} s", wait.as_secs_f64()),
+        }
+    }
+}
+
 /// Tells a round to end after the transaction that runs.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<AtomicBool>);
