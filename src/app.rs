@@ -11,8 +11,10 @@
 mod audit;
 mod ceiling;
 mod descriptors;
+mod files;
 mod heartbeat;
 mod listen;
+mod load;
 mod policy;
 mod pulse;
 mod replay;
@@ -36,12 +38,15 @@ use tokio::{
 pub use audit::{AuditFailure, AuditRequest, WarehouseSession, audit};
 pub use ceiling::memory_ceiling;
 pub use descriptors::TooFewDescriptors;
+pub use files::FileError;
 pub use listen::ListenError;
+pub use load::{Load, LoadFailure, LoadRequest};
 pub use replay::{Replay, ReplayError, Replayed};
 pub use schema::{Breaking, Changes, SchemaFailure, SchemaRequest, changes, definitions, schema};
 pub use stores::StoreSetupError;
 
 use self::{heartbeat::Hearts, pulse::Pulse, stores::Stores};
+pub use crate::warehouse::load::{Event as LoadEvent, Report as LoadReport};
 use crate::{
     admission::{Board, Demand, Gate, GateLimits},
     batch::InstanceId,

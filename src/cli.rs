@@ -60,6 +60,19 @@ pub enum Command {
     /// Exits with 0 if everything adds up, 1 if something does not, 69 if the store cannot be read, and 78 if the
     /// configuration or an argument is wrong.
     Audit(AuditArgs),
+    /// Load what is stored into the warehouse, each object exactly once
+    ///
+    /// Finds the objects of the streams with load = "loader" that the warehouse's ledger does not have, and loads them in
+    /// transactions: all of one, its rows in the ledger included, or nothing. It is safe to kill, to repeat, and to run
+    /// twice at the same time. An object that cannot be loaded is set aside, with its error in the ledger, and the rest is
+    /// loaded. Tells on standard error how it goes, and prints what was done.
+    ///
+    /// Exits with 0 if everything is loaded; 1 if it is and somebody should look: an object is set aside, a line bears the
+    /// id of another event (see the stream's table of conflicts), or something stands among the objects that is none; 69
+    /// if the warehouse or the store cannot be reached; 75 if it was told to stop before everything was loaded; and 78 if
+    /// the configuration, an argument, a table or a permission is wrong. On SIGTERM the transaction that runs has 30 s to
+    /// end, and is then rolled back. A loop ends with 0 if it was told to stop between two rounds.
+    Load(LoadArgs),
     /// Play a fleet of devices against an instance, before the real one comes
     ///
     /// Sends new batches as a profile says, whatever the answers are, and lets refused devices come back as their kind
@@ -298,6 +311,27 @@ pub struct AuditArgs {
     /// Compare the warehouse's ledger and tables too, for the streams that `logweir load` loads
     #[arg(long)]
     pub warehouse: bool,
+}
+
+/// What to load.
+#[derive(Debug, Clone, Args)]
+pub struct LoadArgs {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// This stream only
+    #[arg(long, value_name = "S")]
+    pub stream: Option<String>,
+    /// Load again and again, with so much time between two rounds, 1s to 1d [default: `warehouse.interval`]
+    #[arg(long, value_name = "D", num_args = 0..=1)]
+    #[expect(clippy::option_option, reason = "given or not, and with a time or without")]
+    pub every: Option<Option<String>>,
+    /// Take the objects again that are set aside
+    #[arg(long)]
+    pub retry: bool,
+    /// Print what was done as JSON: an object for each round, on a line
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Where the configuration is.

@@ -1,8 +1,10 @@
 //! The commands beside `serve`: what each does with a loaded configuration, and what it exits with.
 
+mod load;
 mod rehearse;
 mod schema;
 
+pub use load::load_objects;
 pub use rehearse::rehearse;
 pub use schema::{check, schema};
 

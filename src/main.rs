@@ -32,6 +32,9 @@ fn main() -> ExitCode {
             let asked = AuditRequest { from, to, sink, quick, warehouse };
             commands::load(config.config).map(|loaded| commands::audit(&loaded, &asked, None))
         }
+        Command::Load(arguments) => {
+            commands::load(arguments.config.config.clone()).map(|loaded| commands::load_objects(&loaded, &arguments))
+        }
         Command::Rehearse(arguments) => Ok(commands::rehearse(&arguments)),
     };
     done.unwrap_or_else(|code| code)

@@ -134,6 +134,18 @@ declare! {
     LEDGER_PAGES: Kind::Counter, "logweir_ledger_pages_total", Count, ["sink", "outcome"], "Pages of the books that a sink has, by how: stored now, stored before, or under another key because theirs held something else.";
     HEARTBEATS: Kind::Counter, "logweir_heartbeats_total", Count, ["sink", "outcome"], "Heartbeats written into a sink's books, and those that failed.";
     SINK_LAG_BYTES: Kind::Gauge, "logweir_sink_lag_bytes", Bytes, ["sink"], "Bytes of sealed segments that the sink has not passed.";
+
+    LOAD_ROUNDS: Kind::Counter, "logweir_load_rounds_total", Count, ["outcome"], "Rounds of the loader: ended, interrupted, or failed.";
+    LOAD_LAST_SUCCESS: Kind::Gauge, "logweir_load_last_success_seconds", Seconds, [], "When the last round ended in which nothing failed, as seconds since the epoch.";
+    LOAD_TRANSACTIONS: Kind::Counter, "logweir_load_transactions_total", Count, ["stream"], "Transactions in which the loader loaded objects.";
+    LOAD_OBJECTS: Kind::Counter, "logweir_load_objects_total", Count, ["stream"], "Objects loaded into the warehouse.";
+    LOAD_BYTES: Kind::Counter, "logweir_load_bytes_total", Bytes, ["stream"], "Their compressed bytes.";
+    LOAD_ROWS: Kind::Counter, "logweir_load_rows_total", Count, ["stream", "outcome"], "Their lines, by what became of them: loaded, duplicate, or conflict.";
+    LOAD_LATE_ROWS: Kind::Counter, "logweir_load_late_rows_total", Count, ["stream"], "Of the loaded, those that were received before what was already complete.";
+    LOAD_SET_ASIDE: Kind::Gauge, "logweir_load_set_aside", Count, ["stream"], "Objects that cannot be loaded and are set aside.";
+    LOAD_WAITING: Kind::Gauge, "logweir_load_waiting", Count, ["stream"], "Objects that no page of the books names yet.";
+    LOAD_STRANGERS: Kind::Gauge, "logweir_load_strangers", Count, ["stream"], "What stands among the stream's objects and is none, as far as the last round looked.";
+    LOAD_COMPLETE_THROUGH: Kind::Gauge, "logweir_load_complete_through_seconds", Seconds, ["stream"], "Everything that was received before is loaded, as seconds since the epoch; 0 if nobody knows.";
 }
 
 /// Where handles come from, and where they are read: one for each server.

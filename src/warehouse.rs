@@ -9,6 +9,7 @@
 //! ```
 
 pub mod audit;
+mod books;
 pub mod completeness;
 mod dialect;
 pub mod evolution;
@@ -20,6 +21,7 @@ pub mod rollup;
 pub mod table;
 pub mod target;
 
+pub use completeness::{Completeness, completeness};
 pub use dialect::{Dialect, Names};
 pub use place::{Place, PlaceError};
 pub use table::Table;

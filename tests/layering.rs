@@ -87,8 +87,9 @@ const ROOMS: [(&[&str], &[&str], &str); 7] = [
 ];
 
 /// Files of the data path, on the server and on a device; and the configuration's text, what the kernel tells of the
-/// process, and the reports of rehearsals, which are none.
-const FILES: &[&str] = &["spool/disk", "sink/file", "client/disk", "config/report", "app/pulse", "rehearse/files"];
+/// process, the reports of rehearsals, and the loader's certificates and metrics, which are none.
+const FILES: &[&str] =
+    &["spool/disk", "sink/file", "client/disk", "config/report", "app/pulse", "app/files", "rehearse/files"];
 const FILES_WHY: &str = "file calls stand where faults can be injected, see spool::Disk";
 
 /// A source file.

@@ -1,20 +1,21 @@
-//! What is loaded into a real PostgreSQL.
+//! What is loaded into a real PostgreSQL: exactly once, whatever dies in the middle.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(clippy::print_stderr, clippy::panic, reason = "a test tells what it left out, and fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::print_stderr, reason = "a test tells its figures, and what it left out")]
+#![expect(dead_code, reason = "what is common to tests is used by others of them")]
 
 #[path = "common/postgres.rs"]
 mod postgres;
+#[path = "common/segments.rs"]
+mod segments;
 
-#[test]
-fn a_server_is_there_and_survives_a_crash() {
-    if !postgres::is_installed() {
-        return;
-    }
-    let mut server = postgres::Postgres::start();
-    server.query("CREATE TABLE t (a int); INSERT INTO t VALUES (1)");
-    server.kill();
-    assert!(server.try_query("SELECT 1").is_err());
-    server.resume();
-    assert_eq!(server.query("SELECT count(*) FROM t"), "1");
-}
+#[path = "warehouse/binary.rs"]
+mod binary;
+#[path = "warehouse/deaths.rs"]
+mod deaths;
+#[path = "warehouse/once.rs"]
+mod once;
+#[path = "warehouse/poison.rs"]
+mod poison;
+#[path = "warehouse/world.rs"]
+mod world;

@@ -61,6 +61,11 @@ impl<W: Write> Member<W> {
         Self { decoder: GzDecoder::new(out), broken: None }
     }
 
+    /// What is written to.
+    pub(super) fn out(&mut self) -> &mut W {
+        self.decoder.get_mut()
+    }
+
     /// What was written, or why this was no gzip member.
     pub(super) fn finish(mut self) -> Result<W, String> {
         if let Some(broken) = self.broken.take() {

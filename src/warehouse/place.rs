@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
 use crate::{
     batch::{Book, StreamName},
-    sink::{Backoff, BoxFuture, ObjectStore, Page, PutFailure, REJECTED, StoreError, Told},
+    sink::{Backoff, BoxFuture, ObjectReader, ObjectStore, Page, PutFailure, REJECTED, StoreError, Told},
 };
 
 /// How often something is tried before the reader gives up.
@@ -58,6 +59,55 @@ impl Taker for Whole {
     }
 }
 
+/// An object that is read piece by piece. What breaks off in the middle is opened again, and goes on where it was.
+pub(super) struct Pieces<'p> {
+    place: &'p Place,
+    key: String,
+    reader: Box<dyn ObjectReader>,
+    taken: u64,
+    broken: u32,
+}
+
+impl Pieces<'_> {
+    /// The next piece; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, PlaceError> {
+        // How much of what comes was taken before.
+        let mut known = 0;
+        loop {
+            match self.place.answer(self.reader.next_piece()).await {
+                Ok(None) => return Ok(None),
+                Ok(Some(piece)) if known + piece.len() as u64 <= self.taken && known < self.taken => {
+                    known += piece.len() as u64;
+                }
+                Ok(Some(mut piece)) => {
+                    if known < self.taken {
+                        piece = piece.split_off((self.taken - known) as usize);
+                    }
+                    if self.broken > 0 {
+                        // From here on the reader stands where it should.
+                        self.broken = 0;
+                    }
+                    self.taken += piece.len() as u64;
+                    return Ok(Some(piece));
+                }
+                Err(source) => {
+                    self.broken += 1;
+                    let failed = |source| PlaceError { what: self.key.clone(), source };
+                    if self.broken == ATTEMPTS {
+                        return Err(failed(source));
+                    }
+                    tracing::debug!(what = self.key, error = %source, "going on where it broke off");
+                    let again = self.place.patiently(&self.key, || {
+                        Box::pin(self.place.answer(self.place.store.get(&self.place.bucket, &self.key)))
+                    });
+                    self.reader = again.await?.ok_or_else(|| failed(source))?;
+                    known = 0;
+                }
+            }
+        }
+    }
+}
+
 impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Place").field("bucket", &self.bucket).field("prefix", &self.prefix).finish_non_exhaustive()
@@ -94,6 +144,17 @@ impl Place {
             })
         })
         .await
+    }
+
+    /// Opens the object at `key`, to be read piece by piece; `None` if there is no such object.
+    pub(super) async fn open(&self, key: &str) -> Result<Option<Pieces<'_>>, PlaceError> {
+        let reader = self.patiently(key, || Box::pin(self.answer(self.store.get(&self.bucket, key)))).await?;
+        Ok(reader.map(|reader| Pieces { place: self, key: key.to_owned(), reader, taken: 0, broken: 0 }))
+    }
+
+    /// Puts `bytes` at `key`, whatever is there.
+    pub(super) async fn overwrite(&self, key: &str, bytes: &[u8]) -> Result<(), PlaceError> {
+        self.patiently(key, || Box::pin(self.answer(self.store.overwrite(&self.bucket, key, bytes.to_vec())))).await
     }
 
     /// The streams and books that have a directory.

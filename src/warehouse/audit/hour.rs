@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{self, Write},
     sync::Arc,
 };
 
@@ -12,12 +11,9 @@ use super::{
 };
 use crate::{
     batch::{Book, Hour, InstanceId, SegmentId, StreamName},
-    ledger::{self, Damage, Entry, Line},
+    ledger::{Damage, Entry, Line},
     sink::ObjectKey,
-    warehouse::{
-        member::{Content, Member},
-        place::Place,
-    },
+    warehouse::{books, member::Content, place::Place},
 };
 
 /// The objects of one stream and hour that the books name, in both books.
@@ -43,30 +39,19 @@ impl Books {
     /// Reads every page of `hour`.
     pub(super) async fn read(place: &Arc<Place>, hour: Hour, report: &mut Report<'_>) -> Result<Self, AuditError> {
         let mut books = Self::default();
-        let directory = format!("{}{}{}/", place.prefix, ledger::SEGMENTS, hour.partition());
-        let mut after = None;
-        loop {
-            let page = place.list(&directory, after).await?;
-            for listed in page.objects {
-                let Some(text) = place.read(&listed.key, || Member::new(Lines::default())).await? else { continue };
-                let name = listed.key.strip_prefix(&directory).and_then(ObjectKey::parse_name);
-                let lines = text.finish();
-                match (name, lines) {
-                    (Some((.., suffix)), Ok(Lines { read, bad: 0, .. })) => {
-                        for line in read {
-                            books.add(place, hour, line, suffix, report);
-                        }
+        for listed in books::list(place, hour).await? {
+            let Some(lines) = books::read(place, &listed.key).await? else { continue };
+            match (listed.name, lines) {
+                (Some((.., suffix)), Ok(lines)) => {
+                    for line in lines {
+                        books.add(place, hour, line, suffix, report);
                     }
-                    (None, _) => report.differs(Kind::BadPage, listed.key, "its name is none of a page"),
-                    (_, Ok(_)) => report.differs(Kind::BadPage, listed.key, "it has lines that are none of the books"),
-                    (_, Err(why)) => report.differs(Kind::BadPage, listed.key, why),
                 }
-            }
-            after = page.next;
-            if after.is_none() {
-                return Ok(books);
+                (None, _) => report.differs(Kind::BadPage, listed.key, "its name is none of a page"),
+                (_, Err(why)) => report.differs(Kind::BadPage, listed.key, why),
             }
         }
+        Ok(books)
     }
 
     fn add(&mut self, place: &Place, hour: Hour, line: Line, page: u32, report: &mut Report<'_>) {
@@ -116,36 +101,5 @@ impl Books {
 
     pub(super) fn into_streams(self) -> impl Iterator<Item = (StreamName, StreamBooks)> {
         self.0.into_iter()
-    }
-}
-
-/// Reads the lines of a page.
-#[derive(Debug, Default)]
-struct Lines {
-    read: Vec<Line>,
-    partial: Vec<u8>,
-    bad: u64,
-}
-
-impl Write for Lines {
-    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        for piece in text.split_inclusive(|byte| *byte == b'\n') {
-            if self.partial.len() + piece.len() > ledger::MAX_LINE_BYTES {
-                return Err(io::Error::other("it has a line that is too long"));
-            }
-            self.partial.extend_from_slice(piece);
-            if let Some(line) = self.partial.strip_suffix(b"\n") {
-                match Line::read(line) {
-                    Some(line) => self.read.push(line),
-                    None => self.bad += 1,
-                }
-                self.partial.clear();
-            }
-        }
-        Ok(text.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

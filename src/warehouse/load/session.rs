@@ -27,6 +27,12 @@ pub trait Session: Send {
 
     /// What SQL it speaks.
     fn dialect(&self) -> Dialect;
+
+    /// A SELECT whose first column names what else loads `table` of `schema` by itself, if the warehouse has such things:
+    /// a COPY JOB. The loader does not touch a table that has one.
+    fn copy_job_on(&self, _schema: &str, _table: &str) -> Option<String> {
+        None
+    }
 }
 
 /// A row, as text.
@@ -68,6 +74,8 @@ pub enum Guard {
     NotLoaded,
     /// As many lines were staged as the books count.
     Counted,
+    /// Each line was received in the hours that the objects stand in.
+    Received,
 }
 
 /// Objects whose lines go into a staging table.
@@ -103,6 +111,8 @@ pub struct CopyObject {
     pub bytes: u64,
     /// How many lines the books count in it.
     pub events: u64,
+    /// CRC-32 of its uncompressed lines, by the books.
+    pub crc32: u32,
 }
 
 /// Why a script or a question came to nothing.
@@ -140,6 +150,7 @@ impl fmt::Display for Guard {
         f.write_str(match self {
             Self::NotLoaded => "another loader has loaded one of the objects meanwhile",
             Self::Counted => "not as many lines were staged as the books count",
+            Self::Received => "a line was received in another hour than its object stands in",
         })
     }
 }

@@ -214,7 +214,7 @@ mod tests {
     use crate::warehouse::load::{CopyObject, Guard};
 
     fn copy() -> Step {
-        let object = |key: &str| CopyObject { key: key.to_owned(), bytes: 1, events: 1 };
+        let object = |key: &str| CopyObject { key: key.to_owned(), bytes: 1, events: 1, crc32: 0 };
         Step::Copy(Copy {
             table: "t".to_owned(),
             columns: Vec::new(),

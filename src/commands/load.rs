@@ -1,0 +1,145 @@
+//! `logweir load`.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use super::{EXIT_CONFIG, EXIT_DIFFERENCE, EXIT_INTERRUPTED, EXIT_UNAVAILABLE, fail};
+use crate::{
+    app::{Load, LoadEvent, LoadFailure, LoadReport, LoadRequest},
+    cli::LoadArgs,
+    config::Loaded,
+    signals::Signals,
+    telemetry,
+};
+
+/// How long the transaction that runs may take after SIGTERM, before it is rolled back.
+const GRACE: Duration = Duration::from_secs(30);
+/// The shortest and the longest time between two rounds.
+const INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+
+/// Loads objects as `asked`.
+pub fn load_objects(loaded: &Loaded, asked: &LoadArgs) -> ExitCode {
+    let interval = match &asked.every {
+        None => None,
+        Some(None) => Some(loaded.config.warehouse.interval.get()),
+        Some(Some(text)) => match humantime::parse_duration(text) {
+            Ok(interval) if INTERVALS.contains(&interval) => Some(interval),
+            _ => return fail(EXIT_CONFIG, &format!("--every {text:?} is no time from 1s to 1d")),
+        },
+    };
+    if interval.is_some() {
+        telemetry::start(&loaded.config.log);
+    }
+    let request = LoadRequest { stream: asked.stream.clone(), retry: asked.retry };
+    let mut load = match Load::new(loaded, &request) {
+        Ok(load) => load,
+        Err(failure) => return failed(&failure),
+    };
+    let mut signals = match Signals::new(load.runtime()) {
+        Ok(signals) => signals,
+        Err(error) => return fail(EXIT_UNAVAILABLE, &error),
+    };
+    match interval {
+        None => once(&mut load, &mut signals, asked.json),
+        Some(interval) => again_and_again(&mut load, &mut signals, asked.json, interval),
+    }
+}
+
+fn failed(failure: &LoadFailure) -> ExitCode {
+    fail(if failure.is_standing() { EXIT_CONFIG } else { EXIT_UNAVAILABLE }, failure)
+}
+
+fn once(load: &mut Load, signals: &mut Signals, json: bool) -> ExitCode {
+    let told = async {
+        let _ = signals.next().await;
+    };
+    let report = match load.round(told, GRACE, &mut |event| drop(writeln!(io::stderr(), "logweir: {event}"))) {
+        Ok(Some(report)) => report,
+        Ok(None) => return fail(EXIT_INTERRUPTED, &"stopped; the transaction that ran was rolled back"),
+        Err(failure) => return failed(&failure),
+    };
+    if print(&report, json).is_err() {
+        return ExitCode::FAILURE;
+    }
+    if report.has_problem() {
+        ExitCode::from(EXIT_CONFIG)
+    } else if report.interrupted {
+        ExitCode::from(EXIT_INTERRUPTED)
+    } else if report.needs_somebody() {
+        ExitCode::from(EXIT_DIFFERENCE)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn again_and_again(load: &mut Load, signals: &mut Signals, json: bool, interval: Duration) -> ExitCode {
+    loop {
+        let told = async {
+            let _ = signals.next().await;
+        };
+        let interrupted = match load.round(told, GRACE, &mut log) {
+            Ok(Some(report)) => {
+                tell(&report);
+                if json && print(&report, true).is_err() {
+                    return ExitCode::FAILURE;
+                }
+                report.interrupted
+            }
+            Ok(None) => true,
+            Err(failure) => {
+                tracing::error!(%failure, "the round failed; the next one tries again");
+                false
+            }
+        };
+        if interrupted {
+            tracing::info!("stopped before everything was loaded");
+            return ExitCode::from(EXIT_INTERRUPTED);
+        }
+        let stopped = load.runtime().block_on(async { tokio::time::timeout(interval, signals.next()).await.is_ok() });
+        if stopped {
+            tracing::info!("stopped between two rounds");
+            return ExitCode::SUCCESS;
+        }
+    }
+}
+
+fn print(report: &LoadReport, json: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if json { writeln!(out, "{}", serde_json::to_string(report)?) } else { write!(out, "{report}") }
+}
+
+fn log(event: LoadEvent<'_>) {
+    match event {
+        LoadEvent::Loaded { .. } => tracing::info!("{event}"),
+        LoadEvent::SetAside { .. } => tracing::error!("{event}"),
+        LoadEvent::Again { .. } => tracing::warn!("{event}"),
+    }
+}
+
+fn tell(report: &LoadReport) {
+    for stream in &report.streams {
+        let name = stream.stream.as_str();
+        tracing::info!(
+            stream = name,
+            objects = stream.objects,
+            loaded = stream.rows.loaded,
+            duplicates = stream.rows.duplicates,
+            conflicts = stream.rows.conflicts,
+            complete_through = stream.complete_through,
+            held_back_by = stream.held_back_by,
+            "a round has ended"
+        );
+        for stranger in &stream.strangers {
+            tracing::warn!(stream = name, key = stranger.key, why = stranger.why, "a stranger among the objects");
+        }
+        if stream.set_aside_objects > 0 {
+            tracing::warn!(stream = name, objects = stream.set_aside_objects, "objects are set aside");
+        }
+        if let Some(problem) = &stream.problem {
+            tracing::error!(stream = name, problem, "the stream is not loaded");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Which objects one transaction takes.
+
+use super::find::Found;
+
+/// What one transaction takes at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Objects.
+    pub objects: usize,
+    /// Their compressed bytes, unless a single one has more.
+    pub bytes: u64,
+}
+
+/// `objects`, which are of one stream, in batches within `limits`, in their order.
+pub(super) fn batches(objects: Vec<Found>, limits: Limits) -> Vec<Vec<Found>> {
+    let mut batches: Vec<Vec<Found>> = Vec::new();
+    let mut bytes = 0;
+    for object in objects {
+        let fits = |batch: &Vec<Found>| batch.len() < limits.objects && bytes + object.bytes <= limits.bytes;
+        match batches.last_mut().filter(|batch| fits(batch)) {
+            Some(batch) => {
+                bytes += object.bytes;
+                batch.push(object);
+            }
+            None => {
+                bytes = object.bytes;
+                batches.push(vec![object]);
+            }
+        }
+    }
+    batches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Hour;
+
+    fn sizes(bytes: &[u64], limits: Limits) -> Vec<Vec<u64>> {
+        let found = |bytes: &u64| Found { key: bytes.to_string(), hour: Hour(0), bytes: *bytes, events: 1, crc32: 0 };
+        let batches = batches(bytes.iter().map(found).collect(), limits);
+        batches.into_iter().map(|batch| batch.into_iter().map(|object| object.bytes).collect()).collect()
+    }
+
+    #[test]
+    fn batches_are_in_order_and_within_the_limits_but_for_an_object_that_is_larger_alone() {
+        let limits = Limits { objects: 3, bytes: 10 };
+        assert_eq!(
+            sizes(&[1, 2, 3, 4, 5, 5, 1, 99, 1], limits),
+            [vec![1, 2, 3], vec![4, 5], vec![5, 1], vec![99], vec![1]]
+        );
+        assert!(sizes(&[], limits).is_empty());
+    }
+}

@@ -1,0 +1,189 @@
+//! What a round has done, for people and for machines.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::find::Stranger;
+use crate::batch::Millis;
+
+/// The version of the summary's form.
+pub const FORMAT: u32 = 1;
+/// How many objects of each kind are named; all are counted.
+pub const MAX_NAMED: usize = 100;
+
+/// What a round has done. As JSON, the names of its members are stable: more may come, none changes its meaning.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Report {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Whether it was told to stop, and there may be more to load.
+    pub interrupted: bool,
+    /// How long it took.
+    pub seconds: f64,
+    /// The streams, in the order of the configuration.
+    pub streams: Vec<StreamReport>,
+}
+
+/// What a round has done for a stream.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct StreamReport {
+    /// The stream.
+    pub stream: String,
+    /// Transactions that loaded something.
+    pub loads: u64,
+    /// Objects loaded.
+    pub objects: u64,
+    /// Their compressed bytes.
+    pub bytes: u64,
+    /// What became of their lines.
+    #[serde(flatten)]
+    pub rows: Rows,
+    /// Objects that this round could not load and set aside, up to [`MAX_NAMED`].
+    pub set_aside: Vec<SetAside>,
+    /// How many objects are set aside, those of former rounds included.
+    pub set_aside_objects: u64,
+    /// Their lines, by the books.
+    pub set_aside_events: u64,
+    /// Objects that no page of the books names yet.
+    pub waiting: u64,
+    /// What stands among the stream's objects and is none, up to [`MAX_NAMED`].
+    pub strangers: Vec<Named>,
+    /// How many of them there are.
+    pub strangers_in_all: u64,
+    /// All that was received before is loaded; `null` if nobody knows.
+    pub complete_through: Option<String>,
+    /// Who holds it back: an instance that is silent, `set aside`, `on its way`.
+    pub held_back_by: Option<String>,
+    /// Why the stream was not loaded, if it was not.
+    pub problem: Option<String>,
+}
+
+/// Lines = loaded + duplicates + conflicts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Rows {
+    /// Lines read.
+    pub lines: u64,
+    /// Rows of the table that they became.
+    pub loaded: u64,
+    /// Copies of events that the table has.
+    pub duplicates: u64,
+    /// Lines that bear the id of another event; they are in the stream's table of conflicts.
+    pub conflicts: u64,
+    /// Of those loaded: received before what was already complete.
+    pub late: u64,
+}
+
+/// An object that was set aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SetAside {
+    /// Its key.
+    pub object: String,
+    /// Its lines, by the books.
+    pub events: u64,
+    /// What is wrong with it.
+    pub error: String,
+}
+
+/// Something by its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Named {
+    /// The key.
+    pub key: String,
+    /// What is to be said of it.
+    pub why: String,
+}
+
+impl Rows {
+    pub(super) fn add(&mut self, other: Self) {
+        self.lines += other.lines;
+        self.loaded += other.loaded;
+        self.duplicates += other.duplicates;
+        self.conflicts += other.conflicts;
+        self.late += other.late;
+    }
+}
+
+impl StreamReport {
+    pub(super) fn strangers(&mut self, strangers: Vec<Stranger>) {
+        self.strangers_in_all += strangers.len() as u64;
+        let room = MAX_NAMED.saturating_sub(self.strangers.len());
+        self.strangers.extend(strangers.into_iter().take(room).map(|Stranger { key, why }| Named { key, why }));
+    }
+
+    pub(super) fn complete(&mut self, through: Option<Millis>, held_back_by: Option<String>) {
+        self.complete_through = through.map(|through| through.to_string());
+        self.held_back_by = held_back_by;
+    }
+
+    /// Whether somebody should look at it: an object is set aside, a line bears the id of another event, or something
+    /// stands among the objects that is none.
+    pub fn needs_somebody(&self) -> bool {
+        self.set_aside_objects > 0 || self.rows.conflicts > 0 || self.strangers_in_all > 0
+    }
+}
+
+impl Report {
+    /// Whether somebody should look at one of the streams.
+    pub fn needs_somebody(&self) -> bool {
+        self.streams.iter().any(StreamReport::needs_somebody)
+    }
+
+    /// Whether a stream was not loaded because of its table.
+    pub fn has_problem(&self) -> bool {
+        self.streams.iter().any(|stream| stream.problem.is_some())
+    }
+}
+
+/// For people: a paragraph a stream.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for stream in &self.streams {
+            stream.fmt(f)?;
+        }
+        if self.interrupted {
+            writeln!(f, "stopped before everything was loaded")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for StreamReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Rows { lines, loaded, duplicates, conflicts, late } = self.rows;
+        writeln!(
+            f,
+            "{}: {} objects, {lines} lines = {loaded} loaded + {duplicates} duplicates + {conflicts} conflicts",
+            self.stream, self.objects
+        )?;
+        match &self.complete_through {
+            Some(through) => write!(f, "  complete through {through}")?,
+            None => write!(f, "  complete through: nobody knows, there are no heartbeats")?,
+        }
+        writeln!(f, "{}", self.held_back_by.as_ref().map(|by| format!(", held back by {by}")).unwrap_or_default())?;
+        if late > 0 {
+            writeln!(f, "  {late} of the loaded were received before what was already complete")?;
+        }
+        if self.waiting > 0 {
+            writeln!(f, "  {} objects wait for their page of the books", self.waiting)?;
+        }
+        for SetAside { object, events, error } in &self.set_aside {
+            writeln!(f, "  set aside: {object} ({events} events): {error}")?;
+        }
+        if self.set_aside_objects > 0 {
+            let (objects, events) = (self.set_aside_objects, self.set_aside_events);
+            writeln!(f, "  {objects} objects are set aside, {events} events; --retry takes them again")?;
+        }
+        for Named { key, why } in &self.strangers {
+            writeln!(f, "  stranger: {key}: {why}")?;
+        }
+        let unnamed = self.strangers_in_all - self.strangers.len() as u64;
+        if unnamed > 0 {
+            writeln!(f, "  and {unnamed} strangers more")?;
+        }
+        if let Some(problem) = &self.problem {
+            writeln!(f, "  not loaded: {problem}")?;
+        }
+        Ok(())
+    }
+}

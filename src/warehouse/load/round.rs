@@ -1,0 +1,523 @@
+//! A round: all that is stored and not loaded, is.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::time::sleep;
+use ulid::Ulid;
+
+use super::{
+    Failure, Guard, Script, Session,
+    bisect::halves,
+    find::{self, Found},
+    manifest,
+    plan::{self, Limits},
+    report::{FORMAT, MAX_NAMED, Report, Rows, SetAside, StreamReport},
+    script::{Load, Of, Status},
+    tables::{self, Tables},
+};
+use crate::{
+    batch::{Clock, Hour, Millis},
+    sink::Backoff,
+    warehouse::{Completeness, Dialect, Names, Place, PlaceError, Table, completeness, table::literal},
+};
+
+/// How often a transaction is tried while the warehouse cannot be reached, before the round ends.
+pub const ATTEMPTS: u32 = 8;
+/// The bound of the first wait between attempts.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// The bound of the longest.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How often what another loader has taken is left out, and the rest is tried, before the round leaves the batch to it.
+const REPLANS: u32 = 1_000;
+/// How many objects of a stream a round sets aside before it stops there: so many have nothing wrong with each, but with
+/// the table or with the schema.
+pub const MAX_SET_ASIDE: usize = 50;
+
+/// What a loader does.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What the tables are called.
+    pub names: Names,
+    /// The tables of the streams that are loaded.
+    pub tables: Vec<Table>,
+    /// What a transaction takes.
+    pub limits: Limits,
+    /// How far apart two copies of an event may be received, and how far behind the watermark late objects are sought.
+    pub window: Duration,
+    /// Whether objects that are set aside are taken again.
+    pub retry: bool,
+}
+
+/// The round cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// The warehouse cannot be reached, or does not do it.
+    #[error(transparent)]
+    Warehouse(#[from] Failure),
+    /// The loader's own tables are not as they should be.
+    #[error("{0}")]
+    Tables(String),
+}
+
+impl LoadError {
+    /// Whether it will not get better by itself.
+    pub fn is_standing(&self) -> bool {
+        matches!(self, Self::Tables(_) | Self::Warehouse(Failure::Refused { .. }))
+    }
+}
+
+/// Something that happened, for those who watch.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'e> {
+    /// A transaction has loaded objects.
+    Loaded {
+        /// Of which stream.
+        stream: &'e str,
+        /// How many.
+        objects: usize,
+        /// What became of their lines.
+        rows: Rows,
+        /// How long the transaction took.
+        took: Duration,
+    },
+    /// An object cannot be loaded.
+    SetAside {
+        /// Its key.
+        object: &'e str,
+        /// What is wrong with it.
+        why: &'e str,
+    },
+    /// The warehouse could not be reached, and is tried again.
+    Again {
+        /// What it said.
+        why: &'e str,
+        /// How long the wait is.
+        wait: Duration,
+    },
+}
+
+impl std::fmt::Display for Event<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Loaded { stream, objects, rows: Rows { lines, loaded, duplicates, conflicts, .. }, took } => write!(
+                f,
+                "{stream}: loaded {objects} objects, {lines} lines ({loaded} loaded, {duplicates} duplicates, {conflicts} \
+                 conflicts) in {:.1} s",
+                took.as_secs_f64()
+            ),
+            Self::SetAside { object, why } => write!(f, "set aside {object}: {why}"),
+            Self::Again { why, wait } => write!(f, "{why}; trying again in {:.1} s", wait.as_secs_f64()),
+        }
+    }
+}
+
+/// Tells a round to end after the transaction that runs.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Tells it.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was told.
+    pub fn is_told(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What watches a round.
+pub type Watcher<'w> = &'w mut (dyn FnMut(Event<'_>) + Send);
+
+/// Loads what one place holds into one warehouse.
+pub struct Loader {
+    session: Box<dyn Session>,
+    place: Arc<Place>,
+    settings: Settings,
+    clock: Clock,
+    stop: Stop,
+}
+
+impl std::fmt::Debug for Loader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loader").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// What came of a transaction that was to load objects.
+enum Outcome {
+    Loaded(Rows),
+    /// Another loader has taken some of them.
+    Taken,
+    /// One of them is bad; which, if it is known.
+    Bad(Option<String>, String),
+}
+
+impl Loader {
+    /// A loader that speaks to the warehouse by `session`.
+    pub fn new(session: Box<dyn Session>, place: Arc<Place>, settings: Settings, stop: Stop) -> Self {
+        Self { session, place, settings, clock: Clock::starting_at(None), stop }
+    }
+
+    /// Loads what is new. With `sweep` it looks as far back as copies of an event may be apart, for what came late;
+    /// without, from where everything was complete.
+    ///
+    /// # Errors
+    /// [`LoadError`]; what was loaded until then is loaded.
+    pub async fn round(&mut self, sweep: bool, watcher: Watcher<'_>) -> Result<Report, LoadError> {
+        let began = Instant::now();
+        let mut report = Report { format: FORMAT, ..Report::default() };
+        let names = self.settings.names.clone();
+        let tables = self.tables(watcher).await?;
+        if let Some(wrong) = tables.own(&names) {
+            return Err(LoadError::Tables(wrong));
+        }
+        for table in self.settings.tables.clone() {
+            let mut stream = StreamReport { stream: table.stream.to_string(), ..StreamReport::default() };
+            let wrong = tables.of_stream(self.session.dialect(), &names, &table);
+            stream.problem = match wrong {
+                Some(wrong) => Some(wrong),
+                None => tables::copy_job(&mut *self.session, &names, table.stream.as_str()).await?,
+            };
+            if stream.problem.is_none() && !self.stop.is_told() {
+                self.stream(&table, sweep, &mut stream, watcher).await?;
+            }
+            report.streams.push(stream);
+        }
+        report.interrupted = self.stop.is_told();
+        report.seconds = began.elapsed().as_secs_f64();
+        Ok(report)
+    }
+
+    async fn tables(&mut self, watcher: Watcher<'_>) -> Result<Tables, Failure> {
+        let mut patience = Patience::new();
+        loop {
+            match Tables::read(&mut *self.session, &self.settings.names).await {
+                Err(Failure::Unreachable(why)) => patience.wait(why, watcher).await?,
+                read => return read,
+            }
+        }
+    }
+
+    async fn rows(&mut self, sql: &str, watcher: Watcher<'_>) -> Result<Vec<super::Row>, Failure> {
+        let mut patience = Patience::new();
+        loop {
+            match self.session.rows(sql).await {
+                Err(Failure::Unreachable(why)) => patience.wait(why, watcher).await?,
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn stream(
+        &mut self,
+        table: &Table,
+        sweep: bool,
+        report: &mut StreamReport,
+        watcher: Watcher<'_>,
+    ) -> Result<(), LoadError> {
+        let now = self.clock.now();
+        let stream = literal(table.stream.as_str()).to_string();
+        let before = self.complete_through(&stream, watcher).await?;
+        // Before the listing: what was stored by then is listed.
+        let complete = completeness(&self.place, before, now).await?;
+        let (days, strangers) = find::days(&self.place, &table.stream).await?;
+        report.strangers(strangers);
+        let mut from = match (before, sweep) {
+            (None, _) => Hour(0),
+            (Some(before), false) => before.hour(),
+            (Some(before), true) => before.saturating_add(-(self.settings.window.as_millis() as i64)).hour(),
+        };
+        if self.settings.retry {
+            from = from.min(self.oldest_set_aside(&stream, watcher).await?.unwrap_or(from));
+        }
+        let mut waiting: Option<Hour> = None;
+        for day in days.into_iter().filter(|day| find::day_of(*day).1 > from) {
+            let known = self.known(&stream, day, watcher).await?;
+            let found = find::day(&self.place, &table.stream, (day, from), &known, now).await?;
+            report.waiting += found.waiting.len() as u64;
+            report.strangers(found.strangers);
+            waiting = waiting.into_iter().chain(found.waiting).min();
+            for batch in plan::batches(found.new, self.settings.limits) {
+                if self.stop.is_told() {
+                    return Ok(());
+                }
+                self.batch(table, batch, report, watcher).await?;
+                if report.problem.is_some() {
+                    return Ok(());
+                }
+            }
+        }
+        let set_aside = self.oldest_set_aside(&stream, watcher).await?;
+        let (until, held_back_by) = held_back(complete, waiting, set_aside);
+        let (names, dialect) = (self.settings.names.clone(), self.session.dialect());
+        let status = Status { complete_through: until, held_back_by: held_back_by.as_deref(), now: self.clock.now() };
+        let script = Of { dialect, names: &names, table }.status(status);
+        self.do_again(&script, watcher).await?;
+        let through = self.complete_through(&stream, watcher).await?;
+        report.complete(through, held_back_by);
+        let counts = format!(
+            "SELECT set_aside_objects, set_aside_events FROM {} WHERE stream = {stream}",
+            names.of(Names::STATUS)
+        );
+        if let Some(row) = self.rows(&counts, watcher).await?.first() {
+            (report.set_aside_objects, report.set_aside_events) = (number(row, 0), number(row, 1));
+        }
+        Ok(())
+    }
+
+    /// Up to when the stream is said to be loaded.
+    async fn complete_through(&mut self, stream: &str, watcher: Watcher<'_>) -> Result<Option<Millis>, Failure> {
+        let text = r#"YYYY-MM-DD"T"HH24:MI:SS.MS"Z""#;
+        let status = self.settings.names.of(Names::STATUS);
+        let sql = format!("SELECT TO_CHAR(complete_through, '{text}') FROM {status} WHERE stream = {stream}");
+        let rows = self.rows(&sql, watcher).await?;
+        Ok(rows.first().and_then(|row| Millis::parse_rfc3339(row.first()?.as_deref()?)))
+    }
+
+    async fn oldest_set_aside(&mut self, stream: &str, watcher: Watcher<'_>) -> Result<Option<Hour>, Failure> {
+        let text = r#"YYYY-MM-DD"T"HH24:MI:SS"Z""#;
+        let sql = format!(
+            "SELECT TO_CHAR(MIN(received_hour), '{text}') FROM {} WHERE stream = {stream} AND state = 'set_aside'",
+            self.settings.names.of(Names::LEDGER)
+        );
+        let rows = self.rows(&sql, watcher).await?;
+        Ok(rows.first().and_then(|row| Some(Millis::parse_rfc3339(row.first()?.as_deref()?)?.hour())))
+    }
+
+    /// The objects of a day that are not to be loaded: the ledger has them.
+    async fn known(&mut self, stream: &str, day: Hour, watcher: Watcher<'_>) -> Result<HashSet<String>, Failure> {
+        let (first, end) = find::day_of(day);
+        let dialect = self.session.dialect();
+        let sql = format!(
+            "SELECT object FROM {} WHERE stream = {stream} AND received_hour >= {} AND received_hour < {}{}",
+            self.settings.names.of(Names::LEDGER),
+            dialect.instant(first.start()),
+            dialect.instant(end.start()),
+            if self.settings.retry { " AND state <> 'set_aside'" } else { "" },
+        );
+        Ok(self.rows(&sql, watcher).await?.into_iter().flatten().flatten().collect())
+    }
+
+    /// Loads a batch, but for what cannot be loaded or was loaded by somebody else.
+    async fn batch(
+        &mut self,
+        table: &Table,
+        batch: Vec<Found>,
+        report: &mut StreamReport,
+        watcher: Watcher<'_>,
+    ) -> Result<(), LoadError> {
+        let stream = literal(table.stream.as_str()).to_string();
+        let mut replans = 0;
+        // What is to be done, the last first.
+        let mut work = vec![batch];
+        while let Some(mut batch) = work.pop().filter(|_| !self.stop.is_told()) {
+            let began = Instant::now();
+            match self.load(table, &batch, watcher).await? {
+                Outcome::Loaded(rows) => {
+                    report.loads += 1;
+                    report.objects += batch.len() as u64;
+                    report.bytes += batch.iter().map(|object| object.bytes).sum::<u64>();
+                    report.rows.add(rows);
+                    let (stream, objects) = (table.stream.as_str(), batch.len());
+                    watcher(Event::Loaded { stream, objects, rows, took: began.elapsed() });
+                }
+                Outcome::Taken => {
+                    replans += 1;
+                    if replans > REPLANS {
+                        return Ok(());
+                    }
+                    let days: HashSet<Hour> = batch.iter().map(|object| find::day_of(object.hour).0).collect();
+                    for day in days {
+                        let known = self.known(&stream, day, watcher).await?;
+                        batch.retain(|object| !known.contains(&object.key));
+                    }
+                    if !batch.is_empty() {
+                        work.push(batch);
+                    }
+                }
+                Outcome::Bad(object, why) => {
+                    let place = object.and_then(|key| batch.iter().position(|object| object.key == key));
+                    let bad = match place {
+                        Some(place) => {
+                            let bad = batch.remove(place);
+                            if !batch.is_empty() {
+                                work.push(batch);
+                            }
+                            bad
+                        }
+                        None => match halves(batch) {
+                            Ok((first, second)) => {
+                                work.extend([second, first]);
+                                continue;
+                            }
+                            Err(Some(bad)) => bad,
+                            Err(None) => continue,
+                        },
+                    };
+                    if report.set_aside.len() >= MAX_SET_ASIDE.min(MAX_NAMED) {
+                        report.problem = Some(format!(
+                            "{MAX_SET_ASIDE} objects could not be loaded in one round, so it is not the objects: compare \
+                             the table with `logweir schema`. The next is {}: {why}",
+                            bad.key
+                        ));
+                        return Ok(());
+                    }
+                    self.set_aside(table, &bad, &why, watcher).await?;
+                    watcher(Event::SetAside { object: &bad.key, why: &why });
+                    report.set_aside.push(SetAside { object: bad.key, events: bad.events, error: why });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn load(&mut self, table: &Table, objects: &[Found], watcher: Watcher<'_>) -> Result<Outcome, LoadError> {
+        let (names, dialect) = (self.settings.names.clone(), self.session.dialect());
+        let of = Of { dialect, names: &names, table };
+        let mut patience = Patience::new();
+        loop {
+            let now = self.clock.now();
+            // Each attempt is another load, so that the ledger can be asked about one of them.
+            let id = Ulid::from_parts(now.get().max(0) as u64, random()).to_string();
+            let manifest = match dialect {
+                Dialect::Postgres => String::new(),
+                Dialect::Redshift => manifest::put(&self.place, &id, objects).await?,
+            };
+            let (window, retry) = (self.settings.window, self.settings.retry);
+            let script = of.load(Load { id: &id, objects, manifest: &manifest, window, now, retry });
+            match self.session.run(&script).await {
+                Ok(()) => return Ok(Outcome::Loaded(self.counted(&id, watcher).await?)),
+                Err(Failure::Guard(Guard::NotLoaded)) => return Ok(Outcome::Taken),
+                Err(Failure::Guard(guard)) => return Ok(Outcome::Bad(None, guard.to_string())),
+                Err(Failure::Object { object, why }) => return Ok(Outcome::Bad(object, why)),
+                Err(Failure::Unreachable(why)) => patience.wait(why, watcher).await?,
+                Err(Failure::Ambiguous(why)) => {
+                    patience.wait(why, watcher).await?;
+                    if self.has_committed(of, &id, watcher).await? {
+                        return Ok(Outcome::Loaded(self.counted(&id, watcher).await?));
+                    }
+                }
+                Err(refused @ Failure::Refused { .. }) => return Err(refused.into()),
+            }
+        }
+    }
+
+    /// Whether the load `id`, which was lost while it committed, is in the ledger.
+    async fn has_committed(&mut self, of: Of<'_>, id: &str, watcher: Watcher<'_>) -> Result<bool, LoadError> {
+        // It had the lock: whoever gets it now comes after its end.
+        self.do_again(&of.wait(), watcher).await?;
+        let ledger = self.settings.names.of(Names::LEDGER);
+        let sql = format!("SELECT COUNT(*) FROM {ledger} WHERE load_id = {}", literal(id));
+        Ok(self.rows(&sql, watcher).await?.first().is_some_and(|row| number(row, 0) > 0))
+    }
+
+    /// What became of the lines of the load `id`.
+    async fn counted(&mut self, id: &str, watcher: Watcher<'_>) -> Result<Rows, Failure> {
+        let sql = format!(
+            "SELECT COALESCE(SUM(lines), 0), COALESCE(SUM(loaded), 0), COALESCE(SUM(duplicates), 0), \
+             COALESCE(SUM(conflicts), 0), COALESCE(SUM(late), 0) FROM {} WHERE load_id = {}",
+            self.settings.names.of(Names::LOADS),
+            literal(id)
+        );
+        let rows = self.rows(&sql, watcher).await?;
+        Ok(rows.first().map_or_else(Rows::default, |row| Rows {
+            lines: number(row, 0),
+            loaded: number(row, 1),
+            duplicates: number(row, 2),
+            conflicts: number(row, 3),
+            late: number(row, 4),
+        }))
+    }
+
+    async fn set_aside(
+        &mut self,
+        table: &Table,
+        object: &Found,
+        why: &str,
+        watcher: Watcher<'_>,
+    ) -> Result<(), LoadError> {
+        let (names, dialect, now) = (self.settings.names.clone(), self.session.dialect(), self.clock.now());
+        let id = Ulid::from_parts(now.get().max(0) as u64, random()).to_string();
+        let script = Of { dialect, names: &names, table }.set_aside(object, &id, why, now);
+        match self.do_again(&script, watcher).await {
+            // Somebody else could load it, or an operator has given it up meanwhile.
+            Err(Failure::Guard(_)) => Ok(()),
+            done => Ok(done?),
+        }
+    }
+
+    /// Runs a script that may run twice.
+    async fn do_again(&mut self, script: &Script, watcher: Watcher<'_>) -> Result<(), Failure> {
+        let mut patience = Patience::new();
+        loop {
+            match self.session.run(script).await {
+                Err(Failure::Unreachable(why) | Failure::Ambiguous(why)) => patience.wait(why, watcher).await?,
+                done => return done,
+            }
+        }
+    }
+}
+
+/// Up to when everything is loaded, and who holds it back if that is not the ordinary course.
+fn held_back(
+    complete: Completeness,
+    waiting: Option<Hour>,
+    set_aside: Option<Hour>,
+) -> (Option<Millis>, Option<String>) {
+    let Some(mut until) = complete.until else { return (None, None) };
+    let mut by = complete.held_back_by.and_then(|(instance, silent)| silent.then(|| instance.to_string()));
+    for (hour, what) in [(waiting, "on its way"), (set_aside, "set aside")] {
+        if let Some(start) = hour.map(Hour::start).filter(|start| *start < until) {
+            (until, by) = (start, Some(what.to_owned()));
+        }
+    }
+    (Some(until), by)
+}
+
+/// Waits between attempts, until there were [`ATTEMPTS`].
+struct Patience {
+    backoff: Backoff,
+    attempts: u32,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT), attempts: 0 }
+    }
+
+    async fn wait(&mut self, why: String, watcher: Watcher<'_>) -> Result<(), Failure> {
+        self.attempts += 1;
+        if self.attempts >= ATTEMPTS {
+            return Err(Failure::Unreachable(why));
+        }
+        let wait = self.backoff.next_wait(fastrand::f64());
+        watcher(Event::Again { why: &why, wait });
+        sleep(wait).await;
+        Ok(())
+    }
+}
+
+/// A number of a row; PostgreSQL writes sums as decimals without a fraction.
+fn number(row: &[Option<String>], column: usize) -> u64 {
+    row.get(column).and_then(|text| text.as_deref()?.parse().ok()).unwrap_or(0)
+}
+
+fn random() -> u128 {
+    let mut random = [0; 16];
+    if getrandom::fill(&mut random).is_err() {
+        random = fastrand::u128(..).to_le_bytes();
+    }
+    u128::from_le_bytes(random)
+}
