@@ -24,7 +24,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 pub use catalog::{Catalog, CatalogFull};
 pub use field::{Field, FieldType, OnError, PrivacyKey, Private};
-pub use table_names::{KEPT_PREFIX, KEPT_TABLES, TABLE_SUFFIXES, table_taken};
+pub use table_names::{
+    CONFLICT_COLUMNS, KEPT_PREFIX, KEPT_TABLES, SYSTEM_COLUMNS, TABLE_SUFFIXES, column_taken, table_taken,
+};
 
 use crate::batch::StreamName;
 

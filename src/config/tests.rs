@@ -2,6 +2,7 @@
 
 mod devices;
 mod files;
+mod loads;
 mod rules;
 
 use super::*;

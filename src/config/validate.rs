@@ -16,7 +16,7 @@ use super::{
     streams::DeclaredStream,
     warehouse::WarehouseKind,
 };
-use crate::schema::{Ack, Load, Stream, table_taken};
+use crate::schema::{Ack, Load, Stream, column_taken, table_taken};
 
 /// Notes what is wrong with `config`, and makes the streams that it declares.
 pub(super) fn check(config: &Config, report: &mut Report) -> Vec<Stream> {
@@ -235,7 +235,7 @@ fn loads(config: &Config, report: &mut Report) {
     for (name, stream) in config.streams.iter() {
         let setting = |key: &str| Setting::from("streams").key(name).key(key);
         can_load(config, &setting("load"), stream.load, report);
-        no_fields(name, stream, report);
+        columns(name, stream, report);
         let others: Vec<&str> = names.iter().copied().filter(|other| is_loaded(name) || is_loaded(other)).collect();
         // A name that logweir keeps for itself is taken by those alone that are loaded.
         if let Some(whose) = table_taken(name, &others).filter(|_| is_loaded(name) || table_taken(name, &[]).is_none())
@@ -268,16 +268,24 @@ fn can_load(config: &Config, setting: &Setting, load: Load, report: &mut Report)
     report.between(setting.clone(), &["warehouse.kind".into()], what, remedy);
 }
 
-/// A table has columns.
-fn no_fields(name: &str, stream: &DeclaredStream, report: &mut Report) {
-    if stream.load != Load::None && stream.fields.is_empty() {
-        let setting = |key: &str| Setting::from("streams").key(name).key(key);
+/// A table has columns, and none that it has already.
+fn columns(name: &str, stream: &DeclaredStream, report: &mut Report) {
+    if stream.load == Load::None {
+        return;
+    }
+    let setting = |key: &str| Setting::from("streams").key(name).key(key);
+    if stream.fields.is_empty() {
         report.between(
             setting("load"),
             &[setting("fields")],
             "asks for a table, and the stream declares no fields, which are its columns",
             "declare the fields that are asked for, or set load = \"none\": the objects can be read without a table",
         );
+    }
+    for (field, _) in stream.fields.iter() {
+        if let Some(why) = column_taken(field) {
+            report.wrong(setting("fields").key(field), format!("is {why}"), "rename it, or set load = \"none\"");
+        }
     }
 }
 

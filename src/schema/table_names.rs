@@ -16,9 +16,32 @@ pub fn table_taken(name: &str, streams: &[&str]) -> Option<String> {
     owners.find(|owner| streams.contains(owner)).map(|owner| format!("the name of a table of the stream {owner}"))
 }
 
+/// The columns of a table of conflicts beside those of its stream.
+pub const CONFLICT_COLUMNS: [&str; 2] = ["load_id", "found_at"];
+/// The columns that every table has in PostgreSQL or Redshift, and that none can be given, quoted or not:
+/// <https://www.postgresql.org/docs/current/ddl-system-columns.html>; Redshift has kept those of PostgreSQL 8 and has its
+/// own.
+pub const SYSTEM_COLUMNS: [&str; 9] =
+    ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid", "oid", "insertxid", "deletexid"];
+
+/// Why no table of a stream can have a column called `name`, if so: the rest of the sentence "it is …".
+pub fn column_taken(name: &str) -> Option<&'static str> {
+    if CONFLICT_COLUMNS.contains(&name) {
+        return Some("a column that logweir adds to the table of conflicts");
+    }
+    SYSTEM_COLUMNS.contains(&name).then_some("a system column of PostgreSQL or Redshift, which every table has already")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_that_tables_have_already_are_taken() {
+        for (name, taken) in [("load_id", true), ("found_at", true), ("xmin", true), ("oid", true), ("user", false)] {
+            assert_eq!(column_taken(name).is_some(), taken, "{name}");
+        }
+    }
 
     #[test]
     fn names_of_other_tables_are_taken() {

@@ -89,10 +89,16 @@ impl Dialect {
             (Self::Postgres, _) => format!("{left} IS NOT DISTINCT FROM {right}"),
             // A SUPER is compared by what it is written as.
             (Self::Redshift, FieldType::Json { .. }) => {
-                format!("(JSON_SERIALIZE({left}) = JSON_SERIALIZE({right}) OR ({left} IS NULL AND {right} IS NULL))")
+                Self::same_or_null(&format!("JSON_SERIALIZE({left}) = JSON_SERIALIZE({right})"), left, right)
             }
-            (Self::Redshift, _) => format!("({left} = {right} OR ({left} IS NULL AND {right} IS NULL))"),
+            (Self::Redshift, _) => Self::same_or_null(&format!("{left} = {right}"), left, right),
         }
+    }
+
+    /// `equal`, or both are null. It is never null itself: where one of them is, NOT of it would be null too, and a conflict
+    /// pass for a copy.
+    fn same_or_null(equal: &str, left: &str, right: &str) -> String {
+        format!("CASE WHEN {equal} THEN TRUE ELSE {left} IS NULL AND {right} IS NULL END")
     }
 }
 

@@ -119,6 +119,7 @@ fn of_stream(old: Option<&Stream>, new: &Stream, dialect: Dialect) -> Evolution 
         let name = |table: &Table| table.time_field.as_deref().unwrap_or("received_at").to_owned();
         let what = format!("event_time of new events is {}, and that of older ones {}", name(&after), name(&before));
         evolution.note(None, &what);
+        evolution.view_changes = true;
     }
     if before.unknown == UnknownFields::Collect && after.unknown != UnknownFields::Collect {
         evolution.refuse(
@@ -304,5 +305,117 @@ impl Evolution {
         });
         let relaxed = self.relaxed.iter().map(|column| self.told(Some(column), "may be null"));
         added.chain(widened).chain(relaxed).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::schema::{Ack, Priority, PrivacyKey, Schema};
+
+    fn stream(load: Load, fields: &[Field], unknown: Option<UnknownFields>, time: Option<&str>) -> Stream {
+        let key = Some(Arc::new(PrivacyKey::new(b"0123456789abcdef")));
+        let schema = Schema::new(fields.to_vec(), unknown, time, key).unwrap();
+        let name = StreamName::new("heard").unwrap();
+        Stream { name, ack: Ack::default(), priority: Priority::default(), load, schema }
+    }
+
+    fn loaded(fields: &[Field]) -> Stream {
+        stream(Load::Loader, fields, None, None)
+    }
+
+    fn only(old: Stream, new: Stream, dialect: Dialect) -> Evolution {
+        let mut evolutions = compare(&[old], &[new], dialect);
+        assert_eq!(evolutions.len(), 1);
+        evolutions.remove(0)
+    }
+
+    fn int(name: &str) -> Field {
+        Field::new(name, FieldType::Int)
+    }
+
+    #[test]
+    fn a_field_that_is_not_dropped_any_more_is_added_and_one_that_is_dropped_is_gone() {
+        let dropped = Field { private: Some(Private::Drop), ..int("b") };
+        let hashed = Field { private: Some(Private::Hash), ..int("b") };
+        for after in [int("b"), hashed.clone()] {
+            let evolution = only(loaded(&[int("a"), dropped.clone()]), loaded(&[int("a"), after]), Dialect::Redshift);
+            assert_eq!((evolution.added.len(), evolution.breaking), (1, vec![]));
+        }
+        for before in [int("b"), hashed] {
+            let evolution = only(loaded(&[int("a"), before]), loaded(&[int("a"), dropped.clone()]), Dialect::Redshift);
+            assert_eq!((evolution.added, evolution.notes.len(), evolution.breaking), (vec![], 1, vec![]));
+            assert!(evolution.view_changes);
+        }
+    }
+
+    #[test]
+    fn a_string_is_widened_where_columns_have_a_width_and_narrowed_where_they_have_none() {
+        let string = |max_bytes| Field::new("a", FieldType::String { max_bytes });
+        let evolution = |old, new, dialect| only(loaded(&[string(old)]), loaded(&[string(new)]), dialect);
+        let widened = Widened { column: "a".into(), to: FieldType::String { max_bytes: 9 } };
+        assert_eq!(evolution(8, 9, Dialect::Redshift).widened, [widened]);
+        assert_eq!(evolution(9, 8, Dialect::Redshift).breaking.len(), 1);
+        for (old, new) in [(8, 9), (9, 8)] {
+            let evolution = evolution(old, new, Dialect::Postgres);
+            assert_eq!((evolution.widened, evolution.breaking), (vec![], vec![]));
+        }
+        let json = |max_bytes| Field::new("a", FieldType::Json { max_bytes });
+        let json = only(loaded(&[json(9)]), loaded(&[json(8)]), Dialect::Redshift);
+        assert_eq!((json.widened, json.breaking), (vec![], vec![]));
+    }
+
+    #[test]
+    fn what_may_be_missing_from_now_on_depends_on_the_table() {
+        let (must, may) = (Field { required: true, ..int("a") }, int("a"));
+        let evolution = |load, new: &[Field], dialect| {
+            let of = |fields: &[Field]| stream(load, &[fields, &[int("b")]].concat(), None, None);
+            only(of(std::slice::from_ref(&must)), of(new), dialect)
+        };
+        for new in [&[may][..], &[]] {
+            assert_eq!(evolution(Load::Loader, new, Dialect::Redshift).breaking.len(), 1);
+            let postgres = evolution(Load::Loader, new, Dialect::Postgres);
+            assert_eq!((postgres.relaxed, postgres.breaking), (vec!["a".into()], vec![]));
+            // What a job loads into has no NOT NULL.
+            let job = evolution(Load::CopyJob, new, Dialect::Redshift);
+            assert_eq!((job.relaxed, job.breaking), (vec![], vec![]));
+        }
+    }
+
+    #[test]
+    fn another_time_and_other_unknown_fields_are_judged() {
+        let of = |unknown, time| {
+            let at = [Field::new("at", FieldType::Timestamp), Field::new("then", FieldType::Timestamp)];
+            stream(Load::Loader, &at, Some(unknown), time)
+        };
+        let (collect, keep) = (UnknownFields::Collect, UnknownFields::Keep);
+        let time = only(of(collect, Some("at")), of(collect, Some("then")), Dialect::Redshift);
+        assert_eq!((time.notes.len(), time.breaking.len(), time.view_changes), (1, 0, true));
+        let kept = only(of(collect, None), of(keep, None), Dialect::Redshift);
+        assert_eq!((kept.notes.len(), kept.breaking.len()), (0, 1));
+        let collected = only(of(keep, None), of(collect, None), Dialect::Redshift);
+        assert_eq!((&*collected.added[0].name, collected.breaking.len()), (EXTRA, 0));
+        let rejected = only(of(keep, None), of(UnknownFields::Reject, None), Dialect::Redshift);
+        assert_eq!((rejected.added, rejected.notes, rejected.breaking), (vec![], vec![], vec![]));
+    }
+
+    #[test]
+    fn streams_come_and_go_and_change_what_loads_them() {
+        assert_eq!(compare(&[], &[loaded(&[int("a")])], Dialect::Redshift)[0].old, None);
+        let gone = compare(&[loaded(&[int("a")])], &[], Dialect::Redshift);
+        assert_eq!((gone.len(), gone[0].notes.len(), gone[0].breaking.len()), (1, 1, 0));
+        let change = |old, new| {
+            let of = |load| stream(load, &[int("a")], None, None);
+            let evolution = only(of(old), of(new), Dialect::Redshift);
+            (evolution.notes.len(), evolution.breaking.len())
+        };
+        assert_eq!(change(Load::Loader, Load::CopyJob), (0, 1));
+        assert_eq!(change(Load::CopyJob, Load::Loader), (0, 1));
+        for load in [Load::Loader, Load::CopyJob] {
+            let changes = (change(load, Load::None), change(Load::None, load), change(load, load));
+            assert_eq!(changes, ((1, 0), (1, 0), (0, 0)));
+        }
     }
 }

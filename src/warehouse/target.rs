@@ -21,7 +21,7 @@ use std::{fmt, time::Duration};
 
 use self::grants::Purpose;
 use super::{Dialect, Names, Table, evolution::Evolution};
-use crate::schema::{Load, UnknownFields, table_taken};
+use crate::schema::{Load, UnknownFields, column_taken, table_taken};
 
 /// What targets are written from.
 #[derive(Debug, Clone)]
@@ -253,6 +253,9 @@ impl Definitions {
             return Err(TargetError::Nothing(if told.is_empty() { none() } else { told.join("; ") }));
         }
         let streams: Vec<&str> = chosen.iter().map(|table| table.stream.as_str()).collect();
+        for table in &chosen {
+            check_columns(table)?;
+        }
         for &stream in &streams {
             if let Some(whose) = table_taken(stream, &streams) {
                 let why = format!("its table would have {whose}: rename the stream");
@@ -278,6 +281,17 @@ fn is_for_the_loader(table: &Table) -> Result<(), String> {
 /// Whether nothing of `table` is declared.
 fn is_free_form(table: &Table) -> bool {
     table.unknown == UnknownFields::Keep && !table.columns.iter().any(super::table::Column::is_of_event)
+}
+
+/// Refuses columns that every table has already.
+fn check_columns(table: &Table) -> Result<(), TargetError> {
+    let taken = table.columns.iter().find_map(|column| column_taken(&column.name).map(|why| (column, why)));
+    let Some((column, why)) = taken else { return Ok(()) };
+    Err(TargetError::Unsupported {
+        stream: table.stream.to_string(),
+        column: column.name.to_string(),
+        why: format!("it is {why}: rename the field"),
+    })
 }
 
 /// Why a stream of free form has no table.

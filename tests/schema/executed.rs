@@ -3,7 +3,7 @@
 use crate::{
     changed, fixture,
     postgres::{self, Postgres},
-    printed,
+    printed, refused,
 };
 
 /// A row of the fixture's stream `heard`, and where it goes.
@@ -122,4 +122,66 @@ fn one_device_is_erased_from_every_table_and_others_stay() {
         assert_eq!(server.query(&format!("SELECT string_agg(\"user\", ' ') FROM logweir.{table}")), "stays");
     }
     assert_eq!(server.query("SELECT count(*) FROM logweir.\"order\""), "0");
+}
+
+/// The server itself is asked which columns it cannot have.
+#[test]
+fn the_columns_that_every_table_has_already_are_refused_before_the_server_does() {
+    if !postgres::is_installed() {
+        return;
+    }
+    let server = Postgres::start();
+    for column in ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"] {
+        let refusal = server.try_query(&format!("CREATE TABLE t (\"{column}\" int)")).unwrap_err();
+        assert!(refusal.contains("conflicts with a system column name"), "{refusal}");
+        // Nothing loads the stream, so that the configuration as a whole is sound.
+        let select = "select = { type = \"string\", required = true }";
+        let text = changed(&fixture(), &[(select, &format!("{column} = \"int\""))]);
+        let told = refused(&["schema", "postgres"], &text);
+        assert!(told.contains(&format!("stream order, column {column}: it is a system column")), "{told}");
+    }
+}
+
+/// The views over what a COPY JOB loads, in the SQL that PostgreSQL shares with Redshift but for two functions, which
+/// stand in for Redshift's.
+#[test]
+fn the_views_of_a_copy_job_show_each_event_once_and_tell_conflicts() {
+    if !postgres::is_installed() {
+        return;
+    }
+    let server = Postgres::start();
+    let text = printed(&["schema", "copy-job"], &fixture());
+    let views: String = text.split_inclusive(";\n").filter(|sql| sql.contains("CREATE OR REPLACE VIEW")).collect();
+    assert_eq!(views.matches("CREATE OR REPLACE VIEW").count(), 2);
+    let views = views.replace("DATEADD(second,", "dateadd('second',").replace("JSON_SERIALIZE", "json_serialize_");
+    server.query(
+        "CREATE FUNCTION dateadd(part text, n bigint, at timestamp) RETURNS timestamp LANGUAGE sql IMMUTABLE
+             AS $$ SELECT at + n * interval '1 second' $$;
+         CREATE FUNCTION json_serialize_(value jsonb) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT value::text $$;
+         CREATE SCHEMA logweir;
+         CREATE TABLE logweir.seen_raw (event_id text, event_time timestamp, received_at timestamp, batch_id text,
+             client_time timestamp, seen_at timestamp, page text, details jsonb, extra jsonb);",
+    );
+    server.query(&views);
+    server.query(
+        "INSERT INTO logweir.seen_raw (event_id, received_at, batch_id, page, details) VALUES
+             ('copied', '2026-11-01 00:00:00', 'b1', 'p', '{\"a\": 1}'),
+             ('copied', '2026-11-08 00:00:00', 'b2', 'p', '{\"a\": 1}'),
+             ('copied at once', '2026-11-01', 'b', 'p', NULL), ('copied at once', '2026-11-01', 'b', 'p', NULL),
+             ('far apart', '2026-11-01 00:00:00', 'b', 'p', NULL), ('far apart', '2026-11-08 00:00:01', 'b', 'q', NULL),
+             ('two at once', '2026-11-01', 'b', 'p', NULL), ('two at once', '2026-11-01', 'b', 'q', NULL),
+             ('of two', '2026-11-01', 'b', 'p', NULL), ('of two', '2026-11-02', 'b', 'q', NULL),
+             ('of two', '2026-11-03', 'b', 'p', '{}'),
+             ('in a row', '2026-11-01', 'b', 'p', NULL), ('in a row', '2026-11-07', 'b', 'p', NULL),
+             ('in a row', '2026-11-13', 'b', 'q', NULL), ('alone', '2026-11-01', NULL, NULL, NULL);",
+    );
+    let seen = "SELECT string_agg(event_id || ' ' || to_char(received_at, 'DD'), ', ' ORDER BY event_id, received_at)";
+    assert_eq!(
+        server.query(&format!("{seen} FROM logweir.seen")),
+        "alone 01, copied 01, copied at once 01, far apart 01, far apart 08, in a row 01, of two 01, two at once 01"
+    );
+    assert_eq!(
+        server.query(&format!("{seen} FROM logweir.seen_conflicts")),
+        "in a row 13, of two 02, of two 03, two at once 01"
+    );
 }

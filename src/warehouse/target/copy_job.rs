@@ -1,17 +1,19 @@
 //! COPY JOBs of Redshift: it loads new objects by itself, and nobody's copies are found out but by the view over them.
 //!
-//! Modelled from the documentation and executed by nobody here:
+//! Modelled from the documentation, and never run on Redshift:
 //! <https://docs.aws.amazon.com/redshift/latest/dg/r_COPY-JOB.html>,
 //! <https://docs.aws.amazon.com/redshift/latest/dg/loading-data-copy-job.html>,
 //! <https://docs.aws.amazon.com/redshift/latest/dg/SYS_COPY_JOB_DETAIL.html>,
 //! <https://docs.aws.amazon.com/redshift/latest/dg/copy-parameters-data-format.html>,
 //! <https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_VIEW.html>,
-//! <https://docs.aws.amazon.com/redshift/latest/dg/r_WF_LAG.html>.
+//! <https://docs.aws.amazon.com/redshift/latest/dg/r_WF_LAG.html>,
+//! <https://docs.aws.amazon.com/redshift/latest/dg/r_WF_LEAD.html>. The views alone are executed by tests/schema.rs, on
+//! PostgreSQL.
 
 use std::fmt::Write as _;
 
 use super::{
-    Definitions, FREE_FORM, Target, TargetError, erasure,
+    Definitions, FREE_FORM, Target, TargetError, check_columns, erasure,
     grants::{self, Purpose},
     is_free_form, redshift, tables,
 };
@@ -77,6 +79,7 @@ pub fn alter(definitions: &Definitions, evolutions: &[Evolution]) -> Result<Stri
         if has_a_job(table).is_err() {
             continue;
         }
+        check_columns(table)?;
         let place = Place::new(definitions)?;
         if evolution.is_new(has_a_job) {
             place.raw(&mut out, table);
@@ -175,12 +178,13 @@ impl<'d> Place<'d> {
         let (names, window) = (&self.definitions.names, self.definitions.dedupe_window.as_secs());
         let (raw, view) = (raw_name(names, table), names.of(table.stream.as_str()));
         let columns: Vec<_> = table.columns.iter().map(|column| quoted(&column.name).to_string()).collect();
+        // No field has a blank in its name, so "copied at" and "shown next at" are none.
         let _ = writeln!(
             out,
             "-- Each event once: of copies that were received within {window} s (warehouse.dedupe_window) of one another, \
              the first.\nCREATE OR REPLACE VIEW {view} AS\nSELECT {listed}\nFROM (\n    SELECT {listed},\n        \
-             LAG(\"received_at\") OVER (PARTITION BY \"event_id\" ORDER BY \"received_at\") AS \"copied_at\"\n    FROM \
-             {raw}\n) AS copies\nWHERE \"copied_at\" IS NULL OR \"received_at\" > DATEADD(second, {window}, \"copied_at\");",
+             LAG(\"received_at\") OVER (PARTITION BY \"event_id\" ORDER BY \"received_at\") AS \"copied at\"\n    FROM \
+             {raw}\n) AS copies\nWHERE \"copied at\" IS NULL OR \"received_at\" > DATEADD(second, {window}, \"copied at\");",
             listed = columns.join(", "),
         );
         let is_compared = |name: &str| table.time_field.as_deref() != Some(name);
@@ -195,12 +199,15 @@ impl<'d> Place<'d> {
         let of_later: Vec<_> = columns.iter().map(|column| format!("later.{column}")).collect();
         let _ = writeln!(
             out,
-            "-- What that view leaves out though it is no copy: it bears the id of another event, with other content.\nCREATE \
-             OR REPLACE VIEW {conflicts} AS\nSELECT {listed}\nFROM {raw} AS later\nJOIN {view} AS first ON \
-             first.\"event_id\" = later.\"event_id\"\n    AND later.\"received_at\" BETWEEN first.\"received_at\" AND \
-             DATEADD(second, {window}, first.\"received_at\")\nWHERE NOT (\n    {same}\n);",
+            "-- What that view leaves out though it is no copy: it bears the id of another event, with other content than \
+             the\n-- last that is shown before it.\nCREATE OR REPLACE VIEW {conflicts} AS\nSELECT {of_later}\nFROM {raw} AS \
+             later\nJOIN (\n    SELECT {listed},\n        LEAD(\"received_at\") OVER (PARTITION BY \"event_id\" ORDER BY \
+             \"received_at\") AS \"shown next at\"\n    FROM {view}\n) AS first ON first.\"event_id\" = \
+             later.\"event_id\"\n    AND later.\"received_at\" >= first.\"received_at\"\n    AND (first.\"shown next at\" IS \
+             NULL OR later.\"received_at\" < first.\"shown next at\")\nWHERE NOT (\n    {same}\n);",
+            listed = columns.join(", "),
+            of_later = of_later.join(", "),
             conflicts = names.conflicts(table.stream.as_str()),
-            listed = of_later.join(", "),
         );
     }
 

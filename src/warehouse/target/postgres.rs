@@ -10,7 +10,8 @@
 use std::fmt::Write as _;
 
 use super::{
-    Definitions, Target, TargetError, erasure, grants, is_for_the_loader, loaders_events, loaders_tables, tables,
+    Definitions, Target, TargetError, check_columns, erasure, grants, is_for_the_loader, loaders_events,
+    loaders_tables, tables,
 };
 use crate::warehouse::{Dialect, Names, Table, evolution::Evolution, table::quoted};
 
@@ -67,6 +68,7 @@ pub fn alter(definitions: &Definitions, evolutions: &[Evolution]) -> Result<Stri
         if is_for_the_loader(table).is_err() {
             continue;
         }
+        check_columns(table)?;
         check_names(names, &[table])?;
         if evolution.is_new(is_for_the_loader) {
             stream(&mut out, names, table);

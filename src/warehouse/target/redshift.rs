@@ -1,6 +1,6 @@
 //! Tables of Amazon Redshift, for the loader.
 //!
-//! Modelled from the documentation and executed by nobody here:
+//! Modelled from the documentation, and never run on Redshift:
 //! <https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_TABLE_NEW.html>,
 //! <https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_SCHEMA.html>,
 //! <https://docs.aws.amazon.com/redshift/latest/dg/c_Compression_encodings.html>,
@@ -10,7 +10,8 @@
 use std::fmt::Write as _;
 
 use super::{
-    Definitions, Target, TargetError, erasure, grants, is_for_the_loader, loaders_events, loaders_tables, tables,
+    Definitions, Target, TargetError, check_columns, erasure, grants, is_for_the_loader, loaders_events,
+    loaders_tables, tables,
 };
 use crate::warehouse::{
     Dialect, Names, Table,
@@ -41,9 +42,9 @@ pub fn write(definitions: &Definitions) -> Result<String, TargetError> {
     );
     let _ = writeln!(out, "\nCREATE SCHEMA IF NOT EXISTS {};", quoted(names.schema()));
     // Small tables are best on every node, large ones spread: AUTO begins with the one and goes over to the other.
-    tables::keep(&mut out, DIALECT, names, |name| {
-        let sorted_by = if name == Names::STATUS { "\"stream\"" } else { "\"stream\", \"received_hour\"" };
-        format!("\nDISTSTYLE AUTO\nCOMPOUND SORTKEY ({sorted_by})")
+    tables::keep(&mut out, DIALECT, names, |sorted_by| {
+        let sorted = sorted_by.map_or_else(String::new, |column| format!("\nCOMPOUND SORTKEY ({})", quoted(column)));
+        format!("\nDISTSTYLE AUTO{sorted}")
     });
     for table in &chosen {
         stream(&mut out, names, table);
@@ -59,7 +60,7 @@ pub fn write(definitions: &Definitions) -> Result<String, TargetError> {
 /// column that there is.
 ///
 /// # Errors
-/// None; it is as with other targets.
+/// [`TargetError`] if a column cannot be.
 pub fn alter(definitions: &Definitions, evolutions: &[Evolution]) -> Result<String, TargetError> {
     let names = &definitions.names;
     let mut out = String::new();
@@ -68,6 +69,7 @@ pub fn alter(definitions: &Definitions, evolutions: &[Evolution]) -> Result<Stri
         if is_for_the_loader(table).is_err() {
             continue;
         }
+        check_columns(table)?;
         if evolution.is_new(is_for_the_loader) {
             stream(&mut out, names, table);
             grants::tables(&mut out, DIALECT, names, &loaders_tables(names, &[], &[table]));

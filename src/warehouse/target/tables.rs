@@ -117,13 +117,21 @@ pub(super) fn create(out: &mut String, name: &str, columns: &[String], attribute
     let _ = writeln!(out, "CREATE TABLE IF NOT EXISTS {name} (\n    {columns}\n){attributes};");
 }
 
-/// The tables that logweir keeps for itself, with `attributes` behind the columns of each.
-pub(super) fn keep(out: &mut String, dialect: Dialect, names: &Names, attributes: impl Fn(&str) -> String) {
+/// The tables that logweir keeps for itself, with `attributes` behind the columns of each, which are told the column that
+/// rows are sorted by where they are many.
+pub(super) fn keep(
+    out: &mut String,
+    dialect: Dialect,
+    names: &Names,
+    attributes: impl Fn(Option<&'static str>) -> String,
+) {
     for (name, about, columns) in KEPT {
-        let columns: Vec<_> =
-            columns.iter().map(|(name, kind, never_null)| column(dialect, name, *kind, *never_null, false)).collect();
+        let sorted_by = columns.iter().map(|(name, ..)| *name).find(|name| *name == "received_hour");
+        let definition =
+            |&(name, kind, never_null): &Kept| column(dialect, name, kind, never_null, sorted_by == Some(name));
+        let columns: Vec<_> = columns.iter().map(definition).collect();
         let _ = writeln!(out, "\n-- {about}");
-        create(out, &names.of(name), &columns, &attributes(name));
+        create(out, &names.of(name), &columns, &attributes(sorted_by));
     }
 }
 

@@ -13,7 +13,7 @@ CREATE SCHEMA IF NOT EXISTS "logweir";
 CREATE TABLE IF NOT EXISTS "logweir"."logweir_ledger" (
     "stream" VARCHAR(63) ENCODE ZSTD NOT NULL,
     "object" VARCHAR(1024) ENCODE ZSTD NOT NULL,
-    "received_hour" TIMESTAMP ENCODE AZ64 NOT NULL,
+    "received_hour" TIMESTAMP ENCODE RAW NOT NULL,
     "state" VARCHAR(16) ENCODE ZSTD NOT NULL,
     "load_id" VARCHAR(26) ENCODE ZSTD NOT NULL,
     "events" BIGINT ENCODE AZ64 NOT NULL,
@@ -22,13 +22,13 @@ CREATE TABLE IF NOT EXISTS "logweir"."logweir_ledger" (
     "changed_at" TIMESTAMP ENCODE AZ64 NOT NULL
 )
 DISTSTYLE AUTO
-COMPOUND SORTKEY ("stream", "received_hour");
+COMPOUND SORTKEY ("received_hour");
 
 -- What became of the lines, by load, stream and hour of received time: lines = loaded + duplicates + conflicts.
 CREATE TABLE IF NOT EXISTS "logweir"."logweir_loads" (
     "load_id" VARCHAR(26) ENCODE ZSTD NOT NULL,
     "stream" VARCHAR(63) ENCODE ZSTD NOT NULL,
-    "received_hour" TIMESTAMP ENCODE AZ64 NOT NULL,
+    "received_hour" TIMESTAMP ENCODE RAW NOT NULL,
     "lines" BIGINT ENCODE AZ64 NOT NULL,
     "loaded" BIGINT ENCODE AZ64 NOT NULL,
     "duplicates" BIGINT ENCODE AZ64 NOT NULL,
@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS "logweir"."logweir_loads" (
     "loaded_at" TIMESTAMP ENCODE AZ64 NOT NULL
 )
 DISTSTYLE AUTO
-COMPOUND SORTKEY ("stream", "received_hour");
+COMPOUND SORTKEY ("received_hour");
 
 -- How far each stream is whole: everything that was received before complete_through is loaded, or set aside.
 CREATE TABLE IF NOT EXISTS "logweir"."load_status" (
@@ -51,8 +51,7 @@ CREATE TABLE IF NOT EXISTS "logweir"."load_status" (
     "last_load_id" VARCHAR(26) ENCODE ZSTD,
     "checked_at" TIMESTAMP ENCODE AZ64
 )
-DISTSTYLE AUTO
-COMPOUND SORTKEY ("stream");
+DISTSTYLE AUTO;
 
 -- heard: its events, each once.
 -- DISTKEY event_id: the loader joins what is staged to the table by it, and copies of an event meet on one slice; ids are

@@ -1,0 +1,86 @@
+//! The rules about what loads a stream, and into what.
+
+use super::{rules::broken, *};
+
+const POSTGRES: &str =
+    "[warehouse]\nkind = 'postgres'\nconnection = { host = 'localhost', database = 'd', user = 'u' }\n";
+const REDSHIFT: &str =
+    "[warehouse]\nkind = 'redshift'\niam_role = 'r'\nconnection = { host = 'localhost', database = 'd', user = 'u' }\n";
+const LAKE: &str = "sink = 'lake'\n[[sinks]]\nname = 'lake'\nkind = 's3'\nbucket = 'b'\n";
+
+/// A stream that `load` loads, with a field.
+fn stream(name: &str, load: &str) -> String {
+    format!("[streams.{name}]\nload = '{load}'\nfields = {{ a = 'int' }}\n")
+}
+
+#[test]
+fn a_stream_is_loaded_into_a_warehouse_that_can() {
+    let (loader, job) = (stream("heard", "loader"), stream("heard", "copy_job"));
+    for text in [
+        stream("heard", "none"),
+        format!("{loader}{POSTGRES}"),
+        format!("{loader}{REDSHIFT}{LAKE}"),
+        format!("{job}{REDSHIFT}{LAKE}"),
+    ] {
+        load_text(&text).unwrap_or_else(|problems| panic!("{text}: {problems}"));
+    }
+    broken(&[
+        (&loader, 5, "streams.heard.load", "is \"loader\", and there is no warehouse to load into"),
+        (&job, 5, "streams.heard.load", "is \"copy_job\", which only Redshift has"),
+        (&format!("{job}{POSTGRES}"), 5, "streams.heard.load", "is \"copy_job\", which only Redshift has"),
+    ]);
+}
+
+#[test]
+fn a_stream_that_is_loaded_declares_columns_that_a_table_can_have() {
+    let none = format!("[streams.heard]\nload = 'loader'\n{POSTGRES}");
+    broken(&[(&none, 5, "streams.heard.load", "asks for a table, and the stream declares no fields")]);
+    let field = |load: &str, field: &str| {
+        format!("[streams.heard]\nload = '{load}'\n[streams.heard.fields]\n{field} = 'int'\n{POSTGRES}")
+    };
+    for name in ["load_id", "found_at", "xmin", "oid"] {
+        let setting = format!("streams.heard.fields.{name}");
+        broken(&[(&field("loader", name), 7, &setting, "is a ")]);
+        load_text(&field("none", name)).unwrap_or_else(|problems| panic!("{name}: {problems}"));
+    }
+}
+
+#[test]
+fn no_two_tables_have_one_name_if_one_of_them_is_loaded() {
+    let both =
+        |one: &str, other: &str, name: &str| format!("{}{}{POSTGRES}", stream("heard", one), stream(name, other));
+    for suffix in schema::TABLE_SUFFIXES {
+        let name = format!("heard{suffix}");
+        let setting = format!("streams.{name}");
+        for (one, other) in [("loader", "none"), ("none", "loader"), ("loader", "loader")] {
+            broken(&[(&both(one, other, &name), 7, &setting, "has the name of a table of the stream heard")]);
+        }
+        load_text(&both("none", "none", &name)).unwrap_or_else(|problems| panic!("{problems}"));
+    }
+    for name in schema::KEPT_TABLES.into_iter().chain(["logweir_ledger", "logweir_anything"]) {
+        let setting = format!("streams.{name}");
+        broken(&[(
+            &both("none", "loader", name),
+            7,
+            &setting,
+            "has the name of a table that logweir keeps for itself",
+        )]);
+        load_text(&both("loader", "none", name)).unwrap_or_else(|problems| panic!("{problems}"));
+    }
+}
+
+#[test]
+fn the_sink_that_is_loaded_from_is_one_that_the_warehouse_can_read() {
+    let sink = |name: &str| format!("[warehouse]\nsink = '{name}'\n");
+    load_text(&sink("files")).unwrap();
+    broken(&[(&sink("fils"), 5, "warehouse.sink", "is \"fils\", which no sink is named")]);
+    let near = load_text(&sink("fils")).unwrap_err();
+    assert!(near.to_string().contains("did you mean `files`?"), "{near}");
+    // Nothing is loaded from it yet.
+    load_text(&format!("{REDSHIFT}{}", stream("heard", "none"))).unwrap();
+    let loaded = stream("heard", "loader");
+    let unnamed = load_text(&format!("{loaded}{REDSHIFT}")).unwrap_err();
+    assert_eq!(places(&unnamed), ["f.toml:8 warehouse.sink"], "{unnamed}");
+    assert!(unnamed.to_string().contains("is files, a directory, and Redshift reads buckets"), "{unnamed}");
+    broken(&[(&format!("{loaded}{REDSHIFT}sink = 'files'\n"), 11, "warehouse.sink", "is files, a directory")]);
+}
