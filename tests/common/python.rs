@@ -7,7 +7,7 @@ use std::{
 };
 
 /// The program, if it has `module`. Tests that need one say on standard error that they were left out.
-#[expect(clippy::disallowed_macros, reason = "a test tells what it left out")]
+#[expect(clippy::disallowed_macros, clippy::print_stderr, reason = "a test tells what it left out")]
 pub(crate) fn with(module: &str) -> Option<Python> {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/bin/python3");
     let python = Python { program };

@@ -36,11 +36,11 @@ const HEAD: &str = "\
 --   https://docs.aws.amazon.com/athena/latest/ug/create-view.html
 --
 -- {stream}_objects is what is stored. Its partitions are projected: none has to be added. They are the date and the
--- hour at which the server received an event, in UTC.
--- {stream} has its times and numbers parsed (times are UTC without a zone, since a view's column cannot have one; a
--- UUID is text for the same reason), and each event once: of its copies the one received first. Copies may lie in any
--- partitions, so it reads all of them, also where a query asks for a few. A query that shall read a few names them
--- below, in {stream}_objects, and dedupes by what it counts, as the example behind each view does.
+-- hour at which the server received an event, in UTC. A query that names dt there reads no other partition.
+-- {stream} has its times and numbers parsed (times are UTC without a zone, a UUID stays text), and each event once: of
+-- its copies the one received first. Copies may lie in any two partitions, and no engine looks for them in those that a
+-- query has excluded: so a query of {stream} reads all partitions, whatever it asks for. One that shall read a few names
+-- them in {stream}_objects and counts each event_id once, as the example behind each view does.
 ";
 
 /// The statements.
