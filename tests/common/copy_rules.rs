@@ -9,6 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, fs,
     io::{self, Read},
+    marker::PhantomData,
     path::Path,
     thread,
 };
@@ -40,18 +41,18 @@ impl Line {
     }
 }
 
-/// A line's members as they are written.
-struct Members<'l>(Vec<(String, &'l RawValue)>);
+/// A line's members, in their order, however often each comes.
+struct Members<T>(Vec<(String, T)>);
 
-impl<'de> Deserialize<'de> for Members<'de> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Members<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Members<'de>;
+        struct Object<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+            type Value = Members<T>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<T>, A::Error> {
                 let mut members = Vec::new();
                 while let Some(member) = map.next_entry()? {
                     members.push(member);
@@ -59,7 +60,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
                 Ok(Members(members))
             }
         }
-        deserializer.deserialize_map(Object)
+        deserializer.deserialize_map(Object(PhantomData))
     }
 }
 
@@ -134,7 +135,9 @@ impl Declared {
     }
 
     /// Holds the members of a line to what is declared.
-    fn check(&self, members: &[(String, &RawValue)], values: &Line) -> Result<(), String> {
+    fn check(&self, line: &[u8], values: &Line) -> Result<(), String> {
+        // What a value is long is told by how it is written.
+        let Members::<&RawValue>(members) = serde_json::from_slice(line).map_err(|error| error.to_string())?;
         for (name, column) in &self.columns {
             match values.get(name) {
                 None | Some(Value::Null) if column.required => return Err(format!("no {name}, which is required")),
@@ -146,7 +149,7 @@ impl Declared {
                 }
             }
         }
-        for (key, raw) in members {
+        for (key, raw) in &members {
             let known = self.columns.contains_key(key) || SERVER.iter().any(|(name, _)| name == key);
             match (known, self.unknown.as_str()) {
                 (true, _) | (false, "keep") => {}
@@ -180,41 +183,41 @@ impl Column {
 
 /// Reads one stored line, without its line feed, and says which rule it breaks. The server's own fields have to be there.
 pub(crate) fn read_line(line: &[u8]) -> Result<Line, String> {
-    let (_, values) = members(line)?;
+    let values = any_line(line)?;
     server_fields(&values)?;
     Ok(values)
 }
 
 /// Reads one stored line of a stream that is declared as `schemas` say.
 pub(crate) fn read_declared_line(line: &[u8], stream: &str, schemas: &Schemas) -> Result<Line, String> {
-    let (members, values) = members(line)?;
+    let values = any_line(line)?;
     server_fields(&values)?;
     if let Some(declared) = schemas.0.get(stream) {
-        declared.check(&members, &values)?;
+        declared.check(line, &values)?;
     }
     Ok(values)
 }
 
 /// What every line is held to, whoever wrote it.
-fn members(line: &[u8]) -> Result<(Vec<(String, &RawValue)>, Line), String> {
+fn any_line(line: &[u8]) -> Result<Line, String> {
     let text = std::str::from_utf8(line).map_err(|error| format!("not UTF-8: {error}"))?;
     if text.is_empty() {
         return Err("an empty line".into());
     }
-    if text.contains(['\n', '\r', '\0']) {
+    if b"\n\r\0".iter().any(|byte| line.contains(byte)) {
         return Err("a line break or NUL within the line".into());
     }
-    if text.len() + text.matches('|').count() >= MAX_OBJECT_BYTES {
+    // Most lines are so short that nobody needs to count.
+    if text.len() * 2 >= MAX_OBJECT_BYTES && text.len() + text.matches('|').count() >= MAX_OBJECT_BYTES {
         return Err(format!("{} bytes are too many", text.len()));
     }
-    // The line's own object is no part of any column's value.
-    if nesting(text) > MAX_NESTING + 1 {
-        return Err("nested too deep".into());
-    }
-    let Members(members) = serde_json::from_str(text).map_err(|error| format!("{error} in {text:.200}"))?;
+    // serde_json refuses lone surrogates and numbers beyond a double by itself, and nests less deep than is allowed.
+    let Members(values) = serde_json::from_str::<Members<Value>>(text).map_err(|error| {
+        // The line's own object is no part of any column's value.
+        if nesting(text) > MAX_NESTING + 1 { "nested too deep".to_owned() } else { format!("{error} in {text:.200}") }
+    })?;
     let mut keys = BTreeSet::new();
-    let mut values = Vec::with_capacity(members.len());
-    for (key, raw) in &members {
+    for (key, value) in &values {
         if *key != key.to_lowercase() {
             return Err(format!("key {key:?} is not in lower case"));
         }
@@ -227,12 +230,9 @@ fn members(line: &[u8]) -> Result<(Vec<(String, &RawValue)>, Line), String> {
         if key.contains('\0') {
             return Err(format!("key {key:?} contains NUL"));
         }
-        // serde_json refuses lone surrogates and numbers beyond a double by itself.
-        let value = serde_json::from_str(raw.get()).map_err(|error| format!("{key}: {error}"))?;
-        no_nul(&value)?;
-        values.push((key.clone(), value));
+        no_nul(value)?;
     }
-    Ok((members, Line(values)))
+    Ok(Line(values))
 }
 
 fn server_fields(line: &Line) -> Result<(), String> {
@@ -301,16 +301,28 @@ pub(crate) fn lines(object: &[u8]) -> Result<Vec<u8>, String> {
 /// `received_at`) have the server's fields, and if they were accepted, those that are declared.
 fn check_object(object: &[u8], stream: Option<&str>, schemas: &Schemas) -> Result<usize, String> {
     let text = lines(object)?;
+    check_lines(&text, stream, schemas)?;
+    Ok(text.len())
+}
+
+fn check_lines(text: &[u8], stream: Option<&str>, schemas: &Schemas) -> Result<(), String> {
     for line in text.split(|byte| *byte == b'\n') {
-        let (members, values) = members(line)?;
+        let values = any_line(line)?;
         if values.get("received_at").is_some() {
             server_fields(&values)?;
             if let Some(declared) = stream.and_then(|stream| schemas.0.get(stream)) {
-                declared.check(&members, &values)?;
+                declared.check(line, &values)?;
             }
         }
     }
-    Ok(text.len())
+    Ok(())
+}
+
+/// The lines of an object that stands by itself, without the last line feed, held to the rules of COPY.
+pub(crate) fn checked_lines(object: &[u8]) -> Result<Vec<u8>, String> {
+    let text = lines(object)?;
+    check_lines(&text, None, &Schemas::default())?;
+    Ok(text)
 }
 
 /// Holds an object that stands by itself to the rules of COPY.

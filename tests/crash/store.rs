@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    io::Read,
     sync::{Arc, Mutex},
 };
 
@@ -11,11 +10,10 @@ use logweir::sink::{
     StoreError, Told,
 };
 
-use crate::copy_rules;
-use crate::disk::{Call, Machine, Sabotage};
-
-/// The largest object that is read, in bytes.
-const MAX_BYTES: u64 = 64 << 20;
+use crate::{
+    copy_rules,
+    disk::{Call, Machine, Sabotage},
+};
 
 /// A store.
 pub(crate) struct Store {
@@ -64,10 +62,8 @@ impl Store {
         while let Some(part) = body.next_part(1 << 20).await? {
             packed.extend(part.bytes);
         }
-        copy_rules::check(&packed).unwrap_or_else(|rule| panic!("{}: {rule}", plan.key));
-        let mut text = String::new();
-        let mut unpacked = flate2::read::GzDecoder::new(&packed[..]).take(MAX_BYTES);
-        std::io::copy(&mut unpacked, &mut Text(&mut text)).unwrap();
+        let text = copy_rules::checked_lines(&packed).unwrap_or_else(|rule| panic!("{}: {rule}", plan.key));
+        let text = String::from_utf8(text).unwrap() + "\n";
         let lines: Vec<String> = text.lines().map(Into::into).collect();
         let facts = &plan.facts;
         let found = (lines.len() as u64, text.len() as u64, crc32fast::hash(text.as_bytes()));
@@ -132,19 +128,5 @@ impl ObjectStore for Store {
 
     fn get<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Option<Box<dyn ObjectReader>>, StoreError>> {
         unreachable!("a driver reads nothing back")
-    }
-}
-
-/// Appends bytes to a text.
-struct Text<'t>(&'t mut String);
-
-impl std::io::Write for Text<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.push_str(std::str::from_utf8(bytes).map_err(std::io::Error::other)?);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
