@@ -9,6 +9,8 @@
 #[path = "common/client.rs"]
 #[expect(dead_code, reason = "the tests over HTTP use the rest of it")]
 mod client;
+#[path = "common/copy_rules.rs"]
+mod copy_rules;
 #[path = "lake/engines.rs"]
 mod engines;
 #[path = "lake/golden.rs"]
