@@ -10,7 +10,10 @@ pub mod postgres;
 pub mod redshift;
 mod tables;
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt::{self, Write as _},
+    time::Duration,
+};
 
 use self::grants::Purpose;
 use super::{Dialect, Names, Table, evolution::Evolution};
@@ -87,7 +90,7 @@ impl Target {
     pub fn about(self) -> &'static str {
         match self {
             Self::Redshift => "tables of Amazon Redshift for `logweir load`, with encodings, keys and grants",
-            Self::CopyJob => "a COPY JOB of Redshift for each stream with load = \"copy_job\", and the views over it",
+            Self::CopyJob => "a COPY JOB of Redshift for each stream that is loaded by one, and the views over it",
             Self::Postgres => "tables of PostgreSQL for `logweir load`, with indexes and grants",
         }
     }
@@ -198,7 +201,12 @@ impl Definitions {
                 return Err(TargetError::Stream { stream: stream.to_owned(), why });
             }
         }
-        Ok((chosen, told.iter().map(|told| format!("-- {told}\n")).collect()))
+        let mut comment = String::new();
+        for told in told {
+            // Writing to a string cannot fail.
+            let _ = writeln!(comment, "-- {told}");
+        }
+        Ok((chosen, comment))
     }
 }
 
