@@ -35,7 +35,8 @@ pub fn report(loaded: &Loaded) -> String {
 pub fn changes(changes: &Changes, since: &Loaded) -> String {
     let added = changes.evolutions.iter().flat_map(|evolution| evolution.additions(changes.dialect));
     let notes = changes.evolutions.iter().flat_map(|evolution| evolution.notes.iter().cloned());
-    let told: Vec<_> = added.chain(notes).map(|told| format!("# since {}: {told}\n", since.source)).collect();
+    let told = added.chain(notes).map(|told| told.to_string()).chain(changes.notes.iter().cloned());
+    let told: Vec<_> = told.map(|told| format!("# since {}: {told}\n", since.source)).collect();
     if told.is_empty() { format!("# since {}: no table changes\n", since.source) } else { told.concat() }
 }
 

@@ -264,7 +264,7 @@ pub struct SchemaArgs {
     /// The warehouse: redshift, copy-job or postgres
     ///
     /// redshift: tables of Amazon Redshift for `logweir load`, with encodings, keys and grants.
-    /// copy-job: a COPY JOB of Redshift for each stream with load = "copy_job", and the views over what it loads.
+    /// copy-job: a COPY JOB of Redshift for each stream that is loaded by one, and the views over it.
     /// postgres: tables of PostgreSQL for `logweir load`, with indexes and grants.
     #[arg(value_name = "TARGET", verbatim_doc_comment)]
     pub target: String,

@@ -76,6 +76,8 @@ pub struct Changes {
     pub evolutions: Vec<Evolution>,
     /// The SQL in which types are told.
     pub dialect: Dialect,
+    /// What has changed beside the streams, and what that means.
+    pub notes: Vec<String>,
 }
 
 /// What targets are written from.
@@ -117,7 +119,10 @@ pub fn definitions(loaded: &Loaded) -> Result<Definitions, UnknownSink> {
 pub fn schema(loaded: &Loaded, asked: &SchemaRequest, since: Option<&Loaded>) -> Result<String, SchemaFailure> {
     let target = Target::named(&asked.target).ok_or_else(|| SchemaFailure::UnknownTarget {
         name: asked.target.clone(),
-        remedy: instead(&asked.target, &Target::ALL.map(Target::as_str)),
+        remedy: nearest(&asked.target, &Target::ALL.map(Target::as_str)).map_or_else(
+            || format!("there is{}", Target::ALL.map(|target| format!("\n  {target}: {}", target.about())).concat()),
+            |near| format!("did you mean {near}?"),
+        ),
     })?;
     let mut definitions = definitions(loaded)?;
     if let Some(name) = &asked.stream {
@@ -129,6 +134,14 @@ pub fn schema(loaded: &Loaded, asked: &SchemaRequest, since: Option<&Loaded>) ->
         definitions.rollups.retain(|counted| counted.stream == *name);
     }
     let Some(since) = since else { return Ok(target.write(&definitions)?) };
+    let (schema, was) = (&loaded.config.warehouse.schema, &since.config.warehouse.schema);
+    if schema != was {
+        let text = target.write(&definitions)?;
+        return Ok(format!(
+            "-- warehouse.schema was {was} in {}, and is {schema}: all tables are new.\n{text}",
+            since.source
+        ));
+    }
     let mut evolutions = compare(loaded, since, target.dialect());
     if let Some(name) = &asked.stream {
         evolutions.retain(|evolution| evolution.stream.as_str() == name);
@@ -154,7 +167,31 @@ pub fn changes(loaded: &Loaded, since: &Loaded) -> Result<Changes, Breaking> {
         WarehouseKind::Postgres => Dialect::Postgres,
         WarehouseKind::Redshift | WarehouseKind::None => Dialect::Redshift,
     };
-    sound(compare(loaded, since, dialect), since, dialect)
+    let mut changes = sound(compare(loaded, since, dialect), since, dialect)?;
+    changes.notes = moved(loaded, since);
+    Ok(changes)
+}
+
+/// What is told where objects are read from another place, or loaded into another one.
+fn moved(loaded: &Loaded, since: &Loaded) -> Vec<String> {
+    let (is, was) = (&loaded.config.warehouse, &since.config.warehouse);
+    let mut notes = Vec::new();
+    if is.kind != was.kind || is.schema != was.schema {
+        notes.push(
+            "the warehouse is another one, or its schema: make its tables; everything is loaded into them".to_owned(),
+        );
+    }
+    if let (Ok(is), Ok(was)) = (definitions(loaded), definitions(since))
+        && is.objects != was.objects
+    {
+        let told = format!(
+            "objects are read from {}{} instead of {}{}: the ledger knows them by their keys, so what is the same under \
+             another prefix is loaded again",
+            is.objects.root, is.objects.prefix, was.objects.root, was.objects.prefix
+        );
+        notes.push(told);
+    }
+    notes
 }
 
 fn compare(loaded: &Loaded, since: &Loaded, dialect: Dialect) -> Vec<Evolution> {
@@ -164,7 +201,7 @@ fn compare(loaded: &Loaded, since: &Loaded, dialect: Dialect) -> Vec<Evolution> 
 fn sound(evolutions: Vec<Evolution>, since: &Loaded, dialect: Dialect) -> Result<Changes, Breaking> {
     let changes: Vec<_> = evolutions.iter().flat_map(|evolution| evolution.breaking.iter().cloned()).collect();
     if changes.is_empty() {
-        Ok(Changes { evolutions, dialect })
+        Ok(Changes { evolutions, dialect, notes: Vec::new() })
     } else {
         Err(Breaking { since: since.source.clone(), changes })
     }

@@ -203,19 +203,16 @@ impl Evolution {
         let name = Some(&*new.name);
         match (old.kind, new.kind) {
             (FieldType::Json { .. }, FieldType::Json { .. }) => {}
+            (FieldType::String { .. }, FieldType::String { .. }) if dialect == Dialect::Postgres => {}
             (FieldType::String { max_bytes: old }, FieldType::String { max_bytes: longer }) if longer > old => {
-                if dialect == Dialect::Redshift {
-                    self.widened.push(Widened { column: new.name.clone(), to: new.kind });
-                }
+                self.widened.push(Widened { column: new.name.clone(), to: new.kind });
             }
             (FieldType::String { max_bytes: old }, FieldType::String { max_bytes: shorter }) if shorter < old => {
-                if dialect == Dialect::Redshift {
-                    let what = format!(
-                        "max_bytes was {old}, and is {shorter}: values that are stored may be longer, and a VARCHAR can only \
-                         be widened; leave it as it is"
-                    );
-                    self.refuse(name, &what);
-                }
+                let what = format!(
+                    "max_bytes was {old}, and is {shorter}: values that are stored may be longer, and a VARCHAR can only be \
+                     widened; leave it as it is"
+                );
+                self.refuse(name, &what);
             }
             (was, is) if was != is => {
                 let what = format!(

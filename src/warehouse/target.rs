@@ -17,7 +17,10 @@ pub mod spectrum;
 pub mod tableau;
 mod tables;
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt::{self, Write as _},
+    time::Duration,
+};
 
 use self::grants::Purpose;
 use super::{Dialect, Names, Table, evolution::Evolution};
@@ -122,7 +125,7 @@ impl Target {
     pub fn about(self) -> &'static str {
         match self {
             Self::Redshift => "tables of Amazon Redshift for `logweir load`, with encodings, keys and grants",
-            Self::CopyJob => "a COPY JOB of Redshift for each stream with load = \"copy_job\", and the views over it",
+            Self::CopyJob => "a COPY JOB of Redshift for each stream that is loaded by one, and the views over it",
             Self::Postgres => "tables of PostgreSQL for `logweir load`, with indexes and grants",
             Self::Athena => "external tables and views of Amazon Athena over the objects",
             Self::Spectrum => "external tables and views of Redshift over the objects, by Athena's catalog",
@@ -262,7 +265,12 @@ impl Definitions {
                 return Err(TargetError::Stream { stream: stream.to_owned(), why });
             }
         }
-        Ok((chosen, told.iter().map(|told| format!("-- {told}\n")).collect()))
+        let mut comment = String::new();
+        for told in told {
+            // Writing to a string cannot fail.
+            let _ = writeln!(comment, "-- {told}");
+        }
+        Ok((chosen, comment))
     }
 }
 

@@ -85,10 +85,13 @@ fn the_changed_tables_are_those_of_the_new_configuration_and_changing_them_again
     assert_eq!((server.query(grant), whole.query(grant)), ("t".to_owned(), "t".to_owned()));
 }
 
-/// What is refused, in which warehouse, and words of the reason.
+/// Changes of the fixture, words of the reason why they are refused, and where they are: in `both` warehouses, or in
+/// `redshift` alone.
+type Refused = (&'static [(&'static str, &'static str)], &'static str, &'static str);
+
 #[test]
 fn what_would_break_loads_is_refused_with_the_reason() {
-    let cases: &[(&[(&str, &str)], &str, &str)] = &[
+    let cases: &[Refused] = &[
         (&[("order = \"int\"", "order = \"string\"")], "streams.heard.fields.order: its type was", "both"),
         (&[("scale = 4", "scale = 2")], "streams.heard.fields.price: its type was", "both"),
         (&[("max_bytes = 64, ", "max_bytes = 63, ")], "max_bytes was 64, and is 63", "redshift"),
@@ -172,4 +175,24 @@ fn check_tells_what_is_added_and_what_is_gone() {
     );
     let same = printed(&["check", "--since", &old.path()], &fixture());
     assert!(same.ends_with(&format!("# since {}: no table changes\n", old.path())), "{same}");
+}
+
+#[test]
+fn another_schema_has_all_tables_anew_and_another_place_is_told() {
+    let moved =
+        &[("kind = \"redshift\"", "kind = \"redshift\"\nschema = \"other\""), ("prefix = \"logs/\"", "prefix = \"\"")];
+    let text = since("postgres", moved);
+    assert!(text.starts_with("-- warehouse.schema was logweir in OLD, and is other: all tables are new.\n"), "{text}");
+    assert!(text.contains("CREATE TABLE IF NOT EXISTS \"other\".\"heard\""), "{text}");
+    let old = Configuration::new(&fixture());
+    let told = printed(&["check", "--since", &old.path()], &changed(&fixture(), moved)).replace(&old.path(), "OLD");
+    let told: Vec<_> = told.lines().filter(|line| line.starts_with("# since ")).collect();
+    assert_eq!(
+        told,
+        [
+            "# since OLD: the warehouse is another one, or its schema: make its tables; everything is loaded into them",
+            "# since OLD: objects are read from s3://example-logs/ instead of s3://example-logs/logs/: the ledger knows them \
+             by their keys, so what is the same under another prefix is loaded again",
+        ]
+    );
 }
