@@ -59,7 +59,7 @@ pub(super) fn fresh(table: &Table, name: &str) -> String {
     name
 }
 
-/// The first and the last UTC date on which the analysts' `day` lies, and the instants at which it begins and ends.
+/// The first and the last UTC date on which the analysts' `day` lies.
 pub(super) fn utc_dates(timezone: &str, day: Date) -> [Date; 2] {
     let zone = TimeZone::get(timezone).unwrap_or(TimeZone::UTC);
     let midnight = |day: Date| zone.to_ambiguous_zoned(day.at(0, 0, 0, 0)).compatible().map(|at| at.timestamp());
