@@ -24,7 +24,8 @@ use std::{fs, path::Path};
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp, ToSpan, civil::date, tz::TimeZone};
 use logweir::{
-    schema::FieldType,
+    batch::StreamName,
+    schema::{FieldType, Load},
     warehouse::{
         Dialect,
         load::Session as _,
@@ -387,6 +388,26 @@ fn what_cannot_be_counted_is_named() {
     let column = "model".to_owned();
     assert_eq!(definitions("model", "channel", "Asia/Seoul"), Err(RollupError::NoColumn { stream, column }));
     assert_eq!(definitions("ad_id", "channel", "Asia/Soul"), Err(RollupError::NoZone("Asia/Soul".into())));
+}
+
+#[tokio::test]
+async fn what_nothing_loads_is_not_counted() {
+    if !is_installed() {
+        return;
+    }
+    let server = Postgres::start();
+    let mut world = World::new(&server, "logweir", "Asia/Seoul", 8, &CHANNEL).await;
+    let mut other = world.definitions.rollups[0].clone();
+    other.stream = "other".into();
+    let mut table = world.definitions.tables[0].clone();
+    (table.stream, table.load) = (StreamName::new("other").unwrap(), Load::None);
+    world.definitions.rollups.insert(0, other.clone());
+    world.definitions.tables.push(table);
+    world.load(&[event(1, "2026-11-20T00:00:00Z", Some("a"), None)]).await;
+    world.through(None).await;
+    assert_eq!(world.refresh("2026-11-20T01:00:00Z").await, Summary { counted: 1, unchanged: 0, exported: None });
+    world.definitions.rollups = vec![other];
+    assert_eq!(world.refresh("2026-11-20T02:00:00Z").await, Summary::default());
 }
 
 #[tokio::test]

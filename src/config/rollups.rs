@@ -2,7 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{connection::Connection, ordered::Ordered, report::Report, setting::Setting, streams::DeclaredStream};
+use super::{
+    connection::Connection,
+    ordered::Ordered,
+    report::Report,
+    setting::Setting,
+    streams::{DeclaredStream, FieldKind},
+};
+use crate::schema::Private;
 
 /// Figures by day and hour of the analysts' clock: active devices, and events by what is asked for.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -78,14 +85,20 @@ impl Rollup {
         let device = (setting.clone().key("device"), &self.device);
         let dimension = |(place, field)| (setting.clone().key("dimensions").index(place), field);
         for (setting, field) in std::iter::once(device).chain(self.dimensions.iter().enumerate().map(dimension)) {
-            if stream.fields.get(field).is_none() {
-                report.between(
-                    setting,
-                    &[Setting::from("streams").key(name).key("fields")],
-                    format!("is {field:?}, which is no declared field of {name}"),
-                    "name a field as it is declared",
-                );
-            }
+            let why = match stream.fields.get(field) {
+                None => format!("is no declared field of {name}"),
+                Some(declared) if declared.kind == FieldKind::Json => {
+                    "is JSON, whose values are not told apart".to_owned()
+                }
+                Some(declared) if declared.private == Some(Private::Drop) => "is dropped, and has no column".to_owned(),
+                Some(_) => continue,
+            };
+            report.between(
+                setting,
+                &[Setting::from("streams").key(name).key("fields")],
+                format!("is {field:?}, which {why}"),
+                "name a field that is declared, of another type than json, and not dropped",
+            );
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! # What is counted
 //!
-//! Of each stream in `[rollups.streams]`: events, and devices that sent one, by day and by hour of `event_time`, in all
+//! Of each stream in `[rollups.streams]` that is loaded: events, and devices that sent one, by day and by hour of `event_time`, in all
 //! and for each value of each dimension. An event whose device is null counts as an event, and as no device. A day or an
 //! hour is what the wall clock of `rollups.timezone` shows: where clocks are set back, the hour that comes twice is one
 //! row; where they are set forward, the hour that is left out has none. What had no event has no row.
@@ -58,9 +58,9 @@ use self::count::{Figures, Span};
 use super::{
     Dialect,
     load::{Failure, Script, Session},
-    target::Definitions,
+    target::{Counted, Definitions},
 };
-use crate::batch::Millis;
+use crate::{batch::Millis, schema::Load};
 
 /// The longest value of a dimension that is kept, in characters; in bytes on Redshift. Of a longer one, its beginning.
 pub const MAX_VALUE: usize = 256;
@@ -155,12 +155,13 @@ pub async fn run(
     now: Millis,
 ) -> Result<Summary, Failure> {
     let mut summary = Summary::default();
-    if definitions.rollups.is_empty() {
+    let streams = loaded(definitions).count();
+    if streams == 0 {
         return Ok(summary);
     }
     let standing = Standing::read(session, &definitions.names).await?;
     let scripts = refresh(session.dialect(), definitions, &standing, now)?;
-    summary.unchanged = definitions.rollups.len() - scripts.len();
+    summary.unchanged = streams - scripts.len();
     for script in &scripts {
         session.run(script).await?;
         summary.counted += 1;
@@ -169,6 +170,15 @@ pub async fn run(
         summary.exported = Some(export(session, to, definitions).await?);
     }
     Ok(summary)
+}
+
+/// What is counted in a warehouse: streams that nothing loads have no table there.
+fn loaded(definitions: &Definitions) -> impl Iterator<Item = &Counted> {
+    let is_loaded = |counted: &&Counted| {
+        let table = definitions.tables.iter().find(|table| table.stream.as_str() == counted.stream);
+        table.is_none_or(|table| table.load != Load::None)
+    };
+    definitions.rollups.iter().filter(is_loaded)
 }
 
 fn zone(definitions: &Definitions) -> Result<TimeZone, RollupError> {

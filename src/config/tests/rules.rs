@@ -337,3 +337,25 @@ fn stored_needs_a_sink_that_is_required() {
     assert!(problems.to_string().contains("is \"stored\", and no sink is required"), "{problems}");
     load_with(&optional.replace("'stored'", "'memory'"), &[]).unwrap();
 }
+
+#[test]
+fn rollups_count_columns_whose_values_can_be_told_apart() {
+    let stream = "[streams.heard.fields]\nad_id = 'string'\nraw = 'json'\ngone = { type = 'int', private = 'drop' }\n";
+    let rollup = |settings: &str| format!("{stream}[rollups.streams.heard]\n{settings}\n");
+    load_text(&rollup("device = 'ad_id'\ndimensions = ['ad_id']")).unwrap();
+    let dimensions = format!("device = 'ad_id'\ndimensions = [{}]", ["'ad_id'"; 17].join(", "));
+    broken(&[
+        (&rollup("device = 'id'"), 9, "rollups.streams.heard.device", "is no declared field of heard"),
+        (&rollup("device = 'raw'"), 9, "rollups.streams.heard.device", "is JSON"),
+        (&rollup("device = 'gone'"), 9, "rollups.streams.heard.device", "is dropped"),
+        (
+            &rollup("device = 'ad_id'\ndimensions = ['ad_id', 'raw']"),
+            10,
+            "rollups.streams.heard.dimensions[1]",
+            "is JSON",
+        ),
+        (&rollup(&dimensions), 10, "rollups.streams.heard.dimensions", "has 17 fields, more than 16"),
+        ("[rollups]\ntimezone = 'Asia/Soul'", 5, "rollups.timezone", "is no time zone"),
+        ("[rollups]\ndays = 91", 5, "rollups.days", "not 1 to 90"),
+    ]);
+}

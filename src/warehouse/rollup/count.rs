@@ -23,6 +23,7 @@ use super::{
     },
     MAX_VALUE, RollupError,
     ddl::{bucket, is_by_value},
+    loaded,
 };
 use crate::{
     batch::{Millis, StreamName},
@@ -83,7 +84,7 @@ pub(super) struct Figures<'a> {
 impl<'a> Figures<'a> {
     /// Those of all streams.
     pub(super) fn all(dialect: Dialect, definitions: &'a Definitions) -> Result<Vec<Self>, RollupError> {
-        definitions.rollups.iter().map(|counted| Self::new(dialect, definitions, counted)).collect()
+        loaded(definitions).map(|counted| Self::new(dialect, definitions, counted)).collect()
     }
 
     fn new(dialect: Dialect, definitions: &'a Definitions, counted: &'a Counted) -> Result<Self, RollupError> {

@@ -9,6 +9,7 @@ use super::{
         target::Definitions,
     },
     ddl::{bucket, is_by_value, statements},
+    loaded,
 };
 
 /// Rows that one INSERT brings.
@@ -55,7 +56,7 @@ pub async fn export(
         return Err(refused("figures are copied to a PostgreSQL alone"));
     }
     prepare(to, &definitions.names).await?;
-    for counted in &definitions.rollups {
+    for counted in loaded(definitions) {
         let export = Export { names: &definitions.names, stream: &counted.stream };
         // Read before the figures: what is counted anew after it makes it another.
         let Some(stands) = export.stand(from).await? else { continue };
