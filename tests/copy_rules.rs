@@ -189,7 +189,8 @@ fn a_tree_is_held_to_the_rules_and_to_the_configuration_in_it() {
     let write = |key: &str, text: &str| {
         let path = root.path().join(key);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, if key.ends_with(".gz") { gzip(text) } else { text.into() }).unwrap();
+        let is_object = path.extension().is_some_and(|extension| extension == "gz");
+        fs::write(path, if is_object { gzip(text) } else { text.into() }).unwrap();
     };
     let path = root.path().to_owned();
     let breaks = || catch_unwind(|| check_tree(&path)).is_err();

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The tables of the contract between the loader and everybody else, as the audit needs them.
-const TABLES: &str = r#"
+const TABLES: &str = r"
 CREATE SCHEMA logweir;
 CREATE TABLE logweir.logweir_ledger (stream text NOT NULL, object text NOT NULL, received_hour timestamptz NOT NULL,
     state text NOT NULL, load_id text NOT NULL, events bigint NOT NULL, bytes bigint NOT NULL, error text,
@@ -29,7 +29,7 @@ CREATE TABLE logweir.logweir_loads (load_id text, stream text, received_hour tim
 CREATE TABLE logweir.load_status (stream text, complete_through timestamptz, late_rows bigint, set_aside_objects bigint,
     set_aside_events bigint, held_back_by text, last_load timestamptz, last_load_id text, checked_at timestamptz);
 CREATE TABLE logweir.heard (event_id text NOT NULL, received_at timestamptz NOT NULL);
-"#;
+";
 
 /// Answers questions, and runs nothing.
 struct Reader {

@@ -23,6 +23,7 @@ use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle};
 
 use crate::{
     client::until,
+    copy_rules::Schemas,
     fault_proxy::{FaultProxy, Weather},
     request::Request,
     server::TestServer,
@@ -180,7 +181,7 @@ fn every_event_arrives_under_one_id_through_cut_connections_a_restart_and_refusa
 
     assert_eq!(device.stop(), Tally::default());
     drop(server.stop());
-    assert_each_once(&read_objects(&dir.path().join("objects")), 200);
+    assert_each_once(&read_objects(&dir.path().join("objects"), &Schemas::default()), 200);
 }
 
 /// A network on which the first answers are lost, after the server has given them.

@@ -240,11 +240,9 @@ fn server_fields(line: &Line) -> Result<(), String> {
         match line.get(key) {
             None if required => return Err(format!("no {key}")),
             None => {}
-            Some(Value::String(text)) if key == "event_id" || key == "batch_id" => {
-                if text.is_empty() || text.len() > 128 {
-                    return Err(format!("{key} {text:?}"));
-                }
+            Some(Value::String(text)) if ["event_id", "batch_id"].contains(&key) && (1..=128).contains(&text.len()) => {
             }
+            Some(other) if ["event_id", "batch_id"].contains(&key) => return Err(format!("{key} is {other}")),
             Some(Value::String(text)) if is_canonical_instant(text) => {}
             Some(other) => return Err(format!("{key} is {other}")),
         }
@@ -301,11 +299,11 @@ pub(crate) fn lines(object: &[u8]) -> Result<Vec<u8>, String> {
 /// `received_at`) have the server's fields, and if they were accepted, those that are declared.
 fn check_object(object: &[u8], stream: Option<&str>, schemas: &Schemas) -> Result<usize, String> {
     let text = lines(object)?;
-    check_lines(&text, stream, schemas)?;
+    check_declared_lines(&text, stream, schemas)?;
     Ok(text.len())
 }
 
-fn check_lines(text: &[u8], stream: Option<&str>, schemas: &Schemas) -> Result<(), String> {
+fn check_declared_lines(text: &[u8], stream: Option<&str>, schemas: &Schemas) -> Result<(), String> {
     for line in text.split(|byte| *byte == b'\n') {
         let values = any_line(line)?;
         if values.get("received_at").is_some() {
@@ -318,11 +316,9 @@ fn check_lines(text: &[u8], stream: Option<&str>, schemas: &Schemas) -> Result<(
     Ok(())
 }
 
-/// The lines of an object that stands by itself, without the last line feed, held to the rules of COPY.
-pub(crate) fn checked_lines(object: &[u8]) -> Result<Vec<u8>, String> {
-    let text = lines(object)?;
-    check_lines(&text, None, &Schemas::default())?;
-    Ok(text)
+/// Holds lines, without the last line feed, to the rules of COPY.
+pub(crate) fn check_lines(text: &[u8]) -> Result<(), String> {
+    check_declared_lines(text, None, &Schemas::default())
 }
 
 /// Holds an object that stands by itself to the rules of COPY.
@@ -347,26 +343,25 @@ pub(crate) fn check_tree(root: &Path) {
             let name = path.file_name().unwrap_or_default().to_str().unwrap_or_default();
             if path.is_dir() {
                 dirs.extend(Some(path.clone()).filter(|_| !["_ledger", ".tmp"].contains(&name)));
-            } else if dir == root && name.ends_with(".toml") {
+            } else if dir == root && path.extension().is_some_and(|extension| extension == "toml") {
                 schemas.merge(Schemas::of(&fs::read_to_string(&path).unwrap_or_default()));
             } else if left > 0
-                && let Some(stream) = stream_of(&path)
+                && let Some((stream, rejected)) = stream_of(&path)
             {
                 let object = fs::read(&path).unwrap();
-                let bytes = check_object(&object, stream.as_deref(), &schemas);
+                let bytes = check_object(&object, Some(stream).filter(|_| !rejected), &schemas);
                 left = left.saturating_sub(bytes.unwrap_or_else(|rule| panic!("{}: {rule}", path.display())));
             }
         }
     }
 }
 
-/// Of an object's path, whose stream it is, or `None` within for rejected events; `None` if it is no object's.
-fn stream_of(path: &Path) -> Option<Option<String>> {
+/// Of an object's path, whose stream it is, and whether its events were rejected; `None` if it is no object's.
+fn stream_of(path: &Path) -> Option<(&str, bool)> {
     let mut parts = path.to_str()?.rsplit('/');
     let (name, hour, day, stream) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let is_object = name.ends_with(".ndjson.gz") && hour.starts_with("hour=") && day.starts_with("dt=");
-    let accepted = Some(stream.to_owned()).filter(|_| parts.next() != Some("_rejected"));
-    is_object.then_some(accepted)
+    is_object.then_some((stream, parts.next() == Some("_rejected")))
 }
 
 /// `2026-11-22T09:00:00.123Z`: what TIMEFORMAT 'auto' reads without losing the zone.

@@ -25,7 +25,7 @@ use crate::{
     copy_rules::Schemas,
     request::Request,
     samples::Samples,
-    stored::{Stored, read_declared_objects},
+    stored::{Stored, read_objects},
 };
 
 /// The threads that a server starts, by the beginning of their names.
@@ -113,7 +113,7 @@ impl TestServer {
 
     /// What is stored so far.
     pub(crate) fn stored(&self) -> Vec<Stored> {
-        read_declared_objects(&self.objects(), &self.schemas)
+        read_objects(&self.objects(), &self.schemas)
     }
 
     /// Stops the server without a linger, and reads all that it stored.

@@ -22,13 +22,8 @@ impl Stored {
     }
 }
 
-/// Every line of every object below `root`, each read by the rules of COPY.
-pub(crate) fn read_objects(root: &Path) -> Vec<Stored> {
-    read_declared_objects(root, &Schemas::default())
-}
-
-/// The same, of streams that are declared as `schemas` say.
-pub(crate) fn read_declared_objects(root: &Path, schemas: &Schemas) -> Vec<Stored> {
+/// Every line of every object below `root`, each read by the rules of COPY and as `schemas` declare it.
+pub(crate) fn read_objects(root: &Path, schemas: &Schemas) -> Vec<Stored> {
     let mut stored = Vec::new();
     let mut dirs = vec![root.to_owned()];
     while let Some(dir) = dirs.pop() {

@@ -111,7 +111,7 @@ impl<'a> Tables<'a> {
             let stream = StreamName::new(stream).ok();
             let Some(ledger) = stream.and_then(|stream| ledgers.get_mut(&stream)) else { continue };
             if kind == "load" {
-                ledger.loads.insert(load.clone(), Lines { lines: events, loaded, duplicates, conflicts });
+                ledger.loads.insert(load.clone(), Lines { all: events, loaded, duplicates, conflicts });
             } else {
                 let is_loaded = state == "loaded";
                 ledger.objects.insert(object.clone(), Taken { is_loaded, load: load.clone(), events });
@@ -144,7 +144,7 @@ struct Taken {
 /// What became of the lines of a load.
 #[derive(Debug, Clone, Copy)]
 struct Lines {
-    lines: u64,
+    all: u64,
     loaded: u64,
     duplicates: u64,
     conflicts: u64,
@@ -226,8 +226,8 @@ impl Ledger {
             }
         }
         for (load, lines) in &self.loads {
-            let Lines { lines, loaded: rows, duplicates, conflicts } = *lines;
-            loaded.loaded += rows;
+            let Lines { all: lines, loaded: rows, duplicates, conflicts } = *lines;
+            loaded.rows += rows;
             loaded.duplicates += duplicates;
             loaded.set_aside += conflicts;
             if lines != rows + duplicates + conflicts {
@@ -244,11 +244,11 @@ impl Ledger {
             let how = format!("the ledger's objects of it have {events} events, and nothing tells what became of them");
             report.differs(Kind::BadLoad, of(&format!("load {load}")), how);
         }
-        if self.rows > loaded.loaded {
-            let how = format!("{} in the table, {} by the ledger", self.rows, loaded.loaded);
+        if self.rows > loaded.rows {
+            let how = format!("{} in the table, {} by the ledger", self.rows, loaded.rows);
             report.differs(Kind::MoreRows, of("rows"), how);
-        } else if self.rows < loaded.loaded {
-            let missing = loaded.loaded - self.rows;
+        } else if self.rows < loaded.rows {
+            let missing = loaded.rows - self.rows;
             report.note(&format!("{missing} {} are not in the table: erased, or loaded just now", of("rows")));
         }
         if self.gone > 0 {

@@ -77,7 +77,7 @@ pub(super) struct Row {
 /// What became of the stored events in the warehouse.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Loaded {
-    pub(super) loaded: u64,
+    pub(super) rows: u64,
     pub(super) duplicates: u64,
     /// Of objects that could not be loaded, and of lines that bear the id of another event.
     pub(super) set_aside: u64,
@@ -138,7 +138,7 @@ impl<'a> Report<'a> {
             *total += one;
         }
         if let (Some(total), Some(one)) = (&mut self.total.loaded, row.loaded) {
-            total.loaded += one.loaded;
+            total.rows += one.rows;
             total.duplicates += one.duplicates;
             total.set_aside += one.set_aside;
             total.to_load += one.to_load;
@@ -154,8 +154,8 @@ impl<'a> Report<'a> {
             [row.spooled, row.stored, row.rejected_spooled, row.rejected_stored].map(|count| count.to_string());
         let difference = row.difference().to_string();
         let [spooled, stored, rejected_spooled, rejected_stored] = &figures;
-        let loads = row.loaded.map(|Loaded { loaded, duplicates, set_aside, to_load }| {
-            [loaded, duplicates, set_aside, to_load].map(|count| count.to_string())
+        let loads = row.loaded.map(|Loaded { rows, duplicates, set_aside, to_load }| {
+            [rows, duplicates, set_aside, to_load].map(|count| count.to_string())
         });
         let loads = loads.as_ref().map_or(["-"; 4], |loads| loads.each_ref().map(String::as_str));
         self.line(left, [accepted, spooled, stored, rejected_spooled, rejected_stored, &difference], loads)
