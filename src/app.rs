@@ -19,6 +19,7 @@ mod policy;
 mod pulse;
 mod replay;
 mod schema;
+mod sessions;
 mod stores;
 
 use std::{
@@ -35,7 +36,7 @@ use tokio::{
     time::{Instant as TokioInstant, timeout_at},
 };
 
-pub use audit::{AuditFailure, AuditRequest, WarehouseSession, audit};
+pub use audit::{AuditFailure, AuditRequest, audit};
 pub use ceiling::memory_ceiling;
 pub use descriptors::TooFewDescriptors;
 pub use files::FileError;
@@ -43,6 +44,7 @@ pub use listen::ListenError;
 pub use load::{Load, LoadFailure, LoadRequest};
 pub use replay::{Replay, ReplayError, Replayed};
 pub use schema::{Breaking, Changes, SchemaFailure, SchemaRequest, changes, definitions, schema};
+pub use sessions::SessionError;
 pub use stores::StoreSetupError;
 
 use self::{heartbeat::Hearts, pulse::Pulse, stores::Stores};

@@ -16,7 +16,7 @@ use std::{
 };
 
 use crate::{
-    app::{self, AuditRequest, Replay, Replayed, Server, WarehouseSession},
+    app::{self, AuditRequest, Replay, Replayed, Server},
     config::{self, Config, Loaded, Problems, Reload, Source},
     metrics,
     signals::Signals,
@@ -98,9 +98,9 @@ pub fn replay(loaded: Loaded, spool: PathBuf) -> ExitCode {
     ExitCode::from(EXIT_INTERRUPTED)
 }
 
-/// `logweir audit`; `session` asks the configured warehouse, if there is one.
-pub fn audit(loaded: &Loaded, asked: &AuditRequest, session: Option<WarehouseSession>) -> ExitCode {
-    match app::audit(&loaded.config, asked, session, &mut io::stdout().lock()) {
+/// `logweir audit`.
+pub fn audit(loaded: &Loaded, asked: &AuditRequest) -> ExitCode {
+    match app::audit(&loaded.config, asked, &mut io::stdout().lock()) {
         Ok(summary) if summary.differences == 0 => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(EXIT_DIFFERENCE),
         Err(failure) => fail(if failure.is_of_arguments() { EXIT_CONFIG } else { EXIT_UNAVAILABLE }, &failure),

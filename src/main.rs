@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         }
         Command::Audit(AuditArgs { config, from, to, sink, quick, warehouse }) => {
             let asked = AuditRequest { from, to, sink, quick, warehouse };
-            commands::load(config.config).map(|loaded| commands::audit(&loaded, &asked, None))
+            commands::load(config.config).map(|loaded| commands::audit(&loaded, &asked))
         }
         Command::Load(arguments) => {
             commands::load(arguments.config.config.clone()).map(|loaded| commands::load_objects(&loaded, &arguments))

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, io, sync::Arc};
 
-use super::stores::{self, StoreSetupError, UnknownSink};
+use super::{
+    sessions::{self, SessionError},
+    stores::{self, StoreSetupError, UnknownSink},
+};
 use crate::{
     batch::{Clock, StreamName},
     config::Config,
@@ -10,15 +13,11 @@ use crate::{
     warehouse::{
         Names,
         audit::{self, AuditError, Range, RangeError, Request, Summary, Warehouse},
-        load::Session,
     },
 };
 
 /// Threads that may block: each reader of a file has one.
 const BLOCKING_THREADS: usize = audit::READERS + 1;
-
-/// Who asks the configured warehouse.
-pub type WarehouseSession = Box<dyn Session>;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +46,9 @@ pub enum AuditFailure {
     /// There is no warehouse to compare with.
     #[error("--warehouse needs a [warehouse] in the configuration")]
     NoWarehouse,
+    /// The warehouse cannot be asked as it is configured.
+    #[error(transparent)]
+    Session(#[from] SessionError),
     /// The store cannot be set up.
     #[error(transparent)]
     Store(#[from] StoreSetupError),
@@ -62,33 +64,27 @@ impl AuditFailure {
     /// Whether other arguments would do.
     pub fn is_of_arguments(&self) -> bool {
         match self {
-            Self::Range(_) | Self::Sink(_) | Self::NoWarehouse => true,
+            Self::Range(_) | Self::Sink(_) | Self::NoWarehouse | Self::Session(_) => true,
             Self::Store(_) | Self::Io(_) | Self::Audit(_) => false,
         }
     }
 }
 
-/// Compares what `asked` names, and writes the report to `out`; `session` asks the configured warehouse, if there is one.
-/// Blocks.
+/// Compares what `asked` names, and writes the report to `out`. Blocks.
 ///
 /// # Errors
 /// [`AuditFailure`]; what was written so far is true.
-pub fn audit(
-    config: &Config,
-    asked: &AuditRequest,
-    session: Option<WarehouseSession>,
-    out: &mut dyn io::Write,
-) -> Result<Summary, AuditFailure> {
+pub fn audit(config: &Config, asked: &AuditRequest, out: &mut dyn io::Write) -> Result<Summary, AuditFailure> {
     let range = Range::parse(&asked.from, &asked.to)?;
-    let mut session = session.filter(|_| asked.warehouse);
-    if asked.warehouse && session.is_none() {
-        return Err(AuditFailure::NoWarehouse);
-    }
     let loaded_from = config.warehouse.sink.as_deref().filter(|_| asked.warehouse);
     let sink = stores::named(config, asked.sink.as_deref().or(loaded_from))?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().max_blocking_threads(BLOCKING_THREADS).enable_all().build()?;
     let place = Arc::new(stores::place(sink, &runtime)?);
+    let mut session = None;
+    if asked.warehouse {
+        session = Some(sessions::warehouse(config, &place, &runtime)?.ok_or(AuditFailure::NoWarehouse)?);
+    }
     let now = Clock::starting_at(None).now();
     let request = Request { range, quick: asked.quick, required: sink.required, now };
     let warehouse = session.as_mut().map(|session| Warehouse {

@@ -11,22 +11,22 @@ use tokio::runtime::Runtime;
 
 use super::{
     files::{self, FileError},
+    sessions::{self, SessionError},
     stores::{self, StoreSetupError, UnknownSink},
 };
 use crate::{
     batch::{Clock, Millis},
-    config::{Connection, Loaded, Tls, WarehouseKind},
+    config::{Loaded, WarehouseKind},
     metrics::{
         LOAD_BYTES, LOAD_COMPLETE_THROUGH, LOAD_LAST_SUCCESS, LOAD_LATE_ROWS, LOAD_OBJECTS, LOAD_ROUNDS, LOAD_ROWS,
         LOAD_SET_ASIDE, LOAD_STRANGERS, LOAD_TRANSACTIONS, LOAD_WAITING, Metrics,
     },
     schema,
     warehouse::{
-        Names, Place, Table,
-        load::{
-            Address, Limits, LoadError, Loader, PostgresSession, Report, Roots, RootsError, Rows, Session, Settings,
-            Stop, Watcher,
-        },
+        Names, Table,
+        load::{Failure, Limits, LoadError, Loader, Report, Rows, Session, Settings, Stop, Watcher},
+        rollup,
+        target::Definitions,
     },
 };
 
@@ -34,8 +34,6 @@ use crate::{
 const BLOCKING_THREADS: usize = 2;
 /// How often a loop looks as far back as late objects may be.
 const SWEEP_INTERVAL: Duration = Duration::from_hours(1);
-/// PostgreSQL's port.
-const POSTGRES_PORT: u16 = 5432;
 
 /// What is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,9 +50,6 @@ pub enum LoadFailure {
     /// There is no warehouse.
     #[error("warehouse.kind is \"none\": there is nothing to load into")]
     NoWarehouse,
-    /// The warehouse is of a kind that is not loaded by this version.
-    #[error("this version does not load into {0}")]
-    Unsupported(&'static str),
     /// No stream is loaded by the loader.
     #[error("no stream has load = \"loader\"")]
     NoStream,
@@ -64,12 +59,12 @@ pub enum LoadFailure {
     /// There is no such sink.
     #[error(transparent)]
     Sink(#[from] UnknownSink),
-    /// The certificates cannot be read, or the metrics not be written.
+    /// The metrics cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Nobody can vouch for the warehouse's host.
-    #[error("the certificates for warehouse.connection: {0}")]
-    Roots(#[from] RootsError),
+    /// A database cannot be asked as it is configured.
+    #[error(transparent)]
+    Session(#[from] SessionError),
     /// The store cannot be set up.
     #[error(transparent)]
     Store(#[from] StoreSetupError),
@@ -82,6 +77,9 @@ pub enum LoadFailure {
     /// The round could not be ended.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// Everything is loaded, and the figures by day and hour could not be counted or copied.
+    #[error("the rollups: {0}")]
+    Rollups(Failure),
 }
 
 impl LoadFailure {
@@ -89,6 +87,7 @@ impl LoadFailure {
     pub fn is_standing(&self) -> bool {
         match self {
             Self::Load(error) => error.is_standing(),
+            Self::Rollups(failure) => matches!(failure, Failure::Refused { .. }),
             Self::Store(_) | Self::Io(_) | Self::Metrics(_) => false,
             _ => true,
         }
@@ -96,15 +95,22 @@ impl LoadFailure {
 }
 
 /// A loader that is set up.
-#[derive(Debug)]
 pub struct Load {
     runtime: Runtime,
     loader: Loader,
+    definitions: Definitions,
+    export: Option<Box<dyn Session>>,
     stop: Stop,
     metrics: Metrics,
     metrics_file: Option<PathBuf>,
     swept: Option<Instant>,
     clock: Clock,
+}
+
+impl std::fmt::Debug for Load {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Load").field("loader", &self.loader).finish_non_exhaustive()
+    }
 }
 
 impl Load {
@@ -129,15 +135,18 @@ impl Load {
             .enable_all()
             .build()?;
         let place = Arc::new(stores::place(sink, &runtime)?);
-        let session: Box<dyn Session> = match warehouse.kind {
-            WarehouseKind::Postgres => Box::new(postgres(loaded, &place)?),
-            WarehouseKind::Redshift => return Err(LoadFailure::Unsupported("Redshift")),
-            WarehouseKind::None => return Err(LoadFailure::NoWarehouse),
+        let session = sessions::warehouse(&loaded.config, &place, &runtime)?.ok_or(LoadFailure::NoWarehouse)?;
+        let export = sessions::export(&loaded.config, &place)?;
+        let mut definitions = super::definitions(loaded)?;
+        // What somebody else loads, or nobody, has no status here by which its figures could be complete.
+        let loaded_here = |stream: &str| {
+            loaded.streams.iter().any(|own| own.name.as_str() == stream && own.load == schema::Load::Loader)
         };
+        definitions.rollups.retain(|counted| loaded_here(&counted.stream));
         let settings = Settings {
             names: Names::new(&warehouse.schema),
             tables,
-            limits: Limits { objects: warehouse.max_objects, bytes: warehouse.max_bytes.get() },
+            limits: Limits { objects: sessions::most_objects(warehouse), bytes: warehouse.max_bytes.get() },
             window: warehouse.dedupe_window.get(),
             retry: asked.retry,
         };
@@ -148,6 +157,8 @@ impl Load {
         }
         Ok(Self {
             loader: Loader::new(session, place, settings, stop.clone()),
+            definitions,
+            export,
             runtime,
             stop,
             metrics,
@@ -175,9 +186,20 @@ impl Load {
     ) -> Result<Option<Report>, LoadFailure> {
         let sweep = self.swept.is_none_or(|swept| swept.elapsed() >= SWEEP_INTERVAL);
         let began = Instant::now();
-        let (loader, stop) = (&mut self.loader, &self.stop);
-        let ended = self.runtime.block_on(async {
-            let mut round = std::pin::pin!(loader.round(sweep, watcher));
+        let Self { runtime, loader, export, definitions, stop, clock, .. } = self;
+        let ended = runtime.block_on(async {
+            let mut round = std::pin::pin!(async {
+                let mut report = loader.round(sweep, watcher).await?;
+                if !report.interrupted {
+                    let to = export.as_mut().map(|session| &mut **session as &mut dyn Session);
+                    report.rollups = Some(
+                        rollup::run(loader.session(), to, definitions, clock.now())
+                            .await
+                            .map_err(LoadFailure::Rollups)?,
+                    );
+                }
+                Ok::<_, LoadFailure>(report)
+            });
             tokio::select! {
                 ended = &mut round => return Some(ended),
                 () = told => stop.stop(),
@@ -200,7 +222,7 @@ impl Load {
         if let Some(file) = &self.metrics_file {
             files::replace(file, &self.metrics.render())?;
         }
-        Ok(ended.transpose()?)
+        ended.transpose()
     }
 
     fn tell(&self, report: &Report) {
@@ -227,29 +249,4 @@ impl Load {
 
 fn seconds(at: Millis) -> f64 {
     at.get() as f64 / 1_000.0
-}
-
-fn postgres(loaded: &Loaded, place: &Arc<Place>) -> Result<PostgresSession, LoadFailure> {
-    let warehouse = &loaded.config.warehouse;
-    let address = address(&warehouse.connection, POSTGRES_PORT, warehouse.statement_timeout.get())?;
-    Ok(PostgresSession::new(address, Arc::clone(place)))
-}
-
-/// Where `connection` leads, by `port` if it names none.
-fn address(connection: &Connection, port: u16, statement_timeout: Duration) -> Result<Address, LoadFailure> {
-    let roots = match (connection.tls, &connection.ca_file) {
-        (Tls::Off, _) => None,
-        (Tls::Verify, None) => Some(Roots::of_system()?),
-        (Tls::Verify, Some(file)) => Some(Roots::of_pem(&files::certificates(file)?)?),
-    };
-    Ok(Address {
-        host: connection.host.clone(),
-        port: if connection.port == 0 { port } else { connection.port },
-        database: connection.database.clone(),
-        user: connection.user.clone(),
-        password: connection.password.expose().to_owned(),
-        roots,
-        connect_timeout: connection.connect_timeout.get(),
-        statement_timeout,
-    })
 }

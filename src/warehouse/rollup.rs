@@ -50,7 +50,7 @@ use jiff::{
     tz::TimeZone,
 };
 
-pub use ddl::ddl;
+pub use ddl::{ddl, names};
 pub use export::{Exported, export};
 pub use standing::Standing;
 
@@ -99,7 +99,7 @@ impl From<RollupError> for Failure {
 }
 
 /// What a refresh has done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Summary {
     /// Streams that were counted anew.
     pub counted: usize,

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::find::Stranger;
-use crate::batch::Millis;
+use crate::{batch::Millis, warehouse::rollup};
 
 /// The version of the summary's form.
 pub const FORMAT: u32 = 1;
@@ -23,6 +23,8 @@ pub struct Report {
     pub seconds: f64,
     /// The streams, in the order of the configuration.
     pub streams: Vec<StreamReport>,
+    /// What became of the figures by day and hour; `null` if they were not counted.
+    pub rollups: Option<rollup::Summary>,
 }
 
 /// What a round has done for a stream.

@@ -170,6 +170,11 @@ impl Loader {
         Self { session, place, settings, clock: Clock::starting_at(None), stop }
     }
 
+    /// The session with the warehouse, for what comes after a load.
+    pub fn session(&mut self) -> &mut dyn Session {
+        &mut *self.session
+    }
+
     /// Loads what is new. With `sweep` it looks as far back as copies of an event may be apart, for what came late;
     /// without, from where everything was complete.
     ///

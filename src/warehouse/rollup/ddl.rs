@@ -137,6 +137,11 @@ fn table(dialect: Dialect, name: &str, columns: &[Column], sorted_by: Option<&st
     format!("CREATE TABLE IF NOT EXISTS {name} (\n{columns}\n){attributes}")
 }
 
+/// What those tables are called.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    Names::ROLLUPS.into_iter().chain([Names::ROLLUP_STATUS])
+}
+
 /// The tables of the figures, and the one that tells how far they are final, where they are missing. The schema must be
 /// there.
 pub fn ddl(dialect: Dialect, definitions: &Definitions) -> String {

@@ -16,7 +16,7 @@ use super::{
 const ROWS_A_STATEMENT: usize = 500;
 
 /// What was copied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Exported {
     /// Streams whose figures had changed.
     pub streams: usize,

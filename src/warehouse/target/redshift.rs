@@ -16,6 +16,7 @@ use super::{
 use crate::warehouse::{
     Dialect, Names, Table,
     evolution::{Evolution, Widened},
+    rollup,
     table::quoted,
 };
 
@@ -49,9 +50,11 @@ pub fn write(definitions: &Definitions) -> Result<String, TargetError> {
     for table in &chosen {
         stream(&mut out, names, table);
     }
-    // rollup::ddl(DIALECT, definitions) is added here, and Names::ROLLUPS to the kept tables below.
+    out.push_str("\n-- Figures by day and hour of the analysts' clock: see [rollups].\n");
+    out.push_str(&rollup::ddl(DIALECT, definitions));
+    let kept: Vec<_> = tables::kept_names().into_iter().chain(rollup::names()).collect();
     grants::roles(&mut out, DIALECT, names);
-    grants::tables(&mut out, DIALECT, names, &loaders_tables(names, &tables::kept_names(), &chosen));
+    grants::tables(&mut out, DIALECT, names, &loaders_tables(names, &kept, &chosen));
     erasure::write(&mut out, Target::Redshift, definitions, &loaders_events(names, &chosen));
     Ok(out)
 }
