@@ -69,7 +69,9 @@ impl<W: Write> Member<W> {
     /// Writes what is still held back, so that [`Self::out`] has all of it. Whether the member is sound, only
     /// [`Self::finish`] tells.
     pub(super) fn write_rest(&mut self) {
-        let _ = self.decoder.try_finish();
+        if self.decoder.header().is_some() {
+            let _ = self.decoder.try_finish();
+        }
     }
 
     /// What was written, or why this was no gzip member.

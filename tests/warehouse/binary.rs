@@ -76,10 +76,10 @@ fn cpu_of_children() -> f64 {
     ticks / 100.0
 }
 
-fn sample(path: &Path, name: &str) -> f64 {
+fn sample(path: &Path, name: &str) -> u64 {
     let text = fs::read_to_string(path).unwrap();
     let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name}: {text}"));
-    line.rsplit_once(' ').unwrap().1.parse().unwrap()
+    line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap() as u64
 }
 
 #[test]
@@ -104,9 +104,9 @@ fn the_exit_code_says_what_a_scheduler_must_know_and_the_summary_is_json() {
     }
     world.assert_once(&postgres, &all, 5);
     let metrics = world.dir.path().join("load.prom");
-    assert_eq!(sample(&metrics, "logweir_load_objects_total{stream=\"heard\"}"), 5.0);
-    assert_eq!(sample(&metrics, "logweir_load_rows_total{stream=\"heard\",outcome=\"loaded\"}"), 50.0);
-    assert!(sample(&metrics, "logweir_load_last_success_seconds ") > 1e9);
+    assert_eq!(sample(&metrics, "logweir_load_objects_total{stream=\"heard\"}"), 5);
+    assert_eq!(sample(&metrics, "logweir_load_rows_total{stream=\"heard\",outcome=\"loaded\"}"), 50);
+    assert!(sample(&metrics, "logweir_load_last_success_seconds ") > 1_000_000_000);
 
     // Somebody should look.
     gzip(&world.path("raw/heard/dt=2026-11-22/hour=09/x.ndjson.gz"), "{}\n");
@@ -157,7 +157,7 @@ fn a_loader_that_is_killed_at_any_moment_and_started_again_loads_each_event_once
     let (code, stdout, stderr) = run(&world, postgres.port, &[]);
     assert_eq!(code, 0, "{stdout}{stderr}");
     world.assert_once(&postgres, &lines, objects);
-    eprintln!("killed with SIGKILL {killed} times in 25 rounds: lost 0, doubled 0");
+    crate::tell(&format!("killed with SIGKILL {killed} times in 25 rounds: lost 0, doubled 0"));
     assert!(killed > 5, "{killed}");
 }
 
@@ -244,13 +244,13 @@ fn figures_of_a_load() {
     let report: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(report["streams"][0]["loaded"], lines.len(), "{stdout}");
     let rows = lines.len() as f64;
-    eprintln!(
+    crate::tell(&format!(
         "{objects} objects, {rows} rows in {took:.2} s: {:.1} objects/s, {:.0} rows/s; CPU of the loader {cpu:.2} s, {:.2} µs \
          a row ({} build)",
         objects as f64 / took,
         rows / took,
         cpu * 1e6 / rows,
         if cfg!(debug_assertions) { "debug" } else { "release" }
-    );
+    ));
     world.assert_once(&postgres, &lines, objects);
 }

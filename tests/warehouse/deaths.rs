@@ -159,7 +159,7 @@ async fn a_load_that_dies_at_any_step_leaves_nothing_behind_and_nothing_is_lost_
             }
         }
     }
-    eprintln!("killed at {tried} points: lost 0, doubled 0");
+    crate::tell(&format!("killed at {tried} points: lost 0, doubled 0"));
     assert!(tried > 30, "{tried}");
 }
 
@@ -280,7 +280,7 @@ async fn a_database_that_is_killed_in_the_middle_and_comes_back_has_every_event_
     let postgres = tokio::task::spawn_blocking(move || killer.unwrap().join().unwrap()).await.unwrap();
     world.load(&postgres).await;
     world.assert_once(&postgres, &lines, 24);
-    eprintln!("the database was killed {kills} times, and the loader tried again {again} times");
+    crate::tell(&format!("the database was killed {kills} times, and the loader tried again {again} times"));
     assert!(again > 0, "it was never killed while it loaded");
 }
 
@@ -346,8 +346,8 @@ async fn two_loaders_at_once_load_no_object_twice_however_often_they_meet() {
         world.assert_once(&postgres, &lines, objects);
     }
     let late = late.load(Ordering::Relaxed);
-    eprintln!(
+    crate::tell(&format!(
         "three loaders shared the work in {shared} of 12 rounds, and {late} times one found another's objects loaded"
-    );
+    ));
     assert!(late > 0, "they never met");
 }

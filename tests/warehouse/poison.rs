@@ -76,8 +76,8 @@ async fn bad_objects_are_set_aside_by_name_the_rest_is_loaded_and_retry_takes_th
     let report = world.load(&postgres).await;
     let stream = &report.streams[0];
     assert_eq!((stream.objects, stream.set_aside.len(), stream.set_aside_objects), (4, 1, 1), "{report}");
-    let states = "SELECT state, count(*), count(DISTINCT object) FROM {}.logweir_ledger GROUP BY 1 ORDER BY 1";
-    assert_eq!(world.query(&postgres, states), "given_up|1|1\nloaded|7|7\nset_aside|1|1");
+    let by_state = "SELECT state, count(*), count(DISTINCT object) FROM {}.logweir_ledger GROUP BY 1 ORDER BY 1";
+    assert_eq!(world.query(&postgres, by_state), "given_up|1|1\nloaded|7|7\nset_aside|1|1");
     assert_eq!(world.query(&postgres, "SELECT count(*), count(DISTINCT event_id) FROM {}.heard"), "61|61");
 }
 

@@ -205,7 +205,7 @@ impl World {
     pub(crate) async fn try_load(&self, session: Box<dyn Session>) -> Result<Report, LoadError> {
         self.loader(session)
             .round(true, &mut |event| match event {
-                Event::Again { why, .. } => eprintln!("again: {why}"),
+                Event::Again { why, .. } => crate::tell(&format!("again: {why}")),
                 Event::SetAside { .. } | Event::Loaded { .. } => {}
             })
             .await
