@@ -324,7 +324,6 @@ pub struct LoadArgs {
     pub stream: Option<String>,
     /// Load again and again, with so much time between two rounds, 1s to 1d [default: `warehouse.interval`]
     #[arg(long, value_name = "D", num_args = 0..=1)]
-    #[expect(clippy::option_option, reason = "given or not, and with a time or without")]
     pub every: Option<Option<String>>,
     /// Take the objects again that are set aside
     #[arg(long)]

@@ -19,3 +19,9 @@ mod once;
 mod poison;
 #[path = "warehouse/world.rs"]
 mod world;
+
+/// Tells a figure, or what happens.
+#[expect(clippy::disallowed_macros, reason = "a test tells its figures")]
+fn tell(text: &str) {
+    eprintln!("{text}");
+}

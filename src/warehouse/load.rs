@@ -1,4 +1,48 @@
 //! The loader: new objects go into the warehouse exactly once.
+//!
+//! # A round
+//!
+//! ```text
+//!  status ──► completeness ──► find, a day at a time ──► plan ──► script ──► session, one transaction
+//!  (watermark)  (heartbeats)     list, ledger, books      batches   │            lock ledger, guard, COPY, guard,
+//!      ▲                                                            │            count, insert, conflicts, ledger
+//!      └──────────── status: complete_through ◄── report ◄──────────┘
+//! ```
+//!
+//! # Why each object is loaded exactly once
+//!
+//! - **The ledger's row and the object's lines are of one transaction.** Whatever dies, both are there or neither.
+//! - **The ledger is locked first and asked behind the lock**, in the same transaction: of two loaders the second finds
+//!   what the first has done. No constraint is relied on, since Redshift's are informational.
+//! - **A commit of which nobody knows is looked up.** Each attempt has an id of its own. Whoever has the lock next comes
+//!   after its end, and the ledger tells whether it was.
+//!
+//! So loaders may be killed, restarted and run side by side; what they do twice is reading.
+//!
+//! # What is not loaded
+//!
+//! | object | what becomes of it |
+//! |---|---|
+//! | no page of the books names it yet | it *waits*, for an hour after the end of its own |
+//! | nobody knows it | it is a *stranger*: named in each round that sees it |
+//! | the warehouse, or the reader, does not take it | it is *set aside* in the ledger, with the error; `--retry` takes it again |
+//! | an operator wrote `given_up` into its row | never; it does not hold anything back |
+//!
+//! If the warehouse does not tell which object it was, batches are halved until it is found. After [`MAX_SET_ASIDE`] of
+//! them in a round it is taken to be the table, and the stream is left.
+//!
+//! # How far back it looks
+//!
+//! From the hour up to which everything was complete; and in the first round of a process and once an hour of a loop, as
+//! far back from there as copies of an event may be apart (`warehouse.dedupe_window`). What appears even later, such as a
+//! spool that is replayed after a month, is loaded once `complete_through` in `load_status` is set to null. Where there
+//! are no heartbeats, `complete_through` is null, and every round lists everything.
+//!
+//! # What `complete_through` promises
+//!
+//! All that was received before is loaded: the heartbeats that were read before the listing say that it was stored, and
+//! no object of that time waits or is set aside. It goes back only if `held_back_by` says because of whom: a silent
+//! instance that nobody had heard of, or an object that came late and is bad. What is loaded behind it counts as late.
 
 mod bisect;
 mod connect;

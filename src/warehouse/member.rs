@@ -66,6 +66,14 @@ impl<W: Write> Member<W> {
         self.decoder.get_mut()
     }
 
+    /// Writes what is still held back, so that [`Self::out`] has all of it. Whether the member is sound, only
+    /// [`Self::finish`] tells.
+    pub(super) fn write_rest(&mut self) {
+        if self.decoder.header().is_some() {
+            let _ = self.decoder.try_finish();
+        }
+    }
+
     /// What was written, or why this was no gzip member.
     pub(super) fn finish(mut self) -> Result<W, String> {
         if let Some(broken) = self.broken.take() {

@@ -175,6 +175,9 @@ impl<'c> Encoder<'c> {
 
 impl Write for Encoder<'_> {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        if self.bad.is_some() {
+            return Err(io::Error::other("a bad line"));
+        }
         self.sum.update(text);
         self.bytes += text.len() as u64;
         for piece in text.split_inclusive(|byte| *byte == b'\n') {

@@ -17,15 +17,12 @@ pub(super) fn batches(objects: Vec<Found>, limits: Limits) -> Vec<Vec<Found>> {
     let mut bytes = 0;
     for object in objects {
         let fits = |batch: &Vec<Found>| batch.len() < limits.objects && bytes + object.bytes <= limits.bytes;
-        match batches.last_mut().filter(|batch| fits(batch)) {
-            Some(batch) => {
-                bytes += object.bytes;
-                batch.push(object);
-            }
-            None => {
-                bytes = object.bytes;
-                batches.push(vec![object]);
-            }
+        if let Some(batch) = batches.last_mut().filter(|batch| fits(batch)) {
+            bytes += object.bytes;
+            batch.push(object);
+        } else {
+            bytes = object.bytes;
+            batches.push(vec![object]);
         }
     }
     batches

@@ -144,14 +144,14 @@ impl PostgresSession {
                     }
                 }
             }
+            if sound {
+                member.write_rest();
+            }
             if let Some(line) = member.out().bad() {
                 return Err(bad(line.to_string()));
             }
             let mut encoder =
                 member.finish().map_err(|why| bad(format!("it is not exactly one gzip member: {why}")))?;
-            if let Some(line) = encoder.bad() {
-                return Err(bad(line.to_string()));
-            }
             let rest = Bytes::from(encoder.take());
             let Content { events, crc32, .. } = encoder.content().map_err(|why| bad(why.to_owned()))?;
             if events != object.events {

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// How often a transaction is tried while the warehouse cannot be reached, before the round ends.
-pub const ATTEMPTS: u32 = 8;
+pub const ATTEMPTS: u32 = 7;
 /// The bound of the first wait between attempts.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The bound of the longest.

@@ -81,7 +81,7 @@ fn sql(what: &'static str, sql: String) -> Step {
     Step::Sql { what, sql }
 }
 
-impl<'s> Of<'s> {
+impl Of<'_> {
     fn stream(self) -> String {
         literal(self.table.stream.as_str()).to_string()
     }
