@@ -261,11 +261,17 @@ pub struct CheckArgs {
 /// What a warehouse is to be told.
 #[derive(Debug, Clone, Args)]
 pub struct SchemaArgs {
-    /// The warehouse: redshift, copy-job or postgres
+    /// What is told: redshift, copy-job, postgres, athena, spectrum, duckdb, spark, bigquery or tableau
     ///
     /// redshift: tables of Amazon Redshift for `logweir load`, with encodings, keys and grants.
     /// copy-job: a COPY JOB of Redshift for each stream that is loaded by one, and the views over it.
     /// postgres: tables of PostgreSQL for `logweir load`, with indexes and grants.
+    /// athena: external tables and views of Amazon Athena over the objects.
+    /// spectrum: external tables and views of Redshift over the objects, by Athena's catalog.
+    /// duckdb: views of DuckDB over the objects.
+    /// spark: a reader of the objects for PySpark.
+    /// bigquery: a schema and a load command for BigQuery, and the view over what they load.
+    /// tableau: a data source of Tableau over a stream's table (.tds).
     #[arg(value_name = "TARGET", verbatim_doc_comment)]
     pub target: String,
     /// One stream [default: all]

@@ -1,1 +1,103 @@
+//! The plain calls against moto, which somebody else has written from the same documentation. It runs no SQL, has no
+//! `BatchExecuteStatement`, and its statements never end by themselves: what is seen here is that it takes what is sent.
+//!
+//! It tells times as text, where the protocol has seconds since 1970, and the SDK does not take that: they are set right on
+//! the way.
 
+use std::{
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use logweir::warehouse::load::{Failure, Script, Session, Step};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::data_api::{session, settings};
+
+/// How long it may take to start.
+const START: Duration = Duration::from_mins(1);
+
+struct Moto {
+    server: Child,
+    port: u16,
+}
+
+impl Moto {
+    /// Starts one, if it is installed. Tests that need it say on standard error that they were left out.
+    #[expect(clippy::disallowed_macros, reason = "a test tells what it left out")]
+    fn start() -> Option<Self> {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/bin/moto_server");
+        if !program.exists() {
+            eprintln!("left out: target/python has no moto_server; tests/run installs it");
+            return None;
+        }
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = Command::new(program);
+        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+        let server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let moto = Self { server, port };
+        let began = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(began.elapsed() < START, "moto does not start");
+            thread::sleep(Duration::from_millis(50));
+        }
+        Some(moto)
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// Sets the times right in what the server at `port` answers: the port where that is done.
+async fn with_times_set_right(port: u16) -> u16 {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let here = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (client, _) = listener.accept().await.unwrap();
+            let server = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            tokio::spawn(async move {
+                let (mut asks, mut hears) = client.into_split();
+                let (mut answers, mut takes) = server.into_split();
+                tokio::spawn(async move { tokio::io::copy(&mut asks, &mut takes).await });
+                // It closes the connection behind each answer.
+                let mut answer = Vec::new();
+                answers.read_to_end(&mut answer).await.unwrap();
+                let mut answer = String::from_utf8(answer).unwrap();
+                for name in ["\"CreatedAt\": ", "\"UpdatedAt\": "] {
+                    if let Some(place) = answer.find(name) {
+                        let at = place + name.len();
+                        let text = "\"2026-11-24T19:33:25Z\"";
+                        // As long as it was.
+                        answer.replace_range(at..at + text.len(), &format!("{:<1$}", 1_795_548_805, text.len()));
+                    }
+                }
+                let _ = hears.write_all(answer.as_bytes()).await;
+            });
+        }
+    });
+    here
+}
+
+#[tokio::test]
+async fn moto_takes_a_statement_describes_it_and_cancels_it() {
+    let Some(moto) = Moto::start() else { return };
+    let port = with_times_set_right(moto.port).await;
+    let mut settings = settings(&format!("http://127.0.0.1:{port}"));
+    settings.statement_timeout = Duration::from_secs(1);
+    settings.pacing.call_timeout = Duration::from_secs(10);
+    let mut session = session(settings);
+    // Only what was cancelled there ends here.
+    let failure = session.rows("SELECT 1").await.unwrap_err();
+    assert!(matches!(&failure, Failure::Unreachable(why) if why.contains("cancelled after 1s")), "{failure:?}");
+    // What it does not know is not taken for done.
+    let script = Script { steps: vec![Step::Sql { what: "a test", sql: "SELECT 1".to_owned() }] };
+    assert!(session.run(&script).await.is_err());
+}

@@ -54,8 +54,10 @@ pub struct RedshiftWire {
 enum Fault {
     /// The database says so, with a code.
     Told(String, String),
-    /// There is no answer.
+    /// The connection was lost.
     Lost(String),
+    /// There is no answer in time.
+    Late(String),
 }
 
 impl RedshiftWire {
@@ -74,7 +76,7 @@ impl RedshiftWire {
     async fn query(&self, connection: &Connection, sql: &str) -> Result<Vec<Row>, Fault> {
         let asked = connection.client.simple_query(sql);
         let answer = timeout(self.address.statement_timeout.saturating_add(GRACE), asked).await;
-        let answer = answer.map_err(|_| Fault::Lost(format!("{:?} did not answer in time", self.address)))?;
+        let answer = answer.map_err(|_| Fault::Late(format!("{:?} did not answer in time", self.address)))?;
         let messages = answer.map_err(|error| match error.as_db_error() {
             Some(told) => {
                 let code = told.code().code();
@@ -144,9 +146,9 @@ impl RedshiftWire {
                 self.connection = Some(connection);
                 Ok(())
             }
-            Err(Fault::Lost(why)) => Err(Failure::Ambiguous(format!("{why}, while it committed"))),
-            // Whoever ends a connection says so also behind a commit (57P), and 40003 is: nobody knows.
-            Err(Fault::Told(code, text)) if code.starts_with("57P") || code.starts_with("08") || code == "40003" => {
+            Err(Fault::Lost(why) | Fault::Late(why)) => Err(Failure::Ambiguous(format!("{why}, while it committed"))),
+            // Whoever ends a connection says so behind a commit, too.
+            Err(Fault::Told(code, text)) if is_end(&code) => {
                 Err(Failure::Ambiguous(format!("{code}: {text}, while it committed")))
             }
             Err(fault) => Err(fault.failure(None)),
@@ -164,7 +166,12 @@ impl RedshiftWire {
             Err(fault) => fault,
         };
         // A connection that was lost while nothing was asked says so now.
-        if !(was_open && matches!(fault, Fault::Lost(_)) && connection.client.is_closed()) {
+        let is_lost = match &fault {
+            Fault::Told(code, _) => is_end(code),
+            Fault::Lost(_) => true,
+            Fault::Late(_) => false,
+        };
+        if !(was_open && is_lost) {
             return Err(fault.failure(None));
         }
         let connection = Connection::open(&self.address).await?;
@@ -193,13 +200,18 @@ impl Session for RedshiftWire {
 impl Fault {
     fn failure(self, step: Option<&Step>) -> Failure {
         match self {
-            Self::Lost(why) => Failure::Unreachable(why),
+            Self::Lost(why) | Self::Late(why) => Failure::Unreachable(why),
             Self::Told(code, text) => match told::sort(step, &code, &text) {
                 Sort::Known(failure) => failure,
                 Sort::Lines => Failure::Object { object: None, why: "COPY cannot load a line".to_owned() },
             },
         }
     }
+}
+
+/// Whether a code tells that the connection ends (57P, 08), or that nobody knows what a statement has done (40003).
+fn is_end(code: &str) -> bool {
+    code.starts_with("57P") || code.starts_with("08") || code == "40003"
 }
 
 /// The statement of a step.
