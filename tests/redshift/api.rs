@@ -234,6 +234,14 @@ fn respond(status: u16, body: &Value, code: Option<&str>) -> Response<Full<bytes
     response
 }
 
+fn rows_of(messages: &[SimpleQueryMessage]) -> Vec<Vec<Option<String>>> {
+    let row = |message: &SimpleQueryMessage| match message {
+        SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|place| row.get(place).map(str::to_owned)).collect()),
+        _ => None,
+    };
+    messages.iter().filter_map(row).collect()
+}
+
 type Answer = Result<Value, (&'static str, String)>;
 
 impl State {
@@ -256,9 +264,9 @@ impl State {
                 if sqls.len() > 40 || sqls.iter().any(|sql| sql.len() > 100_000) {
                     return Err(("ValidationException", "too many, or too long".to_owned()));
                 }
-                self.execute(&body, sqls, true)
+                Ok(self.execute(&body, sqls, true))
             }
-            "ExecuteStatement" => self.execute(&body, vec![body["Sql"].as_str().unwrap().to_owned()], false),
+            "ExecuteStatement" => Ok(self.execute(&body, vec![body["Sql"].as_str().unwrap().to_owned()], false)),
             "DescribeStatement" => {
                 let wait = Duration::from_secs(body["WaitTimeSeconds"].as_u64().unwrap_or(0));
                 let id = body["Id"].as_str().unwrap();
@@ -307,13 +315,13 @@ impl State {
         }
     }
 
-    fn execute(self: &Arc<Self>, body: &Value, sqls: Vec<String>, is_batch: bool) -> Answer {
+    fn execute(self: &Arc<Self>, body: &Value, sqls: Vec<String>, is_batch: bool) -> Value {
         assert_eq!((&body["WorkgroupName"], &body["Database"]), (&json!("analysts"), &json!("dev")));
         let token = body["ClientToken"].as_str().unwrap().to_owned();
         assert!(token.len() <= 64);
         let mut tokens = self.tokens.lock().unwrap();
         if let Some(id) = tokens.get(&token) {
-            return Ok(json!({"Id": id}));
+            return json!({"Id": id});
         }
         let id = format!("statement-{}", tokens.len());
         tokens.insert(token, id.clone());
@@ -322,7 +330,7 @@ impl State {
         self.statements.lock().unwrap().insert(id.clone(), statement);
         let (state, named) = (Arc::clone(self), id.clone());
         tokio::spawn(async move { state.run(&named, sqls, is_batch).await });
-        Ok(json!({"Id": id}))
+        json!({"Id": id})
     }
 
     fn describe(&self, id: &str) -> Answer {
@@ -380,15 +388,7 @@ impl State {
             };
             match answer {
                 Ok(messages) => {
-                    rows = messages
-                        .iter()
-                        .filter_map(|message| match message {
-                            SimpleQueryMessage::Row(row) => {
-                                Some((0..row.len()).map(|place| row.get(place).map(str::to_owned)).collect())
-                            }
-                            _ => None,
-                        })
-                        .collect();
+                    rows = rows_of(&messages);
                     self.change(id, |one| one.subs[place].status = "FINISHED");
                 }
                 Err(error) => {

@@ -44,8 +44,8 @@ impl Warehouse {
 
     /// Stores an object of [`LINES`] lines with ids of its own.
     pub(crate) fn store(&self, key: &str) {
-        let lines: String =
-            (0..LINES).map(|n| format!("{{\"event_id\":\"{key}/{n}\",\"n\":{n},\"more\":1}}\n")).collect();
+        let line = |n| format!("{{\"event_id\":\"{key}/{n}\",\"n\":{n},\"more\":1}}\n");
+        let lines = (0..LINES).map(line).collect::<Vec<_>>().concat();
         self.store_text(key, &lines);
     }
 

@@ -14,7 +14,7 @@ use super::Failure;
 
 /// How long a connection is silent before TCP asks whether the other side is still there: a COPY says nothing for minutes,
 /// and a NAT gateway forgets a connection after 350 seconds of silence.
-const KEEPALIVE: Duration = Duration::from_secs(60);
+const KEEPALIVE: Duration = Duration::from_mins(1);
 /// The longest text of an error that is repeated, in characters.
 const LONGEST_TEXT: usize = 500;
 

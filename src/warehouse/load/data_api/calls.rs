@@ -190,13 +190,13 @@ impl DataApi {
     {
         let within = wait.saturating_add(self.settings.pacing.call_timeout);
         match timeout(within, asked).await {
-            Ok(answer) => answer.map_err(trouble),
+            Ok(answer) => answer.map_err(|error| trouble(&error)),
             Err(_) => Err(Trouble::Lost(format!("no answer within {within:?}"))),
         }
     }
 }
 
-fn trouble<E>(error: SdkError<E>) -> Trouble
+fn trouble<E>(error: &SdkError<E>) -> Trouble
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
@@ -204,7 +204,7 @@ where
     let code = error.code().unwrap_or_default();
     let message = error.message().unwrap_or_default();
     let said = |status: u16| squeezed(&format!("{status} {code} {message}"));
-    match (&error, status) {
+    match (error, status) {
         (_, Some(_)) if code == "ActiveWaitingRequestsExceededException" => Trouble::Waiters,
         // Throttling is a 400: codes go before the status.
         (_, Some(status))
@@ -221,12 +221,10 @@ where
         (SdkError::ServiceError(_), Some(status)) if code.starts_with("ExpiredToken") => Trouble::Busy(said(status)),
         (SdkError::ServiceError(_), Some(status @ 400..=499)) => Trouble::Refused(said(status)),
         (_, Some(status)) => Trouble::Lost(said(status)),
-        (SdkError::ConstructionFailure(_), None) => {
-            Trouble::Refused(squeezed(&DisplayErrorContext(&error).to_string()))
-        }
+        (SdkError::ConstructionFailure(_), None) => Trouble::Refused(squeezed(&DisplayErrorContext(error).to_string())),
         (_, None) => {
-            let told = squeezed(&DisplayErrorContext(&error).to_string());
-            if is_unsent(&error) { Trouble::Unsent(told) } else { Trouble::Lost(told) }
+            let told = squeezed(&DisplayErrorContext(error).to_string());
+            if is_unsent(error) { Trouble::Unsent(told) } else { Trouble::Lost(told) }
         }
     }
 }
