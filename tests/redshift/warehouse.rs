@@ -72,7 +72,7 @@ impl Warehouse {
         let keys_of = keys.iter().map(|key| format!("'{key}'")).collect::<Vec<_>>().join(", ");
         let rows = keys.iter().map(|key| format!("('{key}', {load})")).collect::<Vec<_>>().join(", ");
         let column = |name: &str, kind| CopyColumn { name: name.into(), kind, required: false };
-        let object = |key: &&str| CopyObject { key: (*key).to_owned(), bytes: 1, events: LINES };
+        let object = |key: &&str| CopyObject { key: (*key).to_owned(), bytes: 1, events: LINES, crc32: 0 };
         let sql = |what, sql: &str| Step::Sql { what, sql: sql.to_owned() };
         let guard = |what, holds: String| Step::Guard {
             what,

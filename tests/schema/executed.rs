@@ -57,7 +57,8 @@ fn the_tables_are_made_and_made_again_and_keep_what_they_have() {
                   WHERE table_schema = 'logweir'";
     assert_eq!(
         server.query(tables),
-        "heard heard_conflicts heard_staging load_status logweir_ledger logweir_loads order order_conflicts order_staging"
+        "daily_active daily_counts heard heard_conflicts heard_staging hourly_active hourly_counts load_status \
+         logweir_ledger logweir_loads order order_conflicts order_staging rollup_status"
     );
     // Nothing is unique: the loader is what keeps events single.
     server.query(&event("heard", "1", "u"));

@@ -27,12 +27,6 @@ pub trait Session: Send {
 
     /// What SQL it speaks.
     fn dialect(&self) -> Dialect;
-
-    /// A SELECT whose first column names what else loads `table` of `schema` by itself, if the warehouse has such things:
-    /// a COPY JOB. The loader does not touch a table that has one.
-    fn copy_job_on(&self, _schema: &str, _table: &str) -> Option<String> {
-        None
-    }
 }
 
 /// A row, as text.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Failure, Session, script};
+use super::{COPY_JOBS, Failure, Session, copy_jobs_into, script};
 use crate::warehouse::{
     Dialect, Names, Table,
     table::{literal, quoted},
@@ -94,15 +94,54 @@ pub(super) async fn copy_job(
     names: &Names,
     stream: &str,
 ) -> Result<Option<String>, Failure> {
-    for table in [stream.to_owned(), format!("{stream}_staging")] {
-        let Some(sql) = session.copy_job_on(names.schema(), &table) else { continue };
-        if let Some(job) = session.rows(&sql).await?.into_iter().flatten().flatten().next() {
+    if session.dialect() != Dialect::Redshift {
+        return Ok(None);
+    }
+    let jobs = session.rows(COPY_JOBS).await?;
+    for (name, table) in [(stream.to_owned(), names.of(stream)), (format!("{stream}_staging"), names.staging(stream))] {
+        if let Some(job) = copy_jobs_into(&jobs, names.schema(), &name).first() {
             return Ok(Some(format!(
-                "the COPY JOB {job} loads {}: what both load would be there twice. Drop the job, or write load = \
-                 \"copy_job\"",
-                names.of(&table)
+                "the COPY JOB {job} loads {table}: what both load would be there twice. Drop the job, or write load = \
+                 \"copy_job\""
             )));
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        sink::BoxFuture,
+        warehouse::load::{Row, Script},
+    };
+
+    /// A warehouse that has one COPY JOB.
+    struct WithJob(Dialect);
+
+    impl Session for WithJob {
+        fn run<'a>(&'a mut self, _: &'a Script) -> BoxFuture<'a, Result<(), Failure>> {
+            Box::pin(async { Err(Failure::Unreachable("nothing is run here".to_owned())) })
+        }
+
+        fn rows<'a>(&'a mut self, sql: &'a str) -> BoxFuture<'a, Result<Vec<Row>, Failure>> {
+            assert_eq!(sql, COPY_JOBS);
+            let job = ["nightly", "COPY logweir.heard_staging FROM 's3://b/heard/'", "heard_staging"];
+            Box::pin(async move { Ok(vec![job.map(|text| Some(text.to_owned())).to_vec()]) })
+        }
+
+        fn dialect(&self) -> Dialect {
+            self.0
+        }
+    }
+
+    #[tokio::test]
+    async fn a_table_that_a_copy_job_loads_is_left_alone() {
+        let names = Names::new("logweir");
+        let told = copy_job(&mut WithJob(Dialect::Redshift), &names, "heard").await.unwrap().unwrap();
+        assert!(told.starts_with("the COPY JOB nightly loads \"logweir\".\"heard_staging\": "), "{told}");
+        assert_eq!(copy_job(&mut WithJob(Dialect::Redshift), &names, "seen").await, Ok(None));
+        assert_eq!(copy_job(&mut WithJob(Dialect::Postgres), &names, "heard").await, Ok(None), "it has no such jobs");
+    }
 }

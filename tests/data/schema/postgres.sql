@@ -151,6 +151,71 @@ CREATE TABLE IF NOT EXISTS "logweir"."order_conflicts" (
     "found_at" timestamptz NOT NULL
 );
 
+-- Figures by day and hour of the analysts' clock: see [rollups].
+CREATE TABLE IF NOT EXISTS "logweir"."daily_active" (
+  "stream" text NOT NULL,
+  "day" date NOT NULL,
+  "events" bigint NOT NULL,
+  "devices" bigint NOT NULL,
+  "is_complete" boolean NOT NULL,
+  "is_final" boolean NOT NULL,
+  "counted_at" timestamptz NOT NULL
+);
+
+CREATE INDEX IF NOT EXISTS "daily_active_by_day" ON "logweir"."daily_active" ("stream", "day");
+
+CREATE TABLE IF NOT EXISTS "logweir"."hourly_active" (
+  "stream" text NOT NULL,
+  "hour" timestamp NOT NULL,
+  "events" bigint NOT NULL,
+  "devices" bigint NOT NULL,
+  "is_complete" boolean NOT NULL,
+  "is_final" boolean NOT NULL,
+  "counted_at" timestamptz NOT NULL
+);
+
+CREATE INDEX IF NOT EXISTS "hourly_active_by_hour" ON "logweir"."hourly_active" ("stream", "hour");
+
+CREATE TABLE IF NOT EXISTS "logweir"."daily_counts" (
+  "stream" text NOT NULL,
+  "day" date NOT NULL,
+  "dimension" text NOT NULL,
+  "value" text,
+  "events" bigint NOT NULL,
+  "devices" bigint NOT NULL,
+  "is_complete" boolean NOT NULL,
+  "is_final" boolean NOT NULL,
+  "counted_at" timestamptz NOT NULL
+);
+
+CREATE INDEX IF NOT EXISTS "daily_counts_by_day" ON "logweir"."daily_counts" ("stream", "day");
+
+CREATE TABLE IF NOT EXISTS "logweir"."hourly_counts" (
+  "stream" text NOT NULL,
+  "hour" timestamp NOT NULL,
+  "dimension" text NOT NULL,
+  "value" text,
+  "events" bigint NOT NULL,
+  "devices" bigint NOT NULL,
+  "is_complete" boolean NOT NULL,
+  "is_final" boolean NOT NULL,
+  "counted_at" timestamptz NOT NULL
+);
+
+CREATE INDEX IF NOT EXISTS "hourly_counts_by_hour" ON "logweir"."hourly_counts" ("stream", "hour");
+
+CREATE TABLE IF NOT EXISTS "logweir"."rollup_status" (
+  "stream" text NOT NULL,
+  "definition" text NOT NULL,
+  "complete_through" timestamptz,
+  "last_load_id" text,
+  "counted_from" timestamp,
+  "final_before" timestamp,
+  "counted_at" timestamptz,
+  "restated_at" timestamptz
+);
+
+
 -- Who is who. Give each role to users: GRANT "logweir_analyst" TO somebody.
 --   writer   an operator: corrects rows, erases a device's, gives an object up in the ledger
 --   loader   what `logweir load` logs in as: adds events, and never changes or deletes one
@@ -161,15 +226,15 @@ DO $$ BEGIN CREATE ROLE "logweir_analyst" NOLOGIN; EXCEPTION WHEN duplicate_obje
 GRANT USAGE ON SCHEMA "logweir" TO "logweir_writer";
 GRANT USAGE ON SCHEMA "logweir" TO "logweir_loader";
 GRANT USAGE ON SCHEMA "logweir" TO "logweir_analyst";
-GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "logweir"."logweir_ledger", "logweir"."logweir_loads", "logweir"."load_status" TO "logweir_writer";
+GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "logweir"."logweir_ledger", "logweir"."logweir_loads", "logweir"."load_status", "logweir"."daily_active", "logweir"."hourly_active", "logweir"."daily_counts", "logweir"."hourly_counts", "logweir"."rollup_status" TO "logweir_writer";
 GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "logweir"."heard", "logweir"."order" TO "logweir_writer";
 GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "logweir"."heard_staging", "logweir"."order_staging" TO "logweir_writer";
 GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "logweir"."heard_conflicts", "logweir"."order_conflicts" TO "logweir_writer";
-GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "logweir"."logweir_ledger", "logweir"."logweir_loads", "logweir"."load_status" TO "logweir_loader";
+GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "logweir"."logweir_ledger", "logweir"."logweir_loads", "logweir"."load_status", "logweir"."daily_active", "logweir"."hourly_active", "logweir"."daily_counts", "logweir"."hourly_counts", "logweir"."rollup_status" TO "logweir_loader";
 GRANT SELECT, INSERT ON TABLE "logweir"."heard", "logweir"."order" TO "logweir_loader";
 GRANT SELECT, INSERT, DELETE ON TABLE "logweir"."heard_staging", "logweir"."order_staging" TO "logweir_loader";
 GRANT SELECT, INSERT ON TABLE "logweir"."heard_conflicts", "logweir"."order_conflicts" TO "logweir_loader";
-GRANT SELECT ON TABLE "logweir"."logweir_ledger", "logweir"."logweir_loads", "logweir"."load_status" TO "logweir_analyst";
+GRANT SELECT ON TABLE "logweir"."logweir_ledger", "logweir"."logweir_loads", "logweir"."load_status", "logweir"."daily_active", "logweir"."hourly_active", "logweir"."daily_counts", "logweir"."hourly_counts", "logweir"."rollup_status" TO "logweir_analyst";
 GRANT SELECT ON TABLE "logweir"."heard", "logweir"."order" TO "logweir_analyst";
 GRANT SELECT ON TABLE "logweir"."heard_conflicts", "logweir"."order_conflicts" TO "logweir_analyst";
 

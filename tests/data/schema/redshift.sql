@@ -157,6 +157,63 @@ CREATE TABLE IF NOT EXISTS "logweir"."order_conflicts" (
 )
 DISTSTYLE KEY DISTKEY ("event_id");
 
+-- Figures by day and hour of the analysts' clock: see [rollups].
+CREATE TABLE IF NOT EXISTS "logweir"."daily_active" (
+  "stream" VARCHAR(63) NOT NULL ENCODE ZSTD,
+  "day" DATE NOT NULL ENCODE RAW,
+  "events" BIGINT NOT NULL ENCODE AZ64,
+  "devices" BIGINT NOT NULL ENCODE AZ64,
+  "is_complete" BOOLEAN NOT NULL ENCODE RAW,
+  "is_final" BOOLEAN NOT NULL ENCODE RAW,
+  "counted_at" TIMESTAMP NOT NULL ENCODE AZ64
+) DISTSTYLE AUTO SORTKEY ("day", "stream");
+
+CREATE TABLE IF NOT EXISTS "logweir"."hourly_active" (
+  "stream" VARCHAR(63) NOT NULL ENCODE ZSTD,
+  "hour" TIMESTAMP NOT NULL ENCODE RAW,
+  "events" BIGINT NOT NULL ENCODE AZ64,
+  "devices" BIGINT NOT NULL ENCODE AZ64,
+  "is_complete" BOOLEAN NOT NULL ENCODE RAW,
+  "is_final" BOOLEAN NOT NULL ENCODE RAW,
+  "counted_at" TIMESTAMP NOT NULL ENCODE AZ64
+) DISTSTYLE AUTO SORTKEY ("hour", "stream");
+
+CREATE TABLE IF NOT EXISTS "logweir"."daily_counts" (
+  "stream" VARCHAR(63) NOT NULL ENCODE ZSTD,
+  "day" DATE NOT NULL ENCODE RAW,
+  "dimension" VARCHAR(127) NOT NULL ENCODE ZSTD,
+  "value" VARCHAR(256) ENCODE ZSTD,
+  "events" BIGINT NOT NULL ENCODE AZ64,
+  "devices" BIGINT NOT NULL ENCODE AZ64,
+  "is_complete" BOOLEAN NOT NULL ENCODE RAW,
+  "is_final" BOOLEAN NOT NULL ENCODE RAW,
+  "counted_at" TIMESTAMP NOT NULL ENCODE AZ64
+) DISTSTYLE AUTO SORTKEY ("day", "stream");
+
+CREATE TABLE IF NOT EXISTS "logweir"."hourly_counts" (
+  "stream" VARCHAR(63) NOT NULL ENCODE ZSTD,
+  "hour" TIMESTAMP NOT NULL ENCODE RAW,
+  "dimension" VARCHAR(127) NOT NULL ENCODE ZSTD,
+  "value" VARCHAR(256) ENCODE ZSTD,
+  "events" BIGINT NOT NULL ENCODE AZ64,
+  "devices" BIGINT NOT NULL ENCODE AZ64,
+  "is_complete" BOOLEAN NOT NULL ENCODE RAW,
+  "is_final" BOOLEAN NOT NULL ENCODE RAW,
+  "counted_at" TIMESTAMP NOT NULL ENCODE AZ64
+) DISTSTYLE AUTO SORTKEY ("hour", "stream");
+
+CREATE TABLE IF NOT EXISTS "logweir"."rollup_status" (
+  "stream" VARCHAR(63) NOT NULL ENCODE ZSTD,
+  "definition" VARCHAR(4096) NOT NULL ENCODE ZSTD,
+  "complete_through" TIMESTAMP ENCODE AZ64,
+  "last_load_id" VARCHAR(26) ENCODE ZSTD,
+  "counted_from" TIMESTAMP ENCODE AZ64,
+  "final_before" TIMESTAMP ENCODE AZ64,
+  "counted_at" TIMESTAMP ENCODE AZ64,
+  "restated_at" TIMESTAMP ENCODE AZ64
+) DISTSTYLE ALL;
+
+
 -- Who is who. Give each role to users: GRANT ROLE "logweir_analyst" TO somebody.
 --   writer   an operator: corrects rows, erases a device's, gives an object up in the ledger
 --   loader   what `logweir load` logs in as: adds events, and never changes or deletes one
@@ -168,15 +225,15 @@ DISTSTYLE KEY DISTKEY ("event_id");
 GRANT USAGE ON SCHEMA "logweir" TO ROLE "logweir_writer";
 GRANT USAGE ON SCHEMA "logweir" TO ROLE "logweir_loader";
 GRANT USAGE ON SCHEMA "logweir" TO ROLE "logweir_analyst";
-GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "logweir"."logweir_ledger", "logweir"."logweir_loads", "logweir"."load_status" TO ROLE "logweir_writer";
+GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "logweir"."logweir_ledger", "logweir"."logweir_loads", "logweir"."load_status", "logweir"."daily_active", "logweir"."hourly_active", "logweir"."daily_counts", "logweir"."hourly_counts", "logweir"."rollup_status" TO ROLE "logweir_writer";
 GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "logweir"."heard", "logweir"."order" TO ROLE "logweir_writer";
 GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "logweir"."heard_staging", "logweir"."order_staging" TO ROLE "logweir_writer";
 GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "logweir"."heard_conflicts", "logweir"."order_conflicts" TO ROLE "logweir_writer";
-GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "logweir"."logweir_ledger", "logweir"."logweir_loads", "logweir"."load_status" TO ROLE "logweir_loader";
+GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "logweir"."logweir_ledger", "logweir"."logweir_loads", "logweir"."load_status", "logweir"."daily_active", "logweir"."hourly_active", "logweir"."daily_counts", "logweir"."hourly_counts", "logweir"."rollup_status" TO ROLE "logweir_loader";
 GRANT SELECT, INSERT ON TABLE "logweir"."heard", "logweir"."order" TO ROLE "logweir_loader";
 GRANT SELECT, INSERT, DELETE ON TABLE "logweir"."heard_staging", "logweir"."order_staging" TO ROLE "logweir_loader";
 GRANT SELECT, INSERT ON TABLE "logweir"."heard_conflicts", "logweir"."order_conflicts" TO ROLE "logweir_loader";
-GRANT SELECT ON TABLE "logweir"."logweir_ledger", "logweir"."logweir_loads", "logweir"."load_status" TO ROLE "logweir_analyst";
+GRANT SELECT ON TABLE "logweir"."logweir_ledger", "logweir"."logweir_loads", "logweir"."load_status", "logweir"."daily_active", "logweir"."hourly_active", "logweir"."daily_counts", "logweir"."hourly_counts", "logweir"."rollup_status" TO ROLE "logweir_analyst";
 GRANT SELECT ON TABLE "logweir"."heard", "logweir"."order" TO ROLE "logweir_analyst";
 GRANT SELECT ON TABLE "logweir"."heard_conflicts", "logweir"."order_conflicts" TO ROLE "logweir_analyst";
 
