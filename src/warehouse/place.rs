@@ -64,29 +64,28 @@ pub(super) struct Pieces<'p> {
     place: &'p Place,
     key: String,
     reader: Box<dyn ObjectReader>,
+    /// How many bytes were given.
     taken: u64,
+    /// How many of those the reader gives again.
+    again: u64,
+    /// How often it broke off since something new came.
     broken: u32,
 }
 
 impl Pieces<'_> {
     /// The next piece; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, PlaceError> {
-        // How much of what comes was taken before.
-        let mut known = 0;
         loop {
             match self.place.answer(self.reader.next_piece()).await {
                 Ok(None) => return Ok(None),
-                Ok(Some(piece)) if known + piece.len() as u64 <= self.taken && known < self.taken => {
-                    known += piece.len() as u64;
-                }
                 Ok(Some(mut piece)) => {
-                    if known < self.taken {
-                        piece = piece.split_off((self.taken - known) as usize);
+                    let known = self.again.min(piece.len() as u64);
+                    self.again -= known;
+                    piece = piece.split_off(known as usize);
+                    if piece.is_empty() {
+                        continue;
                     }
-                    if self.broken > 0 {
-                        // From here on the reader stands where it should.
-                        self.broken = 0;
-                    }
+                    self.broken = 0;
                     self.taken += piece.len() as u64;
                     return Ok(Some(piece));
                 }
@@ -101,7 +100,7 @@ impl Pieces<'_> {
                         Box::pin(self.place.answer(self.place.store.get(&self.place.bucket, &self.key)))
                     });
                     self.reader = again.await?.ok_or_else(|| failed(source))?;
-                    known = 0;
+                    self.again = self.taken;
                 }
             }
         }
@@ -149,7 +148,7 @@ impl Place {
     /// Opens the object at `key`, to be read piece by piece; `None` if there is no such object.
     pub(super) async fn open(&self, key: &str) -> Result<Option<Pieces<'_>>, PlaceError> {
         let reader = self.patiently(key, || Box::pin(self.answer(self.store.get(&self.bucket, key)))).await?;
-        Ok(reader.map(|reader| Pieces { place: self, key: key.to_owned(), reader, taken: 0, broken: 0 }))
+        Ok(reader.map(|reader| Pieces { place: self, key: key.to_owned(), reader, taken: 0, again: 0, broken: 0 }))
     }
 
     /// Puts `bytes` at `key`, whatever is there.

@@ -259,24 +259,38 @@ async fn a_database_that_is_killed_in_the_middle_and_comes_back_has_every_event_
     world.store(segments).await;
     let port = postgres.port;
     let kills = 4;
+    // It is killed while the load behind another one runs.
+    let (now, told) = std::sync::mpsc::sync_channel::<()>(kills);
     let killer = thread::Builder::new().spawn(move || {
-        for _ in 0..kills {
-            thread::sleep(Duration::from_millis(fastrand::u64(100..600)));
+        for () in told {
+            thread::sleep(Duration::from_millis(fastrand::u64(0..40)));
             postgres.kill();
             postgres.resume();
         }
         postgres
     });
+    let mut now = Some(now);
+    let mut loads = 0;
     let (mut rounds, mut again) = (0, 0);
     loop {
         rounds += 1;
-        let mut watcher = |event: Event<'_>| again += usize::from(matches!(event, Event::Again { .. }));
+        let mut watcher = |event: Event<'_>| {
+            again += usize::from(matches!(event, Event::Again { .. }));
+            loads += usize::from(matches!(event, Event::Loaded { .. }));
+            if let (Event::Loaded { .. }, Some(now)) = (event, &now)
+                && loads % 2 == 1
+                && loads < 2 * kills
+            {
+                now.send(()).unwrap();
+            }
+        };
         match world.loader(Box::new(world.session(port))).round(true, &mut watcher).await {
             Ok(_) => break,
             Err(LoadError::Warehouse(Failure::Unreachable(_))) if rounds < 10 => {}
             Err(error) => panic!("{error}"),
         }
     }
+    drop(now.take());
     let postgres = tokio::task::spawn_blocking(move || killer.unwrap().join().unwrap()).await.unwrap();
     world.load(&postgres).await;
     world.assert_once(&postgres, &lines, 24);

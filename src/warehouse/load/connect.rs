@@ -10,7 +10,10 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use super::Failure;
+use super::{
+    Failure,
+    sqlstate::{self, Class},
+};
 
 /// How long a connection is silent before TCP asks whether the other side is still there: a COPY says nothing for minutes,
 /// and a NAT gateway forgets a connection after 350 seconds of silence.
@@ -138,8 +141,16 @@ impl Connection {
         let connected: Result<Self, tokio_postgres::Error> = timeout(address.connect_timeout, connecting)
             .await
             .map_err(|_| Failure::Unreachable(format!("{address:?} did not answer in time")))?;
-        let connection =
-            connected.map_err(|error| Failure::Unreachable(format!("{address:?}: {}", describe(&error))))?;
+        let connection = connected.map_err(|error| {
+            let told = format!("{address:?}: {}", describe(&error));
+            match error.code().map(|code| (code.code(), sqlstate::class(code.code()))) {
+                // A wrong password does not become right.
+                Some((code, Class::Standing)) => {
+                    Failure::Refused { step: "connect".to_owned(), why: sqlstate::with_remedy(code, told) }
+                }
+                _ => Failure::Unreachable(told),
+            }
+        })?;
         // Times in what is asked and answered are UTC, and no statement runs for ever. Both are spelled in the one way that
         // Redshift knows too: <https://docs.aws.amazon.com/redshift/latest/dg/r_timezone_config.html>,
         // <https://docs.aws.amazon.com/redshift/latest/dg/r_statement_timeout.html> (in milliseconds).

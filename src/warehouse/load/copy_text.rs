@@ -149,7 +149,7 @@ impl<'c> Encoder<'c> {
         if let Err(error) = read {
             // The text of the error repeats what it found.
             let reason = row.reason.unwrap_or(match error.classify() {
-                serde_json::error::Category::Data => "it is of another type",
+                serde_json::error::Category::Data if row.column.is_some() => "it is of another type",
                 _ => "it is no JSON object",
             });
             return Err(bad(row.column.and_then(named), reason));

@@ -441,3 +441,103 @@ pub(super) fn catalogued(dialect: Dialect, kind: FieldType) -> String {
     let spelled = dialect.column_type(kind);
     if spelled == "timestamptz" { "timestamp with time zone".to_owned() } else { spelled.replace(", ", ",") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        batch::StreamName,
+        schema::{self, Ack, Field, Priority, Schema, Stream},
+    };
+
+    fn table() -> Table {
+        let fields = vec![
+            Field::new("at", FieldType::Timestamp),
+            Field::new("order", FieldType::Json { max_bytes: 100 }),
+            Field::new("n", FieldType::Int),
+        ];
+        Table::new(&Stream {
+            name: StreamName::new("heard").unwrap(),
+            ack: Ack::Spooled,
+            priority: Priority::Normal,
+            load: schema::Load::Loader,
+            schema: Schema::new(fields, None, Some("at"), None).unwrap(),
+        })
+    }
+
+    /// The statements of a load of `count` objects.
+    fn statements(dialect: Dialect, count: usize) -> Vec<String> {
+        let (table, names) = (table(), Names::new("logweir"));
+        let objects: Vec<_> = (0..count)
+            .map(|number| Found {
+                key: format!("raw/heard/dt=2026-11-22/hour=09/01ARZ3NDEKTSV4RRFFQ69G5FAV-{number:010}.ndjson.gz"),
+                hour: Millis::parse_rfc3339("2026-11-22T09:00:00Z").unwrap().hour(),
+                bytes: 1,
+                events: 2,
+                crc32: 3,
+            })
+            .collect();
+        let load = Load {
+            id: "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+            objects: &objects,
+            manifest: "s3://b/m",
+            window: Duration::from_hours(24),
+            now: Millis::parse_rfc3339("2026-11-22T11:00:00Z").unwrap(),
+            retry: true,
+        };
+        let of = Of { dialect, names: &names, table: &table };
+        let status = Status { complete_through: None, held_back_by: None, now: load.now };
+        let scripts = [of.load(load), of.set_aside(&objects[0], load.id, "it's \\ bad", load.now), of.status(status)];
+        let steps = scripts.into_iter().flat_map(|script| {
+            assert!(matches!(&script.steps[0], Step::Sql { what: "lock", .. }), "the lock comes first");
+            script.steps
+        });
+        steps
+            .filter_map(|step| match step {
+                Step::Sql { sql, .. } | Step::Guard { sql, .. } => Some(sql),
+                Step::Copy(_) => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn redshift_is_told_nothing_that_it_does_not_take_and_no_statement_is_too_long() {
+        for count in [1, 10_000] {
+            let statements = statements(Dialect::Redshift, count);
+            for sql in &statements {
+                assert!(sql.len() < 100_000, "{}", sql.len());
+                for word in
+                    ["ON CONFLICT", "TRUNCATE", "FILTER", "DISTINCT", "EXISTS", "::", "WITH", "timestamptz", "\\"]
+                {
+                    assert!(!sql.contains(word), "{word} in {sql}");
+                }
+            }
+        }
+        assert!(statements(Dialect::Redshift, 500).len() < 40, "the Data API takes 40 statements in a transaction");
+    }
+
+    #[test]
+    fn the_searched_part_of_the_table_is_written_as_two_instants() {
+        let statements = statements(Dialect::Redshift, 1).join(";");
+        let within = "t.received_at >= TIMESTAMP '2026-11-21 09:00:00.000' AND t.received_at < TIMESTAMP \
+                      '2026-11-23 10:00:00.000'";
+        assert_eq!(statements.matches(within).count(), 3, "{statements}");
+    }
+
+    #[test]
+    fn content_is_what_the_device_sent_but_for_the_time_that_event_time_was_taken_from() {
+        let statements = statements(Dialect::Postgres, 1);
+        let conflicts = statements.iter().find(|sql| sql.contains("heard_conflicts")).unwrap();
+        for (column, compared) in [("order", true), ("n", true), ("extra", true), ("at", false), ("received_at", false)]
+        {
+            let same = format!("t.\"{column}\" IS NOT DISTINCT FROM s.\"{column}\"");
+            assert_eq!(conflicts.contains(&same), compared, "{conflicts}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_plain_text_within_its_column() {
+        assert_eq!(plain("a\\b\nc"), "a b c");
+        assert_eq!(plain(&"é".repeat(1_000)).len(), MAX_ERROR_BYTES);
+    }
+}

@@ -10,6 +10,7 @@
 //! | of COPY: S3 is busy (`SlowDown`, 500, 503) | try again |
 //! | of COPY: access denied, the role cannot be assumed | refused: a matter of permissions, not of an object |
 //! | of COPY: a load error, an object or the manifest that is not there | the object |
+//! | of a statement: a null in a column that takes none | an object, which halving finds |
 //! | anything else, 42 and 28 above all | refused |
 //!
 //! What nobody has foreseen is refused: were it taken for an object's fault, a sick warehouse would have every object set
@@ -71,6 +72,9 @@ const UNLOADABLE: [&str; 10] = [
 /// What it says of an object that is not there.
 const GONE: [&str; 5] = ["nosuchkey", "status 404", "s3 prefix", "mandatory", "manifest"];
 
+/// What Redshift and PostgreSQL say of a null in a column that takes none.
+const NULLS: [&str; 2] = ["insert a null value into column", "null value in column"];
+
 /// What an error comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::warehouse::load) enum Sort {
@@ -116,6 +120,10 @@ pub(in crate::warehouse::load) fn sort(step: Option<&Step>, code: &str, text: &s
         if says(&GONE) {
             return Sort::Known(Failure::Object { object: named_in(copy, text), why: told() });
         }
+    }
+    // What was staged does not fit the table: a null where there must be none. Which object it came in, halving finds.
+    if matches!(step, Some(Step::Sql { .. })) && (code == "23502" || says(&NULLS)) {
+        return Sort::Known(Failure::Object { object: None, why: without_values(&told()) });
     }
     if code == "42501" || lower.contains("permission denied") || lower.contains("must be owner") {
         return refused("; grant it to the loader's user, as `logweir schema redshift` does", told());
@@ -248,6 +256,13 @@ mod tests {
             (&sql, "XX000", "1023 DETAIL: Serializable isolation violation on table - 1, transactions …", "again"),
             (&sql, "", "ERROR: could not complete because of conflict with concurrent transaction", "again"),
             (&sql, "40P01", "deadlock detected", "again"),
+            (
+                &sql,
+                "23502",
+                "null value in column \"ad_id\" of relation \"heard\" violates not-null constraint",
+                "object",
+            ),
+            (&sql, "", "ERROR: Cannot insert a NULL value into column ad_id", "object"),
             (&sql, "57014", "canceling statement due to statement timeout", "again"),
             (&sql, "57P01", "terminating connection due to administrator command", "again"),
             (&sql, "42501", "permission denied for relation \"deadlock\"", "refused"),
