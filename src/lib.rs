@@ -38,8 +38,9 @@
 //! - [`admission`] decides whether a request may try. [`schema`] says what events look like, [`validate`] turns bytes
 //!   into lines and verdicts; all three are pure. [`batch`] has the words that everybody uses.
 //! - [`queue`] brings batches to the [`spool`], which makes them durable, and brings the receipts back.
-//! - [`sink`] brings sealed segments to where they belong; [`gzip`] makes them small. [`ledger`] is the books of it, and
-//!   [`warehouse`] reads them: the audit proves that they balance.
+//! - [`sink`] brings sealed segments to where they belong; [`gzip`] makes them small. [`ledger`] is the books of it.
+//! - [`warehouse`] is where stored data is used: it tells each warehouse of the streams, loads objects exactly once, counts
+//!   what analysts ask for every day, and proves by the books that nothing is missing.
 //! - [`client`] is the other side: what an SDK does, and what its authors port.
 //! - [`rehearse`] plays a fleet of devices against an instance, before the real one comes.
 //! - [`metrics`] declares every metric, [`telemetry`] writes the log.

@@ -20,9 +20,9 @@ use crate::{
 const POSTGRES_PORT: u16 = 5432;
 /// Redshift's port.
 const REDSHIFT_PORT: u16 = 5439;
-/// Objects that a transaction of the Data API takes at most, whatever is configured: their rows of the ledger are one
-/// statement, which has a limit ([`DataApi::MAX_STATEMENT_BYTES`]), and keys of 300 bytes fit.
-const DATA_API_OBJECTS: usize = 150;
+/// Objects that a transaction of the Data API takes at most, whatever is configured: what names them is cut into statements
+/// of [`DataApi::MAX_STATEMENT_BYTES`], of which a transaction has [`DataApi::MAX_STATEMENTS`].
+const DATA_API_OBJECTS: usize = 500;
 
 /// A session cannot be set up.
 #[derive(Debug, thiserror::Error)]

@@ -57,7 +57,15 @@ impl Listener {
                 self.spare = self.spare.take().or_else(spare);
             }
             match self.socket.accept().await.and_then(|(stream, _)| stream.into_std()) {
-                Ok(stream) => return stream,
+                Ok(stream) => {
+                    self.spare = self.spare.take().or_else(spare);
+                    if self.spare.is_some() {
+                        return stream;
+                    }
+                    // Something else has taken the spare descriptor's place, and this connection the last one there was:
+                    // were it served, the next ones would hang.
+                    self.send_away(stream, &last_words);
+                }
                 // The client was gone before it was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => self.fail(&error, &last_words),
@@ -72,17 +80,25 @@ impl Listener {
             self.told = Some(Instant::now());
             tracing::warn!(%error, "a connection could not be accepted");
         }
-        self.leaving = self.send_one_away(last_words);
         self.resting = Some(Instant::now() + ACCEPT_BACKOFF);
+        if let Some(stream) = self.accept_by_the_spare() {
+            self.send_away(stream, last_words);
+        }
     }
 
-    /// Gives the spare descriptor up to tell one client to come back.
-    fn send_one_away(&mut self, last_words: &impl Fn() -> Vec<u8>) -> Option<Leaving> {
+    /// Gives the spare descriptor up for one connection.
+    fn accept_by_the_spare(&mut self) -> Option<TcpStream> {
         drop(self.spare.take()?);
         let (descriptor, _) = rustix::net::acceptfrom(&self.socket).ok()?;
         let stream = TcpStream::from(descriptor);
         stream.set_nonblocking(true).ok()?;
-        Some(Leaving::tell(stream, &last_words()))
+        Some(stream)
+    }
+
+    /// Tells a client to come back, and begins to rest: then its descriptor becomes the spare one.
+    fn send_away(&mut self, stream: TcpStream, last_words: &impl Fn() -> Vec<u8>) {
+        self.leaving = Some(Leaving::tell(stream, &last_words()));
+        self.resting = Some(Instant::now() + ACCEPT_BACKOFF);
     }
 }
 

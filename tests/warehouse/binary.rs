@@ -136,7 +136,11 @@ fn a_loader_that_is_killed_at_any_moment_and_started_again_loads_each_event_once
     let postgres = Postgres::start();
     let world = World::new(&postgres, "w");
     let (mut lines, mut objects, mut killed) = (Vec::new(), 0, 0);
-    for round in 0..25 {
+    // How long a round takes, the machine decides: as many as it takes to hit some in the middle, within a limit.
+    for round in 0..100 {
+        if killed >= 10 {
+            break;
+        }
         let mut segments = Vec::new();
         for segment in 0..4 {
             let at = RECEIVED + round % 5 * HOUR;
@@ -147,7 +151,7 @@ fn a_loader_that_is_killed_at_any_moment_and_started_again_loads_each_event_once
         }
         block_on(world.store(segments));
         let mut loader = Running(command(&world, postgres.port, &[]).spawn().unwrap());
-        thread::sleep(Duration::from_millis(fastrand::u64(20..300)));
+        thread::sleep(Duration::from_millis(fastrand::u64(5..150)));
         if loader.0.try_wait().unwrap().is_none() {
             loader.signal(Signal::KILL);
             killed += 1;
@@ -157,7 +161,7 @@ fn a_loader_that_is_killed_at_any_moment_and_started_again_loads_each_event_once
     let (code, stdout, stderr) = run(&world, postgres.port, &[]);
     assert_eq!(code, 0, "{stdout}{stderr}");
     world.assert_once(&postgres, &lines, objects);
-    crate::tell(&format!("killed with SIGKILL {killed} times in 25 rounds: lost 0, doubled 0"));
+    crate::tell(&format!("killed with SIGKILL {killed} times: lost 0, doubled 0"));
     assert!(killed > 5, "{killed}");
 }
 

@@ -150,13 +150,20 @@ impl fmt::Display for Report {
     }
 }
 
+/// `1 object`, `2 objects`.
+pub(super) fn counted(count: u64, one: &str) -> impl fmt::Display + '_ {
+    fmt::from_fn(move |f| write!(f, "{count} {one}{}", if count == 1 { "" } else { "s" }))
+}
+
 impl fmt::Display for StreamReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Rows { lines, loaded, duplicates, conflicts, late } = self.rows;
         writeln!(
             f,
-            "{}: {} objects, {lines} lines = {loaded} loaded + {duplicates} duplicates + {conflicts} conflicts",
-            self.stream, self.objects
+            "{}: {}, {} = {loaded} loaded + {duplicates} duplicates + {conflicts} conflicts",
+            self.stream,
+            counted(self.objects, "object"),
+            counted(lines, "line")
         )?;
         match &self.complete_through {
             Some(through) => write!(f, "  complete through {through}")?,

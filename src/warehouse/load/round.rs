@@ -18,7 +18,7 @@ use super::{
     find::{self, Found},
     manifest,
     plan::{self, Limits},
-    report::{FORMAT, MAX_NAMED, Report, Rows, SetAside, StreamReport},
+    report::{FORMAT, MAX_NAMED, Report, Rows, SetAside, StreamReport, counted},
     script::{Load, Of, Status},
     tables::{self, Tables},
 };
@@ -111,8 +111,9 @@ impl std::fmt::Display for Event<'_> {
         match self {
             Self::Loaded { stream, objects, rows: Rows { lines, loaded, duplicates, conflicts, .. }, took } => write!(
                 f,
-                "{stream}: loaded {objects} objects, {lines} lines ({loaded} loaded, {duplicates} duplicates, {conflicts} \
-                 conflicts) in {:.1} s",
+                "{stream}: {}, {} ({loaded} loaded, {duplicates} duplicates, {conflicts} conflicts) in {:.1} s",
+                counted(*objects as u64, "object"),
+                counted(*lines, "line"),
                 took.as_secs_f64()
             ),
             Self::SetAside { object, why } => write!(f, "set aside {object}: {why}"),
