@@ -305,10 +305,27 @@ fn warehouse_sink(config: &Config, report: &mut Report) {
         return;
     }
     let loaded = || config.streams.iter().any(|(_, stream)| stream.load != Load::None);
+    let by_the_loader = || config.streams.iter().any(|(_, stream)| stream.load == Load::Loader);
     let sink = match &warehouse.sink {
         Some(name) => config.sinks.iter().position(|sink| sink.name == *name),
         None => config.sinks.iter().position(|sink| sink.required).or((!config.sinks.is_empty()).then_some(0)),
     };
+    if let Some(index) = sink.filter(|index| !config.sinks[*index].required)
+        && warehouse.kind != WarehouseKind::None
+        && by_the_loader()
+    {
+        let required = Setting::from("sinks").index(index).key("required");
+        report.between(
+            "warehouse.sink",
+            &[required],
+            format!(
+                "is {}, which is not required: how far an instance has stored is told of required sinks alone, so what \
+                 this one lacks would be called loaded",
+                config.sinks[index].name
+            ),
+            "name a required sink, or set required = true on it",
+        );
+    }
     if let Some(index) = sink
         && warehouse.kind == WarehouseKind::Redshift
         && loaded()

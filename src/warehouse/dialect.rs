@@ -91,6 +91,13 @@ impl Dialect {
             (Self::Redshift, FieldType::Json { .. }) => {
                 Self::same_or_null(&format!("JSON_SERIALIZE({left}) = JSON_SERIALIZE({right})"), left, right)
             }
+            // Redshift compares strings without their trailing spaces, but counts them in a VARCHAR's length:
+            // <https://docs.aws.amazon.com/redshift/latest/dg/r_Character_types.html>. (Two ids that differ in nothing
+            // else are one id there.)
+            (Self::Redshift, FieldType::String { .. }) => {
+                let equal = format!("{left} = {right} AND OCTET_LENGTH({left}) = OCTET_LENGTH({right})");
+                Self::same_or_null(&equal, left, right)
+            }
             (Self::Redshift, _) => Self::same_or_null(&format!("{left} = {right}"), left, right),
         }
     }

@@ -83,4 +83,11 @@ fn the_sink_that_is_loaded_from_is_one_that_the_warehouse_can_read() {
     assert_eq!(places(&unnamed), ["f.toml:8 warehouse.sink"], "{unnamed}");
     assert!(unnamed.to_string().contains("is files, a directory, and Redshift reads buckets"), "{unnamed}");
     broken(&[(&format!("{loaded}{REDSHIFT}sink = 'files'\n"), 11, "warehouse.sink", "is files, a directory")]);
+    // What heartbeats call complete, a sink that is not required may lack.
+    let optional = "[[sinks]]\nname = 'copy'\nkind = 's3'\nbucket = 'b'\nrequired = false\n";
+    let from = |load: &str| format!("{}{REDSHIFT}sink = 'copy'\n{optional}", stream("heard", load));
+    let problems = load_text(&from("loader")).unwrap_err();
+    assert_eq!(places(&problems), ["f.toml:11 warehouse.sink"], "{problems}");
+    assert!(problems.to_string().contains("is copy, which is not required: "), "{problems}");
+    load_text(&from("copy_job")).unwrap_or_else(|problems| panic!("{problems}"));
 }

@@ -38,7 +38,10 @@ pub(super) fn remedy(code: &str) -> Option<&'static str> {
         }
         "28P01" | "28000" => "check warehouse.connection.user and its password",
         "3D000" => "check warehouse.connection.database",
-        "57014" => "if it needs the time, raise warehouse.statement_timeout",
+        "57014" => {
+            "if it needs the time, raise warehouse.statement_timeout; if it waited for a lock, end whoever holds it \
+             (pg_locks; in Redshift svv_transactions)"
+        }
         _ => return None,
     })
 }

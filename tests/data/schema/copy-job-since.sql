@@ -28,8 +28,8 @@ JOIN (
     AND (first."shown next at" IS NULL OR later."received_at" < first."shown next at")
 WHERE NOT (
     CASE WHEN later."seen_at" = first."seen_at" THEN TRUE ELSE later."seen_at" IS NULL AND first."seen_at" IS NULL END
-    AND CASE WHEN later."page" = first."page" THEN TRUE ELSE later."page" IS NULL AND first."page" IS NULL END
-    AND CASE WHEN later."referrer" = first."referrer" THEN TRUE ELSE later."referrer" IS NULL AND first."referrer" IS NULL END
+    AND CASE WHEN later."page" = first."page" AND OCTET_LENGTH(later."page") = OCTET_LENGTH(first."page") THEN TRUE ELSE later."page" IS NULL AND first."page" IS NULL END
+    AND CASE WHEN later."referrer" = first."referrer" AND OCTET_LENGTH(later."referrer") = OCTET_LENGTH(first."referrer") THEN TRUE ELSE later."referrer" IS NULL AND first."referrer" IS NULL END
     AND CASE WHEN JSON_SERIALIZE(later."details") = JSON_SERIALIZE(first."details") THEN TRUE ELSE later."details" IS NULL AND first."details" IS NULL END
     AND CASE WHEN JSON_SERIALIZE(later."extra") = JSON_SERIALIZE(first."extra") THEN TRUE ELSE later."extra" IS NULL AND first."extra" IS NULL END
 );
