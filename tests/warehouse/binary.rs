@@ -93,7 +93,7 @@ fn the_exit_code_says_what_a_scheduler_must_know_and_the_summary_is_json() {
     block_on(world.store(all.chunks(10).map(|some| vec![batch(RECEIVED, some)]).collect()));
     let (code, stdout, stderr) = run(&world, postgres.port, &["--json"]);
     assert_eq!(code, 0, "{stdout}{stderr}");
-    assert_eq!(stderr.lines().filter(|line| line.starts_with("logweir: heard: loaded ")).count(), 2, "{stderr}");
+    assert_eq!(stderr.lines().filter(|line| line.starts_with("logweir: heard: ")).count(), 2, "{stderr}");
     let report: Value = serde_json::from_str(&stdout).unwrap();
     let stream = &report["streams"][0];
     assert_eq!((&report["format"], &stream["stream"]), (&1.into(), &"heard".into()), "{stdout}");
