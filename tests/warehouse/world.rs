@@ -203,12 +203,12 @@ impl World {
 
     /// What a round of a new loader does.
     pub(crate) async fn try_load(&self, session: Box<dyn Session>) -> Result<Report, LoadError> {
-        self.loader(session)
-            .round(true, &mut |event| match event {
-                Event::Again { why, .. } => crate::tell(&format!("again: {why}")),
-                Event::SetAside { .. } | Event::Loaded { .. } => {}
-            })
-            .await
+        let mut report = Report::default();
+        let ended = self.loader(session).round(true, &mut report, &mut |event| match event {
+            Event::Again { why, .. } => crate::tell(&format!("again: {why}")),
+            Event::SetAside { .. } | Event::Loaded { .. } => {}
+        });
+        ended.await.map(|()| report)
     }
 
     pub(crate) async fn load(&self, postgres: &Postgres) -> Report {
