@@ -251,7 +251,7 @@ impl Load {
             }
             if stream.looked_through {
                 gauge(&LOAD_WAITING, stream.waiting as f64);
-                gauge(&LOAD_STRANGERS, stream.strangers_in_all as f64);
+                gauge(&LOAD_STRANGERS, (stream.strangers_in_all + stream.unbooked_in_all) as f64);
             }
         }
     }

@@ -130,6 +130,9 @@ fn tell(report: &LoadReport) {
             looked_through = stream.looked_through,
             "a round has ended"
         );
+        for object in &stream.unbooked {
+            tracing::error!(stream = name, key = object.key, why = object.why, "an object is not in the books");
+        }
         for stranger in &stream.strangers {
             tracing::warn!(stream = name, key = stranger.key, why = stranger.why, "a stranger among the objects");
         }

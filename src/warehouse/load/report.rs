@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::find::Stranger;
+use super::find::{Stranger, Unbooked};
 use crate::warehouse::rollup;
 
 /// The version of the summary's form.
@@ -49,17 +49,23 @@ pub struct StreamReport {
     pub set_aside_objects: Option<u64>,
     /// Their lines, by the books; `null` if the status was not asked.
     pub set_aside_events: Option<u64>,
-    /// Whether all that is stored was looked at. If not, `waiting` and the strangers are of a part of it.
+    /// Whether all that is stored was looked at. If not, `waiting`, `unbooked` and the strangers are of a part of it.
     pub looked_through: bool,
     /// Objects that no page of the books names yet.
     pub waiting: u64,
+    /// Objects that no page of the books names, or whose page cannot be read, up to [`MAX_NAMED`]. They hold back
+    /// `complete_through` until an operator gives them up.
+    pub unbooked: Vec<Named>,
+    /// How many of them there are.
+    pub unbooked_in_all: u64,
     /// What stands among the stream's objects and is none, up to [`MAX_NAMED`].
     pub strangers: Vec<Named>,
     /// How many of them there are.
     pub strangers_in_all: u64,
     /// All that was received before is loaded; `null` if nobody knows, or the status was not asked.
     pub complete_through: Option<String>,
-    /// Who holds it back: an instance that is silent, `set aside`, `on its way`.
+    /// Who holds it back: an instance that is silent, `set aside`, `on its way`, `page unreadable`, `not in the books`,
+    /// `not loaded`.
     pub held_back_by: Option<String>,
     /// Why the stream was not loaded, or not all of it, if it was not.
     pub problem: Option<String>,
@@ -117,10 +123,18 @@ impl StreamReport {
         self.strangers.extend(strangers.into_iter().take(room).map(|Stranger { key, why }| Named { key, why }));
     }
 
-    /// Whether somebody should look at it: an object is set aside, a line bears the id of another event, or something
-    /// stands among the objects that is none.
+    pub(super) fn unbooked(&mut self, unbooked: Vec<Unbooked>) {
+        self.unbooked_in_all += unbooked.len() as u64;
+        let room = MAX_NAMED.saturating_sub(self.unbooked.len());
+        self.unbooked.extend(unbooked.into_iter().take(room).map(|Unbooked { key, why, .. }| Named { key, why }));
+    }
+
+    /// Whether somebody should look at it: an object is set aside or not in the books, a line bears the id of another
+    /// event, or something stands among the objects that is none.
     pub fn needs_somebody(&self) -> bool {
-        self.set_aside_objects.is_some_and(|objects| objects > 0) || self.rows.conflicts > 0 || self.strangers_in_all > 0
+        self.set_aside_objects.is_some_and(|objects| objects > 0)
+            || self.rows.conflicts > 0
+            || self.unbooked_in_all + self.strangers_in_all > 0
     }
 }
 
@@ -185,6 +199,13 @@ impl fmt::Display for StreamReport {
         let events = self.set_aside_events.unwrap_or(0);
         if let Some(objects) = self.set_aside_objects.filter(|objects| *objects > 0) {
             writeln!(f, "  {objects} objects are set aside, {events} events; --retry takes them again")?;
+        }
+        for Named { key, why } in &self.unbooked {
+            writeln!(f, "  not in the books: {key}: {why}")?;
+        }
+        let unnamed = self.unbooked_in_all - self.unbooked.len() as u64;
+        if unnamed > 0 {
+            writeln!(f, "  and {unnamed} more that are not in the books")?;
         }
         for Named { key, why } in &self.strangers {
             writeln!(f, "  stranger: {key}: {why}")?;

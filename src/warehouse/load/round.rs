@@ -274,7 +274,9 @@ impl Loader {
             report.waiting += found.waiting.len() as u64;
             report.strangers(found.strangers);
             let waiting = found.waiting.into_iter().map(|hour| (hour, "on its way"));
-            behind = behind.into_iter().chain(waiting).min();
+            let unbooked = found.unbooked.iter().map(|object| (object.hour, object.held_back_by));
+            behind = behind.into_iter().chain(waiting).chain(unbooked).min();
+            report.unbooked(found.unbooked);
             for batch in plan::batches(found.new, self.settings.limits) {
                 if self.stop.is_told() {
                     break 'days;

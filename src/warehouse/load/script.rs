@@ -382,7 +382,10 @@ impl Of<'_> {
             (true, None) => (format!("GREATEST(s.complete_through, {until})"), held),
             (false, _) => {
                 let back = format!("CASE WHEN {until} < s.complete_through THEN");
-                (format!("{back} {until} ELSE s.complete_through END"), format!("{back} {held} ELSE s.held_back_by END"))
+                (
+                    format!("{back} {until} ELSE s.complete_through END"),
+                    format!("{back} {held} ELSE s.held_back_by END"),
+                )
             }
         };
         let now = self.dialect.instant(now);
@@ -394,8 +397,8 @@ impl Of<'_> {
                 sql(
                     "status",
                     format!(
-                        "UPDATE {} AS s SET complete_through = CASE WHEN a.oldest < {until} THEN a.oldest ELSE {until} END, \
-                         held_back_by = CASE WHEN a.oldest < {until} THEN 'set aside' ELSE {held} END, set_aside_objects = \
+                        "UPDATE {} AS s SET complete_through = CASE WHEN a.oldest <= {until} THEN a.oldest ELSE {until} END, \
+                         held_back_by = CASE WHEN a.oldest <= {until} THEN 'set aside' ELSE {held} END, set_aside_objects = \
                          a.objects, set_aside_events = a.events, checked_at = {now} FROM (SELECT COUNT(*) AS objects, \
                          COALESCE(SUM(events), 0) AS events, MIN(received_hour) AS oldest FROM {} WHERE stream = {stream} AND state = 'set_aside') a WHERE \
                          s.stream = {stream}",
