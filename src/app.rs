@@ -41,7 +41,7 @@ pub use ceiling::memory_ceiling;
 pub use descriptors::TooFewDescriptors;
 pub use files::FileError;
 pub use listen::ListenError;
-pub use load::{Load, LoadFailure, LoadRequest};
+pub use load::{Load, LoadFailure, LoadRequest, LoadRound};
 pub use replay::{Replay, ReplayError, Replayed};
 pub use schema::{Breaking, Changes, SchemaFailure, SchemaRequest, changes, definitions, schema};
 pub use sessions::SessionError;

@@ -144,7 +144,7 @@ declare! {
     LOAD_LATE_ROWS: Kind::Counter, "logweir_load_late_rows_total", Count, ["stream"], "Of the loaded, those that were received before what was already complete.";
     LOAD_SET_ASIDE: Kind::Gauge, "logweir_load_set_aside", Count, ["stream"], "Objects that cannot be loaded and are set aside.";
     LOAD_WAITING: Kind::Gauge, "logweir_load_waiting", Count, ["stream"], "Objects that no page of the books names yet.";
-    LOAD_STRANGERS: Kind::Gauge, "logweir_load_strangers", Count, ["stream"], "What stands among the stream's objects and is none, as far as the last round looked.";
+    LOAD_STRANGERS: Kind::Gauge, "logweir_load_strangers", Count, ["stream"], "What stands among the stream's objects and is none, or is not in the books, as far as the last round looked.";
     LOAD_COMPLETE_THROUGH: Kind::Gauge, "logweir_load_complete_through_seconds", Seconds, ["stream"], "Everything that was received before is loaded, as seconds since the epoch; 0 if nobody knows.";
 }
 

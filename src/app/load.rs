@@ -94,6 +94,17 @@ impl LoadFailure {
     }
 }
 
+/// What came of a round.
+#[derive(Debug)]
+pub struct LoadRound {
+    /// What it did, until it failed or was stopped if it did not end.
+    pub report: Report,
+    /// Why it failed, if it did; what was loaded until then is loaded.
+    pub failure: Option<LoadFailure>,
+    /// Whether a transaction was rolled back since it did not end in time after the round was told to stop.
+    pub rolled_back: bool,
+}
+
 /// A loader that is set up.
 pub struct Load {
     runtime: Runtime,
@@ -173,32 +184,21 @@ impl Load {
         &self.runtime
     }
 
-    /// A round, until `told` is ready; then the transaction that runs has `grace` to end, and is rolled back. `None` if it
-    /// was. Blocks.
-    ///
-    /// # Errors
-    /// [`LoadFailure`]; what was loaded until then is loaded.
-    pub fn round(
-        &mut self,
-        told: impl Future<Output = ()>,
-        grace: Duration,
-        watcher: Watcher<'_>,
-    ) -> Result<Option<Report>, LoadFailure> {
+    /// A round, until `told` is ready; then the transaction that runs has `grace` to end, and is rolled back. Blocks.
+    pub fn round(&mut self, told: impl Future<Output = ()>, grace: Duration, watcher: Watcher<'_>) -> LoadRound {
         let sweep = self.swept.is_none_or(|swept| swept.elapsed() >= SWEEP_INTERVAL);
         let began = Instant::now();
         let Self { runtime, loader, export, definitions, stop, clock, .. } = self;
+        let mut report = Report::default();
         let ended = runtime.block_on(async {
             let mut round = std::pin::pin!(async {
-                let mut report = loader.round(sweep, watcher).await?;
+                loader.round(sweep, &mut report, watcher).await?;
                 if !report.interrupted {
                     let to = export.as_mut().map(|session| &mut **session as &mut dyn Session);
-                    report.rollups = Some(
-                        rollup::run(loader.session(), to, definitions, clock.now())
-                            .await
-                            .map_err(LoadFailure::Rollups)?,
-                    );
+                    let counted = rollup::run(loader.session(), to, definitions, clock.now()).await;
+                    report.rollups = Some(counted.map_err(LoadFailure::Rollups)?);
                 }
-                Ok::<_, LoadFailure>(report)
+                Ok::<_, LoadFailure>(())
             });
             tokio::select! {
                 ended = &mut round => return Some(ended),
@@ -206,23 +206,28 @@ impl Load {
             }
             tokio::time::timeout(grace, round).await.ok()
         });
-        let outcome = match &ended {
-            Some(Ok(report)) if !report.interrupted => "ended",
-            Some(Err(_)) => "failed",
-            Some(Ok(_)) | None => "interrupted",
+        let rolled_back = ended.is_none();
+        report.interrupted |= rolled_back;
+        let mut failure = ended.and_then(Result::err);
+        report.problem = failure.as_ref().map(ToString::to_string);
+        let outcome = match &failure {
+            Some(_) => "failed",
+            None if report.interrupted => "interrupted",
+            None => "ended",
         };
         self.metrics.counter(&LOAD_ROUNDS, &[outcome]).increment(1);
-        if let Some(Ok(report)) = &ended {
-            self.tell(report);
-            if outcome == "ended" && !report.has_problem() {
-                self.swept = if sweep { Some(began) } else { self.swept };
-                self.metrics.gauge(&LOAD_LAST_SUCCESS, &[]).set(seconds(self.clock.now()));
-            }
+        self.tell(&report);
+        let loaded_all = matches!(failure, None | Some(LoadFailure::Rollups(_))) && !report.interrupted;
+        if loaded_all && !report.has_problem() && sweep {
+            self.swept = Some(began);
         }
-        if let Some(file) = &self.metrics_file {
-            files::replace(file, &self.metrics.render())?;
+        if outcome == "ended" && !report.has_problem() {
+            self.metrics.gauge(&LOAD_LAST_SUCCESS, &[]).set(seconds(self.clock.now()));
         }
-        ended.transpose()
+        if let Some(Err(error)) = self.metrics_file.as_ref().map(|file| files::replace(file, &self.metrics.render())) {
+            failure.get_or_insert(error.into());
+        }
+        LoadRound { report, failure, rolled_back }
     }
 
     fn tell(&self, report: &Report) {
@@ -239,10 +244,15 @@ impl Load {
             count(&LOAD_LATE_ROWS, &[name], late);
             let complete = stream.complete_through.as_deref().and_then(Millis::parse_rfc3339);
             let gauge = |metric, value| self.metrics.gauge(metric, &[name]).set(value);
-            gauge(&LOAD_SET_ASIDE, stream.set_aside_objects as f64);
-            gauge(&LOAD_WAITING, stream.waiting as f64);
-            gauge(&LOAD_STRANGERS, stream.strangers_in_all as f64);
-            gauge(&LOAD_COMPLETE_THROUGH, complete.map_or(0.0, seconds));
+            // What was not looked at stays as it was told before.
+            if let Some(objects) = stream.set_aside_objects {
+                gauge(&LOAD_SET_ASIDE, objects as f64);
+                gauge(&LOAD_COMPLETE_THROUGH, complete.map_or(0.0, seconds));
+            }
+            if stream.looked_through {
+                gauge(&LOAD_WAITING, stream.waiting as f64);
+                gauge(&LOAD_STRANGERS, (stream.strangers_in_all + stream.unbooked_in_all) as f64);
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use super::{EXIT_CONFIG, EXIT_DIFFERENCE, EXIT_INTERRUPTED, EXIT_UNAVAILABLE, fail};
 use crate::{
-    app::{Load, LoadEvent, LoadFailure, LoadReport, LoadRequest},
+    app::{Load, LoadEvent, LoadFailure, LoadReport, LoadRequest, LoadRound},
     cli::LoadArgs,
     config::Loaded,
     signals::Signals,
@@ -56,13 +56,16 @@ fn once(load: &mut Load, signals: &mut Signals, json: bool) -> ExitCode {
     let told = async {
         let _ = signals.next().await;
     };
-    let report = match load.round(told, GRACE, &mut |event| drop(writeln!(io::stderr(), "logweir: {event}"))) {
-        Ok(Some(report)) => report,
-        Ok(None) => return fail(EXIT_INTERRUPTED, &"stopped; the transaction that ran was rolled back"),
-        Err(failure) => return failed(&failure),
-    };
+    let mut watcher = |event: LoadEvent<'_>| drop(writeln!(io::stderr(), "logweir: {event}"));
+    let LoadRound { report, failure, rolled_back } = load.round(told, GRACE, &mut watcher);
     if print(&report, json).is_err() {
         return ExitCode::FAILURE;
+    }
+    if let Some(failure) = failure {
+        return failed(&failure);
+    }
+    if rolled_back {
+        return fail(EXIT_INTERRUPTED, &"stopped; the transaction that ran was rolled back");
     }
     if report.has_problem() {
         ExitCode::from(EXIT_CONFIG)
@@ -80,21 +83,15 @@ fn again_and_again(load: &mut Load, signals: &mut Signals, json: bool, interval:
         let told = async {
             let _ = signals.next().await;
         };
-        let interrupted = match load.round(told, GRACE, &mut log) {
-            Ok(Some(report)) => {
-                tell(&report);
-                if json && print(&report, true).is_err() {
-                    return ExitCode::FAILURE;
-                }
-                report.interrupted
-            }
-            Ok(None) => true,
-            Err(failure) => {
-                tracing::error!(%failure, "the round failed; the next one tries again");
-                false
-            }
-        };
-        if interrupted {
+        let LoadRound { report, failure, .. } = load.round(told, GRACE, &mut log);
+        tell(&report);
+        if json && print(&report, true).is_err() {
+            return ExitCode::FAILURE;
+        }
+        if let Some(failure) = failure {
+            tracing::error!(%failure, "the round failed; the next one tries again");
+        }
+        if report.interrupted {
             tracing::info!("stopped before everything was loaded");
             return ExitCode::from(EXIT_INTERRUPTED);
         }
@@ -130,13 +127,17 @@ fn tell(report: &LoadReport) {
             conflicts = stream.rows.conflicts,
             complete_through = stream.complete_through,
             held_back_by = stream.held_back_by,
+            looked_through = stream.looked_through,
             "a round has ended"
         );
+        for object in &stream.unbooked {
+            tracing::error!(stream = name, key = object.key, why = object.why, "an object is not in the books");
+        }
         for stranger in &stream.strangers {
             tracing::warn!(stream = name, key = stranger.key, why = stranger.why, "a stranger among the objects");
         }
-        if stream.set_aside_objects > 0 {
-            tracing::warn!(stream = name, objects = stream.set_aside_objects, "objects are set aside");
+        if let Some(objects) = stream.set_aside_objects.filter(|objects| *objects > 0) {
+            tracing::warn!(stream = name, objects, "objects are set aside");
         }
         if let Some(problem) = &stream.problem {
             tracing::error!(stream = name, problem, "the stream is not loaded");

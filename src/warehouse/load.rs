@@ -24,12 +24,27 @@
 //! | object | what becomes of it |
 //! |---|---|
 //! | no page of the books names it yet | it *waits*, for an hour after the end of its own |
-//! | nobody knows it | it is a *stranger*: named in each round that sees it |
+//! | no page names it after that, or its page cannot be read | it is *unbooked*: named in each round, and it holds back `complete_through` until it is given up |
+//! | its name is none that logweir gives | it is a *stranger*: named in each round that sees it; it holds nothing back |
 //! | the warehouse, or the reader, does not take it | it is *set aside* in the ledger, with the error; `--retry` takes it again |
 //! | an operator wrote `given_up` into its row | never; it does not hold anything back |
 //!
-//! If the warehouse does not tell which object it was, batches are halved until it is found. After [`MAX_SET_ASIDE`] of
-//! them in a round it is taken to be the table, and the stream is left.
+//! What a line holds and the staging table does not take, and a null where the stream's table takes none, are the
+//! object's fault. Anything else that a table does not take (a partition is missing, a constraint was added by hand) is
+//! the table's: nothing is set aside, the stream has a *problem*, and the others are loaded. If the warehouse does not
+//! tell which object it was, batches are halved until it is found. When [`MAX_SET_ASIDE`] of a stream are set aside, those
+//! of former rounds included, it is taken to be the table, too, until `--retry` takes them again.
+//!
+//! An operator gives up an object that the ledger does not have by
+//!
+//! ```sql
+//! INSERT INTO logweir.logweir_ledger (stream, object, received_hour, state, load_id, events, bytes, changed_at)
+//! VALUES ('heard', 'raw/heard/dt=2026-11-22/hour=09/….ndjson.gz', TIMESTAMP '2026-11-22 09:00:00', 'given_up', '', 0, 0,
+//!   CURRENT_TIMESTAMP);
+//! ```
+//!
+//! with the whole key, without the bucket, and the hour of its directory in UTC (PostgreSQL: `SET TimeZone = 'UTC'`
+//! before); and one that is set aside by `UPDATE … SET state = 'given_up'` of its row.
 //!
 //! # How far back it looks
 //!
@@ -41,8 +56,9 @@
 //! # What `complete_through` promises
 //!
 //! All that was received before is loaded: the heartbeats that were read before the listing say that it was stored, and
-//! no object of that time waits or is set aside. It goes back only if `held_back_by` says because of whom: a silent
-//! instance that nobody had heard of, or an object that came late and is bad. What is loaded behind it counts as late.
+//! no object of that time waits, is unbooked or is set aside. It goes back only if `held_back_by` says because of whom: a silent
+//! instance that nobody had heard of, or an object that came late and is bad. A round that does not look through a stream,
+//! because it is stopped or has a problem, never sets it forward. What is loaded behind it counts as late.
 
 mod bisect;
 mod connect;
@@ -62,7 +78,7 @@ mod tables;
 
 pub use connect::{Address, Roots, RootsError};
 pub use data_api::{DataApi, DataApiPacing, DataApiSettings, DataApiSetupError};
-pub use find::{Found, Stranger, WAITING_MILLIS};
+pub use find::{Found, Stranger, Unbooked, WAITING_MILLIS};
 pub use plan::Limits;
 pub use postgres::PostgresSession;
 pub use redshift::{COPY_JOBS, CopySettings, RedshiftWire, copy_jobs_into, copy_statement};

@@ -93,7 +93,11 @@ fn the_exit_code_says_what_a_scheduler_must_know_and_the_summary_is_json() {
     block_on(world.store(all.chunks(10).map(|some| vec![batch(RECEIVED, some)]).collect()));
     let (code, stdout, stderr) = run(&world, postgres.port, &["--json"]);
     assert_eq!(code, 0, "{stdout}{stderr}");
-    assert_eq!(stderr.lines().filter(|line| line.starts_with("logweir: heard: ")).count(), 2, "{stderr}");
+    assert_eq!(
+        stderr.lines().filter(|line| line.starts_with("logweir: heard: ") && line.contains(" loaded, ")).count(),
+        2,
+        "{stderr}"
+    );
     let report: Value = serde_json::from_str(&stdout).unwrap();
     let stream = &report["streams"][0];
     assert_eq!((&report["format"], &stream["stream"]), (&1.into(), &"heard".into()), "{stdout}");
@@ -113,6 +117,22 @@ fn the_exit_code_says_what_a_scheduler_must_know_and_the_summary_is_json() {
     let (code, stdout, _) = run(&world, postgres.port, &[]);
     assert_eq!(code, 1, "{stdout}");
     assert!(stdout.contains("stranger: raw/heard/dt=2026-11-22/hour=09/x.ndjson.gz"), "{stdout}");
+    // The round fails after it has loaded something: what it did is told.
+    world.query(
+        &postgres,
+        "CREATE FUNCTION {}.fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not today'; END $$;
+         CREATE TRIGGER fail BEFORE UPDATE ON {}.load_status FOR EACH ROW WHEN (NEW.last_load IS NOT DISTINCT FROM \
+         OLD.last_load) EXECUTE FUNCTION {}.fail()",
+    );
+    block_on(world.store(vec![vec![batch(RECEIVED, &events("failing", 10, RECEIVED))]]));
+    let (code, stdout, stderr) = run(&world, postgres.port, &["--json"]);
+    assert!(code == 78 && stderr.contains("not today"), "{code}: {stderr}");
+    let report: Value = serde_json::from_str(&stdout).unwrap();
+    assert!(report["problem"].as_str().is_some_and(|problem| problem.contains("not today")), "{stdout}");
+    assert_eq!((&report["streams"][0]["objects"], &report["rollups"]), (&1.into(), &Value::Null), "{stdout}");
+    assert_eq!(sample(&metrics, "logweir_load_objects_total{stream=\"heard\"}"), 1);
+    assert_eq!(sample(&metrics, "logweir_load_rounds_total{outcome=\"failed\"}"), 1);
+    world.query(&postgres, "DROP TRIGGER fail ON {}.load_status");
     // An argument or a table is wrong.
     for arguments in [&["--stream", "none"][..], &["--every", "1ms"]] {
         let (code, _, stderr) = run(&world, postgres.port, arguments);
@@ -124,7 +144,7 @@ fn the_exit_code_says_what_a_scheduler_must_know_and_the_summary_is_json() {
     // The warehouse cannot be reached.
     postgres.kill();
     let (code, stdout, stderr) = run(&world, postgres.port, &[]);
-    assert_eq!((code, stdout.as_str()), (69, ""), "{stderr}");
+    assert!(code == 69 && stdout.starts_with("the round failed: "), "{code}: {stdout}{stderr}");
     assert!(stderr.contains("trying again in "), "{stderr}");
 }
 

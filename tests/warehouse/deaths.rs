@@ -15,7 +15,7 @@ use logweir::{
     sink::BoxFuture,
     warehouse::{
         Dialect,
-        load::{Event, Failure, Guard, LoadError, PostgresSession, Row, Script, Session, Step},
+        load::{Event, Failure, Guard, LoadError, PostgresSession, Report, Row, Script, Session, Step},
     },
 };
 
@@ -284,7 +284,7 @@ async fn a_database_that_is_killed_in_the_middle_and_comes_back_has_every_event_
                 now.send(()).unwrap();
             }
         };
-        match world.loader(Box::new(world.session(port))).round(true, &mut watcher).await {
+        match world.loader(Box::new(world.session(port))).round(true, &mut Report::default(), &mut watcher).await {
             Ok(_) => break,
             Err(LoadError::Warehouse(Failure::Unreachable(_))) if rounds < 10 => {}
             Err(error) => panic!("{error}"),
@@ -349,7 +349,11 @@ async fn two_loaders_at_once_load_no_object_twice_however_often_they_meet() {
         let loads = (0..3).map(|_| {
             let session = Counting { inner: world.session(postgres.port), late: Arc::clone(&late) };
             let mut loader = world.loader(Box::new(session));
-            tokio::spawn(async move { loader.round(true, &mut |_| ()).await.unwrap().streams[0].objects })
+            tokio::spawn(async move {
+                let mut report = Report::default();
+                loader.round(true, &mut report, &mut |_| ()).await.unwrap();
+                report.streams[0].objects
+            })
         });
         let mut loaded = Vec::new();
         for load in loads.collect::<Vec<_>>() {

@@ -84,6 +84,8 @@ pub(crate) fn events(name: &str, count: usize, received: i64) -> Vec<Line> {
 pub(crate) struct World {
     pub(crate) names: Names,
     pub(crate) table: Table,
+    /// What is loaded.
+    pub(crate) tables: Vec<Table>,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) limits: Limits,
     pub(crate) retry: bool,
@@ -99,6 +101,7 @@ impl World {
         let world = Self {
             names: Names::new(schema),
             table: Table::new(&loaded.streams[0]),
+            tables: vec![Table::new(&loaded.streams[0])],
             dir,
             limits: Limits { objects: 3, bytes: 1 << 30 },
             retry: false,
@@ -186,7 +189,7 @@ impl World {
     pub(crate) fn settings(&self) -> Settings {
         Settings {
             names: self.names.clone(),
-            tables: vec![self.table.clone()],
+            tables: self.tables.clone(),
             limits: self.limits,
             window: Duration::from_hours(7 * 24),
             retry: self.retry,
@@ -203,12 +206,12 @@ impl World {
 
     /// What a round of a new loader does.
     pub(crate) async fn try_load(&self, session: Box<dyn Session>) -> Result<Report, LoadError> {
-        self.loader(session)
-            .round(true, &mut |event| match event {
-                Event::Again { why, .. } => crate::tell(&format!("again: {why}")),
-                Event::SetAside { .. } | Event::Loaded { .. } => {}
-            })
-            .await
+        let mut report = Report::default();
+        let mut watcher = |event: Event<'_>| match event {
+            Event::Again { why, .. } => crate::tell(&format!("again: {why}")),
+            Event::SetAside { .. } | Event::Loaded { .. } => {}
+        };
+        self.loader(session).round(true, &mut report, &mut watcher).await.map(|()| report)
     }
 
     pub(crate) async fn load(&self, postgres: &Postgres) -> Report {

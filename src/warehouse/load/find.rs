@@ -6,7 +6,9 @@
 //! An object is known by the page of the books that names it: how many lines it has, and their checksum. Only the pages
 //! of the segments are read that have new objects. Of the pages of a segment the one with the highest suffix is right.
 //! An object that no page names is *waiting*, for [`WAITING_MILLIS`] after the end of its hour: its page is put behind
-//! it. After that, or if its name is none that this crate gives, it is a *stranger*: it is named, and not loaded.
+//! it. After that, or if its page cannot be read, it is *unbooked*: it is named, not loaded, and holds back what is
+//! complete, since it may hold events that the fleet was told are stored. What has a name that is none that this crate
+//! gives is a *stranger*: it is named, not loaded, and holds back nothing.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -49,6 +51,19 @@ pub struct Stranger {
     pub why: String,
 }
 
+/// An object that has a name as logweir gives them, and no page of the books that tells what is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unbooked {
+    /// Its key.
+    pub key: String,
+    /// The hour of its partition.
+    pub hour: Hour,
+    /// What is to be said of it.
+    pub why: String,
+    /// The same for `held_back_by`.
+    pub(super) held_back_by: &'static str,
+}
+
 /// What was found of a stream's day.
 #[derive(Debug, Default)]
 pub(super) struct Day {
@@ -56,6 +71,7 @@ pub(super) struct Day {
     pub(super) new: Vec<Found>,
     /// The hours of objects that wait for their page.
     pub(super) waiting: Vec<Hour>,
+    pub(super) unbooked: Vec<Unbooked>,
     pub(super) strangers: Vec<Stranger>,
 }
 
@@ -178,9 +194,15 @@ impl Day {
                     self.strangers.push(Stranger { key, why });
                 }
                 None => match unreadable.get(&who) {
-                    Some(why) => self.strangers.push(Stranger { key, why: why.clone() }),
+                    Some(why) => {
+                        let (why, held_back_by) = (why.clone(), "page unreadable");
+                        self.unbooked.push(Unbooked { key, hour, why, held_back_by });
+                    }
                     None if hour.next().start().saturating_add(WAITING_MILLIS) > now => self.waiting.push(hour),
-                    None => self.strangers.push(Stranger { key, why: "no page of the books names it".to_owned() }),
+                    None => {
+                        let why = "no page of the books names it".to_owned();
+                        self.unbooked.push(Unbooked { key, hour, why, held_back_by: "not in the books" });
+                    }
                 },
             }
         }

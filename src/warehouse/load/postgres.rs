@@ -36,6 +36,8 @@ use crate::{
 
 /// How much of an object is inflated at a time, in compressed bytes.
 const FEED_BYTES: usize = 8 * 1024;
+/// The code for a null in a column that takes none.
+const NOT_NULL_VIOLATION: &str = "23502";
 /// How much is sent at a time, in bytes, unless a piece of [`FEED_BYTES`] made more.
 const SEND_BYTES: usize = 256 * 1024;
 /// How much longer than the database the loader waits for a statement, before it takes the database for lost.
@@ -233,8 +235,14 @@ impl Asked {
         let Some(told) = error.as_db_error() else { return Failure::Unreachable(format!("{what}: {}", self.text())) };
         let code = told.code().code();
         match sqlstate::class(code) {
-            // What the message says of a value is left out.
-            Class::Data => Failure::Object { object: None, why: format!("{what}: {}", without_values(told)) },
+            // A value that COPY does not take, and a null where the table takes none, are the object's; what the message
+            // says of a value is left out. With anything else the table is not as it should be: no object is at fault.
+            Class::Data if what == "copy" || code == NOT_NULL_VIOLATION => {
+                Failure::Object { object: None, why: format!("{what}: {}", without_values(told)) }
+            }
+            // Those of constraints name the constraint, and the values in the detail alone; those of data name the value.
+            Class::Data if code.starts_with("23") => Failure::Refused { step: what.to_owned(), why: self.text() },
+            Class::Data => Failure::Refused { step: what.to_owned(), why: without_values(told) },
             Class::Passing => Failure::Unreachable(sqlstate::with_remedy(code, format!("{what}: {}", self.text()))),
             Class::Standing => {
                 Failure::Refused { step: what.to_owned(), why: sqlstate::with_remedy(code, self.text()) }

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::find::Stranger;
-use crate::{batch::Millis, warehouse::rollup};
+use super::find::{Stranger, Unbooked};
+use crate::warehouse::rollup;
 
 /// The version of the summary's form.
 pub const FORMAT: u32 = 1;
@@ -23,6 +23,8 @@ pub struct Report {
     pub seconds: f64,
     /// The streams, in the order of the configuration.
     pub streams: Vec<StreamReport>,
+    /// Why the round ended before everything was done, if it did. What it did until then is told all the same.
+    pub problem: Option<String>,
     /// What became of the figures by day and hour; `null` if they were not counted.
     pub rollups: Option<rollup::Summary>,
 }
@@ -43,21 +45,29 @@ pub struct StreamReport {
     pub rows: Rows,
     /// Objects that this round could not load and set aside, up to [`MAX_NAMED`].
     pub set_aside: Vec<SetAside>,
-    /// How many objects are set aside, those of former rounds included.
-    pub set_aside_objects: u64,
-    /// Their lines, by the books.
-    pub set_aside_events: u64,
+    /// How many objects are set aside, those of former rounds included; `null` if the status was not asked.
+    pub set_aside_objects: Option<u64>,
+    /// Their lines, by the books; `null` if the status was not asked.
+    pub set_aside_events: Option<u64>,
+    /// Whether all that is stored was looked at. If not, `waiting`, `unbooked` and the strangers are of a part of it.
+    pub looked_through: bool,
     /// Objects that no page of the books names yet.
     pub waiting: u64,
+    /// Objects that no page of the books names, or whose page cannot be read, up to [`MAX_NAMED`]. They hold back
+    /// `complete_through` until an operator gives them up.
+    pub unbooked: Vec<Named>,
+    /// How many of them there are.
+    pub unbooked_in_all: u64,
     /// What stands among the stream's objects and is none, up to [`MAX_NAMED`].
     pub strangers: Vec<Named>,
     /// How many of them there are.
     pub strangers_in_all: u64,
-    /// All that was received before is loaded; `null` if nobody knows.
+    /// All that was received before is loaded; `null` if nobody knows, or the status was not asked.
     pub complete_through: Option<String>,
-    /// Who holds it back: an instance that is silent, `set aside`, `on its way`.
+    /// Who holds it back: an instance that is silent, `set aside`, `on its way`, `page unreadable`, `not in the books`,
+    /// `not loaded`.
     pub held_back_by: Option<String>,
-    /// Why the stream was not loaded, if it was not.
+    /// Why the stream was not loaded, or not all of it, if it was not.
     pub problem: Option<String>,
 }
 
@@ -113,15 +123,18 @@ impl StreamReport {
         self.strangers.extend(strangers.into_iter().take(room).map(|Stranger { key, why }| Named { key, why }));
     }
 
-    pub(super) fn complete(&mut self, through: Option<Millis>, held_back_by: Option<String>) {
-        self.complete_through = through.map(|through| through.to_string());
-        self.held_back_by = held_back_by;
+    pub(super) fn unbooked(&mut self, unbooked: Vec<Unbooked>) {
+        self.unbooked_in_all += unbooked.len() as u64;
+        let room = MAX_NAMED.saturating_sub(self.unbooked.len());
+        self.unbooked.extend(unbooked.into_iter().take(room).map(|Unbooked { key, why, .. }| Named { key, why }));
     }
 
-    /// Whether somebody should look at it: an object is set aside, a line bears the id of another event, or something
-    /// stands among the objects that is none.
+    /// Whether somebody should look at it: an object is set aside or not in the books, a line bears the id of another
+    /// event, or something stands among the objects that is none.
     pub fn needs_somebody(&self) -> bool {
-        self.set_aside_objects > 0 || self.rows.conflicts > 0 || self.strangers_in_all > 0
+        self.set_aside_objects.is_some_and(|objects| objects > 0)
+            || self.rows.conflicts > 0
+            || self.unbooked_in_all + self.strangers_in_all > 0
     }
 }
 
@@ -146,6 +159,9 @@ impl fmt::Display for Report {
         if self.interrupted {
             writeln!(f, "stopped before everything was loaded")?;
         }
+        if let Some(problem) = &self.problem {
+            writeln!(f, "the round failed: {problem}")?;
+        }
         Ok(())
     }
 }
@@ -167,7 +183,8 @@ impl fmt::Display for StreamReport {
         )?;
         match &self.complete_through {
             Some(through) => write!(f, "  complete through {through}")?,
-            None => write!(f, "  complete through: nobody knows, there are no heartbeats")?,
+            None if self.looked_through => write!(f, "  complete through: nobody knows, there are no heartbeats")?,
+            None => write!(f, "  complete through: not known, since the stream was not looked through")?,
         }
         writeln!(f, "{}", self.held_back_by.as_ref().map(|by| format!(", held back by {by}")).unwrap_or_default())?;
         if late > 0 {
@@ -179,9 +196,16 @@ impl fmt::Display for StreamReport {
         for SetAside { object, events, error } in &self.set_aside {
             writeln!(f, "  set aside: {object} ({events} events): {error}")?;
         }
-        if self.set_aside_objects > 0 {
-            let (objects, events) = (self.set_aside_objects, self.set_aside_events);
+        let events = self.set_aside_events.unwrap_or(0);
+        if let Some(objects) = self.set_aside_objects.filter(|objects| *objects > 0) {
             writeln!(f, "  {objects} objects are set aside, {events} events; --retry takes them again")?;
+        }
+        for Named { key, why } in &self.unbooked {
+            writeln!(f, "  not in the books: {key}: {why}")?;
+        }
+        let unnamed = self.unbooked_in_all - self.unbooked.len() as u64;
+        if unnamed > 0 {
+            writeln!(f, "  and {unnamed} more that are not in the books")?;
         }
         for Named { key, why } in &self.strangers {
             writeln!(f, "  stranger: {key}: {why}")?;

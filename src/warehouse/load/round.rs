@@ -18,8 +18,8 @@ use super::{
     find::{self, Found},
     manifest,
     plan::{self, Limits},
-    report::{FORMAT, MAX_NAMED, Report, Rows, SetAside, StreamReport, counted},
-    script::{Load, Of, Status},
+    report::{FORMAT, Report, Rows, SetAside, StreamReport, counted},
+    script::{self, Load, Of, Status},
     tables::{self, Tables},
 };
 use crate::{
@@ -36,9 +36,13 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How often what another loader has taken is left out, and the rest is tried, before the round leaves the batch to it.
 const REPLANS: u32 = 1_000;
-/// How many objects of a stream a round sets aside before it stops there: so many have nothing wrong with each, but with
-/// the table or with the schema.
+/// How many objects of a stream are set aside, in all rounds, before its loading stops: so many have nothing wrong with
+/// each, but with the table or with the schema.
 pub const MAX_SET_ASIDE: usize = 50;
+/// The steps of a load whose refusal is not the stream's alone.
+const SHARED_STEPS: [&str; 6] = ["connect", "begin", "lock", "ledger", "status row", "status"];
+/// How times are asked for.
+const TIME_FORMAT: &str = r#"YYYY-MM-DD"T"HH24:MI:SS.MS"Z""#;
 
 /// What a loader does.
 #[derive(Debug, Clone)]
@@ -163,6 +167,8 @@ enum Outcome {
     Taken,
     /// One of them is bad; which, if it is known.
     Bad(Option<String>, String),
+    /// The stream's tables do not take it.
+    Refused(String),
 }
 
 impl Loader {
@@ -180,30 +186,41 @@ impl Loader {
     /// without, from where everything was complete.
     ///
     /// # Errors
-    /// [`LoadError`]; what was loaded until then is loaded.
-    pub async fn round(&mut self, sweep: bool, watcher: Watcher<'_>) -> Result<Report, LoadError> {
+    /// [`LoadError`]; what was loaded until then is loaded, and `report` tells of it. It does so too if this is dropped
+    /// before its end.
+    pub async fn round(&mut self, sweep: bool, report: &mut Report, watcher: Watcher<'_>) -> Result<(), LoadError> {
         let began = Instant::now();
-        let mut report = Report { format: FORMAT, ..Report::default() };
+        *report = Report { format: FORMAT, ..Report::default() };
+        let ended = self.streams(sweep, report, watcher).await;
+        report.interrupted = self.stop.is_told();
+        report.seconds = began.elapsed().as_secs_f64();
+        report.problem = ended.as_ref().err().map(ToString::to_string);
+        ended
+    }
+
+    async fn streams(&mut self, sweep: bool, report: &mut Report, watcher: Watcher<'_>) -> Result<(), LoadError> {
         let names = self.settings.names.clone();
         let tables = self.tables(watcher).await?;
         if let Some(wrong) = tables.own(&names) {
             return Err(LoadError::Tables(wrong));
         }
         for table in self.settings.tables.clone() {
-            let mut stream = StreamReport { stream: table.stream.to_string(), ..StreamReport::default() };
+            report.streams.push(StreamReport { stream: table.stream.to_string(), ..StreamReport::default() });
+            let Some(stream) = report.streams.last_mut() else { continue };
             let wrong = tables.of_stream(self.session.dialect(), &names, &table);
             stream.problem = match wrong {
                 Some(wrong) => Some(wrong),
                 None => tables::copy_job(&mut *self.session, &names, table.stream.as_str()).await?,
             };
-            if stream.problem.is_none() && !self.stop.is_told() {
-                self.stream(&table, sweep, &mut stream, watcher).await?;
+            if self.stop.is_told() {
+                continue;
             }
-            report.streams.push(stream);
+            if stream.problem.is_none() {
+                self.stream(&table, sweep, stream, watcher).await?;
+            }
+            self.read_status(&table, stream, watcher).await?;
         }
-        report.interrupted = self.stop.is_told();
-        report.seconds = began.elapsed().as_secs_f64();
-        Ok(report)
+        Ok(())
     }
 
     async fn tables(&mut self, watcher: Watcher<'_>) -> Result<Tables, Failure> {
@@ -248,58 +265,87 @@ impl Loader {
         if self.settings.retry {
             from = from.min(self.oldest_set_aside(&stream, watcher).await?.unwrap_or(from));
         }
-        let mut waiting: Option<Hour> = None;
-        for day in days.into_iter().filter(|day| find::day_of(*day).1 > from) {
+        // The oldest of what is stored and not loaded, and why it is not.
+        let mut behind: Option<(Hour, &'static str)> = None;
+        let room = self.room_to_set_aside(&stream, watcher).await?;
+        'days: for day in days.into_iter().filter(|day| find::day_of(*day).1 > from) {
             let known = self.known(&stream, day, watcher).await?;
             let found = find::day(&self.place, &table.stream, (day, from), &known, now).await?;
             report.waiting += found.waiting.len() as u64;
             report.strangers(found.strangers);
-            waiting = waiting.into_iter().chain(found.waiting).min();
+            let waiting = found.waiting.into_iter().map(|hour| (hour, "on its way"));
+            let unbooked = found.unbooked.iter().map(|object| (object.hour, object.held_back_by));
+            behind = behind.into_iter().chain(waiting).chain(unbooked).min();
+            report.unbooked(found.unbooked);
             for batch in plan::batches(found.new, self.settings.limits) {
                 if self.stop.is_told() {
-                    return Ok(());
+                    break 'days;
                 }
-                self.batch(table, batch, report, watcher).await?;
+                let first = batch.iter().map(|object| object.hour).min();
+                self.batch(table, batch, room, report, watcher).await?;
                 if report.problem.is_some() {
-                    return Ok(());
+                    behind = behind.into_iter().chain(first.map(|hour| (hour, "not loaded"))).min();
+                    break 'days;
                 }
             }
         }
-        let set_aside = self.oldest_set_aside(&stream, watcher).await?;
-        let (until, held_back_by) = held_back(complete, waiting, set_aside);
+        report.looked_through = report.problem.is_none() && !self.stop.is_told();
+        let whole = report.looked_through;
+        let (until, held_back_by) = held_back(whole.then_some(complete), behind);
         let (names, dialect) = (self.settings.names.clone(), self.session.dialect());
-        let status = Status { complete_through: until, held_back_by: held_back_by.as_deref(), now: self.clock.now() };
+        let held_back_by = held_back_by.as_deref();
+        let status = Status { whole, complete_through: until, held_back_by, now: self.clock.now() };
         let script = Of { dialect, names: &names, table }.status(status);
-        self.do_again(&script, watcher).await?;
-        let through = self.complete_through(&stream, watcher).await?;
-        report.complete(through, held_back_by);
-        let counts = format!(
-            "SELECT set_aside_objects, set_aside_events FROM {} WHERE stream = {stream}",
-            names.of(Names::STATUS)
+        Ok(self.do_again(&script, watcher).await?)
+    }
+
+    /// What the status tells of the stream, into `report`.
+    async fn read_status(
+        &mut self,
+        table: &Table,
+        report: &mut StreamReport,
+        watcher: Watcher<'_>,
+    ) -> Result<(), Failure> {
+        let sql = format!(
+            "SELECT TO_CHAR(complete_through, '{TIME_FORMAT}'), held_back_by, set_aside_objects, set_aside_events FROM {} \
+             WHERE stream = {}",
+            self.settings.names.of(Names::STATUS),
+            literal(table.stream.as_str())
         );
-        if let Some(row) = self.rows(&counts, watcher).await?.first() {
-            (report.set_aside_objects, report.set_aside_events) = (number(row, 0), number(row, 1));
+        if let [row, ..] = self.rows(&sql, watcher).await?.as_slice() {
+            report.complete_through = time(row).map(|through| through.to_string());
+            report.held_back_by = row.get(1).cloned().flatten();
+            (report.set_aside_objects, report.set_aside_events) = (Some(number(row, 2)), Some(number(row, 3)));
         }
         Ok(())
     }
 
     /// Up to when the stream is said to be loaded.
     async fn complete_through(&mut self, stream: &str, watcher: Watcher<'_>) -> Result<Option<Millis>, Failure> {
-        let text = r#"YYYY-MM-DD"T"HH24:MI:SS.MS"Z""#;
         let status = self.settings.names.of(Names::STATUS);
-        let sql = format!("SELECT TO_CHAR(complete_through, '{text}') FROM {status} WHERE stream = {stream}");
-        let rows = self.rows(&sql, watcher).await?;
-        Ok(rows.first().and_then(|row| Millis::parse_rfc3339(row.first()?.as_deref()?)))
+        let sql = format!("SELECT TO_CHAR(complete_through, '{TIME_FORMAT}') FROM {status} WHERE stream = {stream}");
+        Ok(self.rows(&sql, watcher).await?.first().and_then(|row| time(row)))
+    }
+
+    /// How many objects of the stream may be set aside until it is taken to be the table. What former rounds have set
+    /// aside counts, unless it is taken again.
+    async fn room_to_set_aside(&mut self, stream: &str, watcher: Watcher<'_>) -> Result<usize, Failure> {
+        if self.settings.retry {
+            return Ok(MAX_SET_ASIDE);
+        }
+        let ledger = self.settings.names.of(Names::LEDGER);
+        let sql = format!("SELECT COUNT(*) FROM {ledger} WHERE stream = {stream} AND state = 'set_aside'");
+        let known = self.rows(&sql, watcher).await?.first().map_or(0, |row| number(row, 0));
+        Ok(MAX_SET_ASIDE.saturating_sub(usize::try_from(known).unwrap_or(usize::MAX)))
     }
 
     async fn oldest_set_aside(&mut self, stream: &str, watcher: Watcher<'_>) -> Result<Option<Hour>, Failure> {
-        let text = r#"YYYY-MM-DD"T"HH24:MI:SS"Z""#;
         let sql = format!(
-            "SELECT TO_CHAR(MIN(received_hour), '{text}') FROM {} WHERE stream = {stream} AND state = 'set_aside'",
+            "SELECT TO_CHAR(MIN(received_hour), '{TIME_FORMAT}') FROM {} WHERE stream = {stream} AND state = 'set_aside'",
             self.settings.names.of(Names::LEDGER)
         );
         let rows = self.rows(&sql, watcher).await?;
-        Ok(rows.first().and_then(|row| Some(Millis::parse_rfc3339(row.first()?.as_deref()?)?.hour())))
+        Ok(rows.first().and_then(|row| time(row)).map(Millis::hour))
     }
 
     /// The objects of a day that are not to be loaded: the ledger has them.
@@ -321,10 +367,10 @@ impl Loader {
         &mut self,
         table: &Table,
         batch: Vec<Found>,
+        room: usize,
         report: &mut StreamReport,
         watcher: Watcher<'_>,
     ) -> Result<(), LoadError> {
-        let stream = literal(table.stream.as_str()).to_string();
         let mut replans = 0;
         // What is to be done, the last first.
         let mut work = vec![batch];
@@ -342,13 +388,13 @@ impl Loader {
                 Outcome::Taken => {
                     replans += 1;
                     if replans > REPLANS {
+                        report.problem = Some(format!(
+                            "other loaders have taken objects of one batch {REPLANS} times: run no more than one or two"
+                        ));
                         return Ok(());
                     }
-                    let days: HashSet<Hour> = batch.iter().map(|object| find::day_of(object.hour).0).collect();
-                    for day in days {
-                        let known = self.known(&stream, day, watcher).await?;
-                        batch.retain(|object| !known.contains(&object.key));
-                    }
+                    let taken = self.taken(&batch, watcher).await?;
+                    batch.retain(|object| !taken.contains(&object.key));
                     if !batch.is_empty() {
                         work.push(batch);
                     }
@@ -372,17 +418,22 @@ impl Loader {
                             Err(None) => continue,
                         },
                     };
-                    if report.set_aside.len() >= MAX_SET_ASIDE.min(MAX_NAMED) {
+                    if report.set_aside.len() >= room {
                         report.problem = Some(format!(
-                            "{MAX_SET_ASIDE} objects could not be loaded in one round, so it is not the objects: compare \
-                             the table with `logweir schema`. The next is {}: {why}",
+                            "{MAX_SET_ASIDE} objects are set aside, so it is not the objects: compare the table with \
+                             `logweir schema`, and then run with --retry. The next is {}: {why}",
                             bad.key
                         ));
                         return Ok(());
                     }
-                    self.set_aside(table, &bad, &why, watcher).await?;
-                    watcher(Event::SetAside { object: &bad.key, why: &why });
-                    report.set_aside.push(SetAside { object: bad.key, events: bad.events, error: why });
+                    if self.set_aside(table, &bad, &why, watcher).await? {
+                        watcher(Event::SetAside { object: &bad.key, why: &why });
+                        report.set_aside.push(SetAside { object: bad.key, events: bad.events, error: why });
+                    }
+                }
+                Outcome::Refused(why) => {
+                    report.problem = Some(why);
+                    return Ok(());
                 }
             }
         }
@@ -414,6 +465,9 @@ impl Loader {
                     if self.has_committed(of, &id, watcher).await? {
                         return Ok(Outcome::Loaded(self.counted(&id, watcher).await?));
                     }
+                }
+                Err(Failure::Refused { step, why }) if !SHARED_STEPS.contains(&step.as_str()) => {
+                    return Ok(Outcome::Refused(format!("{step}: {why}")));
                 }
                 Err(refused @ Failure::Refused { .. }) => return Err(refused.into()),
             }
@@ -447,20 +501,30 @@ impl Loader {
         }))
     }
 
+    /// Which of `objects` are loaded or given up, or set aside and not taken again, whatever else their rows say: just what
+    /// the guard of a load asks for.
+    async fn taken(&mut self, objects: &[Found], watcher: Watcher<'_>) -> Result<HashSet<String>, Failure> {
+        let mut taken = HashSet::new();
+        for sql in script::taken(&self.settings.names, objects, self.settings.retry) {
+            taken.extend(self.rows(&sql, watcher).await?.into_iter().flatten().flatten());
+        }
+        Ok(taken)
+    }
+
+    /// Whether it was set aside: somebody else could load it, or an operator has given it up meanwhile.
     async fn set_aside(
         &mut self,
         table: &Table,
         object: &Found,
         why: &str,
         watcher: Watcher<'_>,
-    ) -> Result<(), LoadError> {
+    ) -> Result<bool, LoadError> {
         let (names, dialect, now) = (self.settings.names.clone(), self.session.dialect(), self.clock.now());
         let id = Ulid::from_parts(now.get().max(0) as u64, random()).to_string();
         let script = Of { dialect, names: &names, table }.set_aside(object, &id, why, now);
         match self.do_again(&script, watcher).await {
-            // Somebody else could load it, or an operator has given it up meanwhile.
-            Err(Failure::Guard(_)) => Ok(()),
-            done => Ok(done?),
+            Err(Failure::Guard(_)) => Ok(false),
+            done => Ok(done.map(|()| true)?),
         }
     }
 
@@ -476,20 +540,21 @@ impl Loader {
     }
 }
 
-/// Up to when everything is loaded, and who holds it back if that is not the ordinary course.
-fn held_back(
-    complete: Completeness,
-    waiting: Option<Hour>,
-    set_aside: Option<Hour>,
-) -> (Option<Millis>, Option<String>) {
-    let Some(mut until) = complete.until else { return (None, None) };
-    let mut by = complete.held_back_by.and_then(|(instance, silent)| silent.then(|| instance.to_string()));
-    for (hour, what) in [(waiting, "on its way"), (set_aside, "set aside")] {
-        if let Some(start) = hour.map(Hour::start).filter(|start| *start < until) {
-            (until, by) = (start, Some(what.to_owned()));
-        }
+/// Up to when everything is loaded, and who holds it back if that is not the ordinary course. Without `complete` only
+/// what is `behind` counts: the stream was not looked through.
+fn held_back(complete: Option<Completeness>, behind: Option<(Hour, &str)>) -> (Option<Millis>, Option<String>) {
+    let behind = behind.map(|(hour, why)| (hour.start(), why.to_owned())).unzip();
+    let Some(Completeness { until, held_back_by }) = complete else { return behind };
+    match (until, behind.0) {
+        (None, _) => (None, None),
+        (Some(until), Some(start)) if start < until => behind,
+        _ => (until, held_back_by.and_then(|(instance, silent)| silent.then(|| instance.to_string()))),
     }
-    (Some(until), by)
+}
+
+/// The time in a row's first column, written in [`TIME_FORMAT`].
+fn time(row: &[Option<String>]) -> Option<Millis> {
+    Millis::parse_rfc3339(row.first()?.as_deref()?)
 }
 
 /// Waits between attempts, until there were [`ATTEMPTS`].

@@ -72,6 +72,8 @@ pub(super) struct Load<'s> {
 /// How far a stream is loaded.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Status<'s> {
+    /// Whether the stream was looked through. If not, what is known may only go back.
+    pub(super) whole: bool,
     pub(super) complete_through: Option<Millis>,
     pub(super) held_back_by: Option<&'s str>,
     pub(super) now: Millis,
@@ -162,7 +164,7 @@ impl Of<'_> {
     /// The transaction of a load.
     pub(super) fn load(self, load: Load<'_>) -> Script {
         let mut steps = vec![self.lock()];
-        let states = if load.retry { "'loaded', 'given_up'" } else { "'loaded', 'given_up', 'set_aside'" };
+        let states = taken_states(load.retry);
         for keys in lists(load.objects.iter().map(|object| literal(&object.key).to_string())) {
             steps.push(self.not_in_ledger(&keys, states));
             if load.retry {
@@ -366,18 +368,26 @@ impl Of<'_> {
 
     /// The transaction that tells how far the stream is loaded.
     ///
-    /// What it says may go back only if it can say because of whom; else another loader was simply further.
+    /// What it says may go back only if it can say because of whom; else another loader was simply further. What is set
+    /// aside is asked for behind the lock: another loader may have set it aside since.
     pub(super) fn status(self, status: Status<'_>) -> Script {
-        let Status { complete_through, held_back_by, now } = status;
+        let Status { whole, complete_through, held_back_by, now } = status;
         let typed = |at: Option<Millis>| {
             at.map_or_else(|| format!("CAST(NULL AS {})", self.dialect.timestamp()), |at| self.dialect.instant(at))
         };
         let until = typed(complete_through);
-        let until = match held_back_by {
-            Some(_) => until,
-            None => format!("GREATEST(s.complete_through, {until})"),
-        };
         let held = held_back_by.map_or_else(|| "NULL".to_owned(), |by| literal(&plain(by)).to_string());
+        let (until, held) = match (whole, held_back_by) {
+            (true, Some(_)) => (until, held),
+            (true, None) => (format!("GREATEST(s.complete_through, {until})"), held),
+            (false, _) => {
+                let back = format!("CASE WHEN {until} < s.complete_through THEN");
+                (
+                    format!("{back} {until} ELSE s.complete_through END"),
+                    format!("{back} {held} ELSE s.held_back_by END"),
+                )
+            }
+        };
         let now = self.dialect.instant(now);
         let stream = self.stream();
         Script {
@@ -387,9 +397,10 @@ impl Of<'_> {
                 sql(
                     "status",
                     format!(
-                        "UPDATE {} AS s SET complete_through = {until}, held_back_by = {held}, set_aside_objects = a.objects, \
-                         set_aside_events = a.events, checked_at = {now} FROM (SELECT COUNT(*) AS objects, \
-                         COALESCE(SUM(events), 0) AS events FROM {} WHERE stream = {stream} AND state = 'set_aside') a WHERE \
+                        "UPDATE {} AS s SET complete_through = CASE WHEN a.oldest <= {until} THEN a.oldest ELSE {until} END, \
+                         held_back_by = CASE WHEN a.oldest <= {until} THEN 'set aside' ELSE {held} END, set_aside_objects = \
+                         a.objects, set_aside_events = a.events, checked_at = {now} FROM (SELECT COUNT(*) AS objects, \
+                         COALESCE(SUM(events), 0) AS events, MIN(received_hour) AS oldest FROM {} WHERE stream = {stream} AND state = 'set_aside') a WHERE \
                          s.stream = {stream}",
                         self.status_table(),
                         self.ledger(),
@@ -398,6 +409,18 @@ impl Of<'_> {
             ],
         }
     }
+}
+
+/// The states of objects that a load does not take.
+fn taken_states(retry: bool) -> &'static str {
+    if retry { "'loaded', 'given_up'" } else { "'loaded', 'given_up', 'set_aside'" }
+}
+
+/// The questions that tell which of `objects` a load does not take.
+pub(super) fn taken(names: &Names, objects: &[Found], retry: bool) -> Vec<String> {
+    let (ledger, states) = (names.of(Names::LEDGER), taken_states(retry));
+    let keys = lists(objects.iter().map(|object| literal(&object.key).to_string())).into_iter();
+    keys.map(|keys| format!("SELECT object FROM {ledger} WHERE object IN ({keys}) AND state IN ({states})")).collect()
 }
 
 /// The hours of `objects`: the first instant, and the one behind the last.
@@ -486,8 +509,9 @@ mod tests {
             retry: true,
         };
         let of = Of { dialect, names: &names, table: &table };
-        let status = Status { complete_through: None, held_back_by: None, now: load.now };
-        let scripts = [of.load(load), of.set_aside(&objects[0], load.id, "it's \\ bad", load.now), of.status(status)];
+        let status = |whole| of.status(Status { whole, complete_through: None, held_back_by: None, now: load.now });
+        let aside = of.set_aside(&objects[0], load.id, "it's \\ bad", load.now);
+        let scripts = [of.load(load), aside, status(true), status(false)];
         let steps = scripts.into_iter().flat_map(|script| {
             assert!(matches!(&script.steps[0], Step::Sql { what: "lock", .. }), "the lock comes first");
             script.steps
