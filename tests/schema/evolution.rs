@@ -196,3 +196,18 @@ fn another_schema_has_all_tables_anew_and_another_place_is_told() {
         ]
     );
 }
+
+#[test]
+fn what_is_counted_in_another_way_is_told() {
+    let old = Configuration::new(&fixture());
+    let told = "rollups.streams.heard: its device, its dimensions or the zone are others: the next load counts all of its days \
+                anew, final ones too, as far as their events are still in the table\n";
+    let dimensions = ("dimensions = [\"ad_id\"]", "dimensions = [\"ad_id\", \"order\"]");
+    let zone = ("[rollups.streams.heard]", "[rollups]\ntimezone = \"UTC\"\n\n[rollups.streams.heard]");
+    for change in [dimensions, zone] {
+        assert!(since("postgres", &[change]).contains(&format!("-- {told}")), "{change:?}");
+        let checked = printed(&["check", "--since", &old.path()], &changed(&fixture(), &[change]));
+        assert!(checked.contains(&format!("# since {}: {told}", old.path())), "{checked}");
+    }
+    assert!(!since("postgres", CHANGES).contains("its dimensions"));
+}
