@@ -340,9 +340,7 @@ async fn another_definition_leaves_the_days_whose_events_were_deleted() {
     let events: Vec<_> = (1..=5)
         .flat_map(|day| [(day, "00", "a"), (day, "12", "b")])
         .zip(1..)
-        .map(|((day, hour, device), id)| {
-            event(id, &format!("2026-11-0{day}T{hour}:00:00Z"), Some(device), Some("mbc"))
-        })
+        .map(|((day, hour, device), id)| event(id, &format!("2026-11-0{day}T{hour}:00:00Z"), Some(device), Some("mbc")))
         .collect();
     world.load(&events).await;
     world.through(Some(at("2026-11-20T00:00:00Z"))).await;
