@@ -330,6 +330,71 @@ async fn days_are_restated_by_hand_and_another_definition_counts_everything() {
 }
 
 #[tokio::test]
+async fn another_definition_leaves_the_days_whose_events_were_deleted() {
+    if !is_installed() {
+        return;
+    }
+    let server = Postgres::start();
+    let mut world = World::new(&server, "logweir", "Asia/Seoul", 1, &CHANNEL).await;
+    // Two events in each day of Seoul from the 1st to the 5th, before noon and after it.
+    let events: Vec<_> = (1..=5)
+        .flat_map(|day| [(day, "00", "a"), (day, "12", "b")])
+        .zip(1..)
+        .map(|((day, hour, device), id)| event(id, &format!("2026-11-0{day}T{hour}:00:00Z"), Some(device), Some("mbc")))
+        .collect();
+    world.load(&events).await;
+    world.through(Some(at("2026-11-20T00:00:00Z"))).await;
+    world.refresh("2026-11-20T00:10:00Z").await;
+    let daily = "SELECT day, events, devices, is_final FROM logweir.daily_active ORDER BY day";
+    let whole: Vec<_> = (1..=5).map(|day| format!("2026-11-0{day}|2|2|t")).collect();
+    assert_eq!(world.db.lines(daily).await, whole);
+    let counts = "SELECT day, count(*), max(value) FROM logweir.daily_counts GROUP BY day ORDER BY day";
+    let hours = "SELECT count(*), count(DISTINCT hour) FROM logweir.hourly_active";
+    // Of the 3rd only a part was deleted: what is counted of it would be less than what is known.
+    world.db.execute("DELETE FROM logweir.heard WHERE event_time < '2026-11-03T06:00:00Z'").await;
+    world.definitions.rollups[0].dimensions = vec!["ad_id".into()];
+    world.refresh("2026-11-20T00:20:00Z").await;
+    assert_eq!(world.db.lines(daily).await, whole);
+    assert_eq!(
+        world.db.lines(counts).await,
+        ["2026-11-01|1|mbc", "2026-11-02|1|mbc", "2026-11-03|1|mbc", "2026-11-04|2|b", "2026-11-05|2|b"]
+    );
+    assert_eq!(world.db.lines(hours).await, ["10|10"]);
+    // By another clock, too. The events at noon of UTC are of the same day in Seoul, and those at midnight of another.
+    world.definitions.timezone = "America/New_York".into();
+    world.refresh("2026-11-20T00:30:00Z").await;
+    assert_eq!(
+        world.db.lines("SELECT day, events FROM logweir.daily_active ORDER BY day").await,
+        ["2026-11-01|2", "2026-11-02|2", "2026-11-03|2", "2026-11-04|2", "2026-11-05|1"]
+    );
+    // Where no event is left nothing can be counted, and nothing is deleted.
+    world.db.execute("DELETE FROM logweir.heard").await;
+    world.definitions.rollups[0].device = "event_id".into();
+    world.refresh("2026-11-20T00:40:00Z").await;
+    assert_eq!(world.db.lines("SELECT count(*) FROM logweir.daily_active").await, ["5"]);
+}
+
+#[tokio::test]
+async fn another_zone_counts_the_first_day_anew_where_nothing_was_deleted() {
+    if !is_installed() {
+        return;
+    }
+    let server = Postgres::start();
+    let mut world = World::new(&server, "logweir", "America/New_York", 1, &CHANNEL).await;
+    world
+        .load(&[event(1, "2026-11-02T00:00:00Z", Some("a"), None), event(2, "2026-11-02T20:00:00Z", Some("a"), None)])
+        .await;
+    world.through(Some(at("2026-11-20T00:00:00Z"))).await;
+    world.refresh("2026-11-20T00:10:00Z").await;
+    let daily = "SELECT day, events FROM logweir.daily_active ORDER BY day";
+    assert_eq!(world.db.lines(daily).await, ["2026-11-01|1", "2026-11-02|1"]);
+    // The first event's day is a later one in Seoul, though nothing was deleted.
+    world.definitions.timezone = "Asia/Seoul".into();
+    world.refresh("2026-11-20T00:20:00Z").await;
+    assert_eq!(world.db.lines(daily).await, ["2026-11-02|1", "2026-11-03|1"]);
+}
+
+#[tokio::test]
 async fn values_of_each_type_are_text_and_long_ones_are_cut() {
     if !is_installed() {
         return;

@@ -149,8 +149,11 @@ pub fn schema(loaded: &Loaded, asked: &SchemaRequest, since: Option<&Loaded>) ->
     let Changes { evolutions, .. } = sound(evolutions, since, target.dialect())?;
     let Some(altered) = target.alter(&definitions, &evolutions) else { return Ok(target.write(&definitions)?) };
     let mut out = format!("-- What has changed since {}, for {target}.\n", since.source);
+    // Writing to a string cannot fail.
     for told in evolutions.iter().flat_map(|evolution| &evolution.notes) {
-        // Writing to a string cannot fail.
+        let _ = writeln!(out, "-- {told}");
+    }
+    for told in recounted(loaded, since) {
         let _ = writeln!(out, "-- {told}");
     }
     let altered = altered?;
@@ -191,7 +194,23 @@ fn moved(loaded: &Loaded, since: &Loaded) -> Vec<String> {
         );
         notes.push(told);
     }
+    notes.extend(recounted(loaded, since));
     notes
+}
+
+/// What is told where something else is counted of a stream than before.
+fn recounted(loaded: &Loaded, since: &Loaded) -> Vec<String> {
+    let (is, was) = (&loaded.config.rollups, &since.config.rollups);
+    let of_both = is.streams.iter().filter_map(|(stream, is)| Some((stream, is, was.streams.get(stream)?)));
+    of_both
+        .filter(|(_, now, before)| now != before || is.timezone != was.timezone)
+        .map(|(stream, ..)| {
+            format!(
+                "rollups.streams.{stream}: its device, its dimensions or the zone are others: the next load counts all of its \
+                 days anew, final ones too, as far as their events are still in the table"
+            )
+        })
+        .collect()
 }
 
 fn compare(loaded: &Loaded, since: &Loaded, dialect: Dialect) -> Vec<Evolution> {

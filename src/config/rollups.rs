@@ -33,7 +33,8 @@ pub struct Rollups {
 pub struct Rollup {
     /// The field that tells devices apart.
     pub device: String,
-    /// The fields by whose values events and devices are counted, each by itself, at most 16. Default none.
+    /// The fields by whose values events and devices are counted, each by itself and named once, at most 16. Default
+    /// none.
     pub dimensions: Vec<String>,
 }
 
@@ -81,6 +82,16 @@ impl Rollup {
                 format!("has {many} fields, more than {MAX_DIMENSIONS}"),
                 "choose those that are asked for",
             );
+        }
+        for (place, field) in self.dimensions.iter().enumerate() {
+            // Each listing is counted, so all figures of a field that is listed twice would be there twice.
+            if self.dimensions.iter().take(place).any(|before| before == field) {
+                report.wrong(
+                    setting.clone().key("dimensions").index(place),
+                    format!("is {field:?} once more, which would be counted twice"),
+                    "name each field once",
+                );
+            }
         }
         let device = (setting.clone().key("device"), &self.device);
         let dimension = |(place, field)| (setting.clone().key("dimensions").index(place), field);

@@ -7,7 +7,7 @@
 //! | change | verdict |
 //! |---|---|
 //! | a field is added | added; null is allowed even if it is required: rows from before have none |
-//! | a field is removed | told: the column stays, null in new rows; refused in Redshift if it was required, since the column cannot lose its NOT NULL there |
+//! | a field is removed | told: the column stays, null in new rows, and a field of its name must be of its type; refused in Redshift if it was required, since the column cannot lose its NOT NULL there |
 //! | a field is renamed | it is removed and added: nobody can tell |
 //! | a type, or the digits of a decimal, changed | refused: a column keeps its type |
 //! | a string becomes longer | widened in Redshift, nothing in PostgreSQL |
@@ -193,8 +193,9 @@ impl Evolution {
             UnknownFields::Reject => "events that have it are rejected",
         };
         let what = format!(
-            "is removed: the column stays, null in what is loaded from now on; {values}. If it was renamed, the new column \
-             begins empty"
+            "is removed: the column stays, null in what is loaded from now on; {values}. A field of that name may only come \
+             back with the same type, {}. If it was renamed, the new column begins empty",
+            dialect.column_type(column.kind)
         );
         self.note(Some(&column.name), &what);
     }

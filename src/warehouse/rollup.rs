@@ -28,7 +28,9 @@
 //! complete or final, and the days are counted anew that ended less than `days − 1` days before the last refresh.
 //!
 //! A stream of which nothing new was loaded is left out. When the zone, the device or the dimensions of a stream change,
-//! everything is counted anew from the events that are there; figures of events that were deleted meanwhile are lost.
+//! everything is counted anew from the events that are there. Where older ones were deleted meanwhile, of which there are
+//! figures, the days until the oldest event's own stay as they were counted, by the old definition; if the zone is
+//! another one, and no more than one day was deleted, that is not seen, and its figures are lost.
 //!
 //! # How two refreshes meet
 //!

@@ -64,6 +64,9 @@ INSERT INTO "logweir"."rollup_status" ("stream", "definition") SELECT 'heard', '
 -- begin a refresh
 UPDATE "logweir"."rollup_status" SET "counted_from" = GREATEST(COALESCE("final_before", TIMESTAMP '1970-01-01 00:00:00'), TIMESTAMP '1970-01-01 00:00:00'), "complete_through" = NULL, "last_load_id" = NULL, "counted_at" = TIMESTAMP '2026-11-20 00:00:00.000' WHERE "stream" = 'heard' AND "definition" = 'Asia/Seoul of ad_id, by channel, paid';
 
+-- leave what cannot be counted
+UPDATE "logweir"."rollup_status" AS s SET "counted_from" = CASE WHEN f."first" + INTERVAL '0 hours' < o."oldest" THEN GREATEST(s."counted_from", o."oldest" + INTERVAL '24 hours') WHEN o."oldest" IS NOT NULL THEN s."counted_from" END FROM (SELECT DATE_TRUNC('day', CONVERT_TIMEZONE('UTC', 'Asia/Seoul', MIN("event_time"))) AS "oldest" FROM "logweir"."heard") o CROSS JOIN (SELECT CAST(MIN("day") AS TIMESTAMP) AS "first" FROM "logweir"."daily_active" WHERE "stream" = 'heard') f WHERE s."stream" = 'heard' AND s."definition" = 'Asia/Seoul of ad_id, by channel, paid' AND s."counted_at" = TIMESTAMP '2026-11-20 00:00:00.000';
+
 -- read how far the stream is loaded
 UPDATE "logweir"."rollup_status" AS s SET "complete_through" = l."complete_through", "last_load_id" = l."last_load_id" FROM "logweir"."load_status" l WHERE l."stream" = s."stream" AND s."stream" = 'heard' AND s."definition" = 'Asia/Seoul of ad_id, by channel, paid' AND s."counted_at" = TIMESTAMP '2026-11-20 00:00:00.000';
 

@@ -170,7 +170,8 @@ fn check_tells_what_is_added_and_what_is_gone() {
             "# since OLD: streams.heard.fields.volume_2: is new and required; its column allows null, since rows and objects \
              from before have none",
             "# since OLD: streams.heard.fields.order: is removed: the column stays, null in what is loaded from now on; its \
-             values are collected in extra. If it was renamed, the new column begins empty",
+             values are collected in extra. A field of that name may only come back with the same type, BIGINT. If it was \
+             renamed, the new column begins empty",
         ]
     );
     let same = printed(&["check", "--since", &old.path()], &fixture());
@@ -195,4 +196,42 @@ fn another_schema_has_all_tables_anew_and_another_place_is_told() {
              by their keys, so what is the same under another prefix is loaded again",
         ]
     );
+}
+
+#[test]
+fn what_is_counted_in_another_way_is_told() {
+    let old = Configuration::new(&fixture());
+    let told = "rollups.streams.heard: its device, its dimensions or the zone are others: the next load counts all of its days \
+                anew, final ones too, as far as their events are still in the table\n";
+    let dimensions = ("dimensions = [\"ad_id\"]", "dimensions = [\"ad_id\", \"order\"]");
+    let zone = ("[rollups.streams.heard]", "[rollups]\ntimezone = \"UTC\"\n\n[rollups.streams.heard]");
+    for change in [dimensions, zone] {
+        assert!(since("postgres", &[change]).contains(&format!("-- {told}")), "{change:?}");
+        let checked = printed(&["check", "--since", &old.path()], &changed(&fixture(), &[change]));
+        assert!(checked.contains(&format!("# since {}: {told}", old.path())), "{checked}");
+    }
+    assert!(!since("postgres", CHANGES).contains("its dimensions"));
+}
+
+/// What was removed is still a column, which ADD COLUMN IF NOT EXISTS would take for the new one.
+#[test]
+fn a_field_that_comes_back_with_another_type_is_refused_by_postgresql_and_with_the_same_one_taken() {
+    if !postgres::is_installed() {
+        return;
+    }
+    let server = Postgres::start();
+    server.query(&printed(&["schema", "postgres"], &fixture()));
+    let price = "price = { type = \"decimal\", precision = 18, scale = 4 }\n";
+    let without = changed(&fixture(), &[("order = \"int\"\n", ""), (price, "")]);
+    let old = Configuration::new(&without);
+    let back = |order: &str, price: &str| {
+        let with = format!("[streams.heard.fields]\norder = \"{order}\"\n{price}");
+        let new = changed(&without, &[("[streams.heard.fields]\n", &with)]);
+        server.try_query(&printed(&["schema", "postgres", "--since", &old.path()], &new))
+    };
+    back("int", price).unwrap();
+    let told = back("string", price).unwrap_err();
+    assert!(told.contains("the column order of heard is there already, of another type than text"), "{told}");
+    let told = back("int", &price.replace("scale = 4", "scale = 2")).unwrap_err();
+    assert!(told.contains("the column price of heard is there already, of another type than numeric(18, 2)"), "{told}");
 }

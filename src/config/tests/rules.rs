@@ -343,7 +343,10 @@ fn rollups_count_columns_whose_values_can_be_told_apart() {
     let stream = "[streams.heard.fields]\nad_id = 'string'\nraw = 'json'\ngone = { type = 'int', private = 'drop' }\n";
     let rollup = |settings: &str| format!("{stream}[rollups.streams.heard]\n{settings}\n");
     load_text(&rollup("device = 'ad_id'\ndimensions = ['ad_id']")).unwrap();
-    let dimensions = format!("device = 'ad_id'\ndimensions = [{}]", ["'ad_id'"; 17].join(", "));
+    let many: Vec<_> = (0..17).map(|n| format!("f{n}")).collect();
+    let fields: String = many.iter().map(|field| format!("{field} = 'int'\n")).collect();
+    let stream_of_many = format!("[streams.heard.fields]\n{fields}");
+    let dimensions = format!("{stream_of_many}[rollups.streams.heard]\ndevice = 'f0'\ndimensions = {many:?}\n");
     broken(&[
         (&rollup("device = 'id'"), 9, "rollups.streams.heard.device", "is no declared field of heard"),
         (&rollup("device = 'raw'"), 9, "rollups.streams.heard.device", "is JSON"),
@@ -354,7 +357,13 @@ fn rollups_count_columns_whose_values_can_be_told_apart() {
             "rollups.streams.heard.dimensions[1]",
             "is JSON",
         ),
-        (&rollup(&dimensions), 10, "rollups.streams.heard.dimensions", "has 17 fields, more than 16"),
+        (
+            &rollup("device = 'ad_id'\ndimensions = ['ad_id', 'ad_id']"),
+            10,
+            "rollups.streams.heard.dimensions[1]",
+            "is \"ad_id\" once more, which would be counted twice",
+        ),
+        (&dimensions, 24, "rollups.streams.heard.dimensions", "has 17 fields, more than 16"),
         ("[rollups]\ntimezone = 'Asia/Soul'", 5, "rollups.timezone", "is no time zone"),
         ("[rollups]\ndays = 91", 5, "rollups.days", "not 1 to 90"),
     ]);

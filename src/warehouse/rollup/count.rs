@@ -45,8 +45,11 @@ const BEGINNING: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 pub(super) enum Plan {
     /// Everything: it was never counted, or nothing is final yet.
     New,
-    /// Everything, since something else is to be counted.
-    Other,
+    /// Everything, since something else is to be counted, by the clock of another zone or of the same.
+    Other {
+        /// Whether it is another.
+        zone: bool,
+    },
     /// What is not final: what did not end before.
     NotFinal(DateTime),
     /// What did not end before; nobody knows whether it is complete, so none of it becomes final.
@@ -92,7 +95,7 @@ impl<'a> Figures<'a> {
         let table = definitions.tables.iter().find(|table| table.stream.as_str() == stream);
         let table = table.ok_or_else(|| RollupError::NoTable(stream.clone()))?;
         kind(table, device)?;
-        let definition = format!("{} of {device}, by {}", definitions.timezone, dimensions.join(", "));
+        let definition = format!("{}{device}, by {}", of_zone(&definitions.timezone), dimensions.join(", "));
         let dimensions = dimensions
             .iter()
             .map(|name| Ok(Dimension { name, text: text(dialect, kind(table, name)?, name) }))
@@ -109,16 +112,21 @@ impl<'a> Figures<'a> {
         })
     }
 
+    /// How each definition begins that counts by the clock of the same zone.
+    pub(super) fn of_zone(&self) -> String {
+        of_zone(self.timezone)
+    }
+
     /// Counts anew what `plan` says.
     pub(super) fn refresh(&self, plan: Plan, zone: &TimeZone, now: Millis) -> Script {
         let from = match plan {
-            Plan::New | Plan::Other => BEGINNING,
+            Plan::New | Plan::Other { .. } => BEGINNING,
             Plan::NotFinal(from) | Plan::Lately(from) => from,
         };
         let counted_at = self.dialect.instant(now);
         let (status, mine) = (self.names.of(Names::ROLLUP_STATUS), self.mine(""));
         let mut steps = self.begin();
-        if plan == Plan::Other {
+        if matches!(plan, Plan::Other { .. }) {
             let definition = literal(&self.definition);
             steps.push(sql(
                 "forget what else was counted",
@@ -144,6 +152,9 @@ impl<'a> Figures<'a> {
                 from = clock(from)
             ),
         ));
+        if let Plan::New | Plan::Other { .. } = plan {
+            steps.push(self.leave_what_cannot_be_counted(matches!(plan, Plan::Other { zone: true }), &counted_at));
+        }
         let refreshed = format!("{mine} AND \"counted_at\" = {counted_at}");
         // Read once, before anything is counted: what is promised to be loaded then is counted below.
         let through =
@@ -168,6 +179,30 @@ impl<'a> Figures<'a> {
         ));
         self.count(Span { from, until: None }, &refreshed, zone, &counted_at, &mut steps);
         Script { steps }
+    }
+
+    /// Begins the refresh behind what cannot be counted any more. Figures of a day before the oldest event show that
+    /// events were deleted, of that event's own day perhaps some: it stays too. In `another_zone` the day of the same event
+    /// may be another, so there it takes two days to show it.
+    fn leave_what_cannot_be_counted(&self, another_zone: bool, counted_at: &str) -> Step {
+        let (status, daily, stream) =
+            (self.names.of(Names::ROLLUP_STATUS), self.names.of(Names::ROLLUPS[0]), literal(self.stream));
+        let oldest = self.dialect.local("MIN(\"event_time\")", self.timezone);
+        let apart = if another_zone { HOURS_A_DAY } else { 0 };
+        sql(
+            "leave what cannot be counted",
+            format!(
+                "UPDATE {status} AS s SET \"counted_from\" = CASE \
+                 WHEN f.\"first\" + INTERVAL '{apart} hours' < o.\"oldest\" \
+                 THEN GREATEST(s.\"counted_from\", o.\"oldest\" + INTERVAL '{HOURS_A_DAY} hours') \
+                 WHEN o.\"oldest\" IS NOT NULL THEN s.\"counted_from\" END \
+                 FROM (SELECT DATE_TRUNC('day', {oldest}) AS \"oldest\" FROM {events}) o CROSS JOIN \
+                 (SELECT CAST(MIN(\"day\") AS TIMESTAMP) AS \"first\" FROM {daily} WHERE \"stream\" = {stream}) f \
+                 WHERE {} AND s.\"counted_at\" = {counted_at}",
+                self.mine("s."),
+                events = self.names.of(self.stream),
+            ),
+        )
     }
 
     /// Counts `span` anew, whatever is final.
@@ -312,6 +347,11 @@ impl<'a> Figures<'a> {
         let conditions: Vec<_> = from.into_iter().chain(until).collect();
         if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) }
     }
+}
+
+/// How a definition begins.
+fn of_zone(timezone: &str) -> String {
+    format!("{timezone} of ")
 }
 
 /// Whether `when`, a day or what the clock shows at an hour's beginning, lies in `span`.

@@ -70,7 +70,7 @@ impl Standing {
     pub(super) fn plan(&self, figures: &Figures<'_>, zone: &TimeZone) -> Option<Plan> {
         let Some(known) = self.0.get(figures.stream) else { return Some(Plan::New) };
         if known.definition != figures.definition {
-            return Some(Plan::Other);
+            return Some(Plan::Other { zone: !known.definition.starts_with(&figures.of_zone()) });
         }
         if !known.has_changed {
             return None;

@@ -13,7 +13,15 @@ use super::{
     Definitions, Target, TargetError, check_columns, erasure, grants, is_for_the_loader, loaders_events,
     loaders_tables, tables,
 };
-use crate::warehouse::{Dialect, Names, Table, evolution::Evolution, rollup, table::quoted};
+use crate::{
+    schema::FieldType,
+    warehouse::{
+        Dialect, Names, Table,
+        evolution::Evolution,
+        rollup,
+        table::{Column, literal, quoted},
+    },
+};
 
 const DIALECT: Dialect = Dialect::Postgres;
 
@@ -58,7 +66,8 @@ pub fn write(definitions: &Definitions) -> Result<String, TargetError> {
     Ok(out)
 }
 
-/// What brings the tables to what they should be, where `evolutions` have happened. Running it again changes nothing.
+/// What brings the tables to what they should be, where `evolutions` have happened. Running it again changes nothing, and it
+/// fails where a column that is added is there with another type.
 ///
 /// # Errors
 /// [`TargetError`] if a name is too long.
@@ -83,6 +92,7 @@ pub fn alter(definitions: &Definitions, evolutions: &[Evolution]) -> Result<Stri
             names.conflicts(table.stream.as_str()),
         ];
         for column in &evolution.added {
+            check_type(&mut out, names, table, column);
             // Never NOT NULL: rows from before have none.
             let definition = tables::column(DIALECT, &column.name, column.kind, false, false);
             for name in &all {
@@ -94,6 +104,34 @@ pub fn alter(definitions: &Definitions, evolutions: &[Evolution]) -> Result<Stri
         }
     }
     Ok(out)
+}
+
+/// Stops where a column is there already, of another type: ADD COLUMN IF NOT EXISTS would leave it as it is, and what is
+/// loaded from then on would fail. <https://www.postgresql.org/docs/current/sql-do.html>
+fn check_type(out: &mut String, names: &Names, table: &Table, column: &Column) {
+    let (stream, kind) = (table.stream.as_str(), DIALECT.column_type(column.kind));
+    // The type of a decimal says nothing of its digits.
+    let digits = match column.kind {
+        FieldType::Decimal { precision, scale } => {
+            format!(" OR format_type(atttypid, atttypmod) <> 'numeric({precision},{scale})'")
+        }
+        _ => String::new(),
+    };
+    let why = format!(
+        "the column {} of {stream} is there already, of another type than {kind}: a field of that name was removed before; \
+         declare a field of another name, or rename that column in {stream}, {stream}_staging and {stream}_conflicts",
+        column.name
+    );
+    let _ = writeln!(
+        out,
+        "DO $check$ BEGIN\n    IF EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = CAST({} AS regclass) AND attname = {} AND \
+         NOT attisdropped\n        AND (atttypid <> CAST({} AS regtype){digits})) THEN\n        RAISE EXCEPTION USING MESSAGE \
+         = {};\n    END IF;\nEND $check$;",
+        literal(&names.of(stream)),
+        literal(&column.name),
+        literal(&kind),
+        literal(&why),
+    );
 }
 
 /// Refuses names that PostgreSQL would cut.

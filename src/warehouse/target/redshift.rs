@@ -91,6 +91,12 @@ pub fn alter(definitions: &Definitions, evolutions: &[Evolution]) -> Result<Stri
 /// A statement adds one column, and never one that is NOT NULL without a default: rows from before have none. A VARCHAR
 /// may be widened, outside of a transaction, unless it is compressed with BYTEDICT, RUNLENGTH, TEXT255 or TEXT32K.
 pub(super) fn alter_columns(out: &mut String, name: &str, evolution: &Evolution) {
+    if !evolution.added.is_empty() {
+        out.push_str(
+            "-- If a column is there already, a field of that name was removed before: go on only if its type is the same. \
+             If it is\n-- another, declare a field of another name.\n",
+        );
+    }
     for column in &evolution.added {
         let definition = tables::column(DIALECT, &column.name, column.kind, false, false);
         let _ = writeln!(out, "ALTER TABLE {name} ADD COLUMN {definition};");

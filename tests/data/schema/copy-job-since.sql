@@ -1,8 +1,10 @@
 -- What has changed since OLD, for copy-job.
 -- streams.heard.fields.volume_2: is new and required; its column allows null, since rows and objects from before have none
--- streams.heard.fields.order: is removed: the column stays, null in what is loaded from now on; its values are collected in extra. If it was renamed, the new column begins empty
+-- streams.heard.fields.order: is removed: the column stays, null in what is loaded from now on; its values are collected in extra. A field of that name may only come back with the same type, BIGINT. If it was renamed, the new column begins empty
 DROP VIEW IF EXISTS "logweir"."seen_conflicts";
 DROP VIEW IF EXISTS "logweir"."seen";
+-- If a column is there already, a field of that name was removed before: go on only if its type is the same. If it is
+-- another, declare a field of another name.
 ALTER TABLE "logweir"."seen_raw" ADD COLUMN "referrer" VARCHAR(256) ENCODE ZSTD;
 ALTER TABLE "logweir"."seen_raw" ALTER COLUMN "page" TYPE VARCHAR(256);
 -- Each event once: of copies that were received within 604800 s (warehouse.dedupe_window) of one another, the first.

@@ -1,6 +1,12 @@
 -- What has changed since OLD, for postgres.
 -- streams.heard.fields.volume_2: is new and required; its column allows null, since rows and objects from before have none
--- streams.heard.fields.order: is removed: the column stays, null in what is loaded from now on; its values are collected in extra. If it was renamed, the new column begins empty
+-- streams.heard.fields.order: is removed: the column stays, null in what is loaded from now on; its values are collected in extra. A field of that name may only come back with the same type, bigint. If it was renamed, the new column begins empty
+DO $check$ BEGIN
+    IF EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = CAST('"logweir"."heard"' AS regclass) AND attname = 'volume_2' AND NOT attisdropped
+        AND (atttypid <> CAST('bigint' AS regtype))) THEN
+        RAISE EXCEPTION USING MESSAGE = 'the column volume_2 of heard is there already, of another type than bigint: a field of that name was removed before; declare a field of another name, or rename that column in heard, heard_staging and heard_conflicts';
+    END IF;
+END $check$;
 ALTER TABLE "logweir"."heard" ADD COLUMN IF NOT EXISTS "volume_2" bigint;
 ALTER TABLE "logweir"."heard_staging" ADD COLUMN IF NOT EXISTS "volume_2" bigint;
 ALTER TABLE "logweir"."heard_conflicts" ADD COLUMN IF NOT EXISTS "volume_2" bigint;

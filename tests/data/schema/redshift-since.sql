@@ -1,10 +1,16 @@
 -- What has changed since OLD, for redshift.
 -- streams.heard.fields.volume_2: is new and required; its column allows null, since rows and objects from before have none
--- streams.heard.fields.order: is removed: the column stays, null in what is loaded from now on; its values are collected in extra. If it was renamed, the new column begins empty
+-- streams.heard.fields.order: is removed: the column stays, null in what is loaded from now on; its values are collected in extra. A field of that name may only come back with the same type, BIGINT. If it was renamed, the new column begins empty
+-- If a column is there already, a field of that name was removed before: go on only if its type is the same. If it is
+-- another, declare a field of another name.
 ALTER TABLE "logweir"."heard" ADD COLUMN "volume_2" BIGINT ENCODE AZ64;
 ALTER TABLE "logweir"."heard" ALTER COLUMN "ad_id" TYPE VARCHAR(256);
+-- If a column is there already, a field of that name was removed before: go on only if its type is the same. If it is
+-- another, declare a field of another name.
 ALTER TABLE "logweir"."heard_staging" ADD COLUMN "volume_2" BIGINT ENCODE AZ64;
 ALTER TABLE "logweir"."heard_staging" ALTER COLUMN "ad_id" TYPE VARCHAR(256);
+-- If a column is there already, a field of that name was removed before: go on only if its type is the same. If it is
+-- another, declare a field of another name.
 ALTER TABLE "logweir"."heard_conflicts" ADD COLUMN "volume_2" BIGINT ENCODE AZ64;
 ALTER TABLE "logweir"."heard_conflicts" ALTER COLUMN "ad_id" TYPE VARCHAR(256);
 
