@@ -334,6 +334,10 @@ pub struct LoadArgs {
     /// Take the objects again that are set aside
     #[arg(long)]
     pub retry: bool,
+    /// After the load count these days anew, final ones too, such as 2026-11-20..2026-11-22: both included, days of
+    /// `rollups.timezone`
+    #[arg(long, value_name = "FROM..TO", conflicts_with = "every")]
+    pub restate: Option<String>,
     /// Print what was done as JSON: an object for each round, on a line
     #[arg(long)]
     pub json: bool,

@@ -47,6 +47,8 @@ mod memory;
 mod objects;
 #[path = "binary/plan.rs"]
 mod plan;
+#[path = "common/postgres.rs"]
+mod postgres;
 #[path = "binary/process.rs"]
 mod process;
 #[path = "binary/real_faults.rs"]
@@ -77,3 +79,5 @@ mod sink_down;
 mod ten_thousand_lines;
 #[path = "binary/tracer.rs"]
 mod tracer;
+#[path = "binary/warehouse.rs"]
+mod warehouse;

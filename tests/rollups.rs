@@ -70,7 +70,7 @@ async fn a_day_is_a_day_of_seoul_and_a_device_counts_once_in_it() {
         .await;
     world.through(Some(at("2026-11-21T15:00:00Z"))).await;
     let done = world.refresh("2026-11-21T15:10:00Z").await;
-    assert_eq!(done, Summary { counted: 1, unchanged: 0, exported: None });
+    assert_eq!(done, Summary { counted: 1, unchanged: 0, ..Summary::default() });
     let daily = "SELECT day, events, devices, is_complete, is_final FROM logweir.daily_active ORDER BY day";
     assert_eq!(
         world.db.lines(daily).await,
@@ -92,7 +92,7 @@ async fn a_day_is_a_day_of_seoul_and_a_device_counts_once_in_it() {
     );
     world.compare().await;
     // Nothing was loaded, and nothing is counted.
-    assert_eq!(world.refresh("2026-11-21T15:20:00Z").await, Summary { counted: 0, unchanged: 1, exported: None });
+    assert_eq!(world.refresh("2026-11-21T15:20:00Z").await, Summary { counted: 0, unchanged: 1, ..Summary::default() });
 }
 
 #[tokio::test]
@@ -233,9 +233,9 @@ async fn two_refreshes_at_once_double_nothing() {
         world.through(Some(now)).await;
         let definitions = world.definitions.clone();
         let (one, two) = tokio::join!(
-            rollup::run(&mut world.db, None, &definitions, millis(now)),
+            rollup::run(&mut world.db, None, &definitions, None, millis(now)),
             // By another clock, as loaders on two machines have.
-            rollup::run(&mut other, None, &definitions, millis(now + SignedDuration::from_millis(rng.i64(0..2)))),
+            rollup::run(&mut other, None, &definitions, None, millis(now + SignedDuration::from_millis(rng.i64(0..2)))),
         );
         assert!(one.unwrap().counted + two.unwrap().counted >= 1);
         world.refreshed();
@@ -470,7 +470,7 @@ async fn what_nothing_loads_is_not_counted() {
     world.definitions.tables.push(table);
     world.load(&[event(1, "2026-11-20T00:00:00Z", Some("a"), None)]).await;
     world.through(None).await;
-    assert_eq!(world.refresh("2026-11-20T01:00:00Z").await, Summary { counted: 1, unchanged: 0, exported: None });
+    assert_eq!(world.refresh("2026-11-20T01:00:00Z").await, Summary { counted: 1, unchanged: 0, ..Summary::default() });
     world.definitions.rollups = vec![other];
     assert_eq!(world.refresh("2026-11-20T02:00:00Z").await, Summary::default());
 }

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::civil::Date;
 use tokio::runtime::Runtime;
 
 use super::{
@@ -42,6 +43,8 @@ pub struct LoadRequest {
     pub stream: Option<String>,
     /// Whether objects that are set aside are taken again.
     pub retry: bool,
+    /// The first and the last day whose figures are counted anew.
+    pub restate: Option<(Date, Date)>,
 }
 
 /// Nothing can be loaded, or no more.
@@ -111,6 +114,7 @@ pub struct Load {
     loader: Loader,
     definitions: Definitions,
     export: Option<Box<dyn Session>>,
+    restate: Option<(Date, Date)>,
     stop: Stop,
     metrics: Metrics,
     metrics_file: Option<PathBuf>,
@@ -170,6 +174,7 @@ impl Load {
             loader: Loader::new(session, place, settings, stop.clone()),
             definitions,
             export,
+            restate: asked.restate,
             runtime,
             stop,
             metrics,
@@ -188,14 +193,14 @@ impl Load {
     pub fn round(&mut self, told: impl Future<Output = ()>, grace: Duration, watcher: Watcher<'_>) -> LoadRound {
         let sweep = self.swept.is_none_or(|swept| swept.elapsed() >= SWEEP_INTERVAL);
         let began = Instant::now();
-        let Self { runtime, loader, export, definitions, stop, clock, .. } = self;
+        let Self { runtime, loader, export, definitions, restate, stop, clock, .. } = self;
         let mut report = Report::default();
         let ended = runtime.block_on(async {
             let mut round = std::pin::pin!(async {
                 loader.round(sweep, &mut report, watcher).await?;
                 if !report.interrupted {
                     let to = export.as_mut().map(|session| &mut **session as &mut dyn Session);
-                    let counted = rollup::run(loader.session(), to, definitions, clock.now()).await;
+                    let counted = rollup::run(loader.session(), to, definitions, *restate, clock.now()).await;
                     report.rollups = Some(counted.map_err(LoadFailure::Rollups)?);
                 }
                 Ok::<_, LoadFailure>(())

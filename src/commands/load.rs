@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use jiff::civil::Date;
+
 use super::{EXIT_CONFIG, EXIT_DIFFERENCE, EXIT_INTERRUPTED, EXIT_UNAVAILABLE, fail};
 use crate::{
     app::{Load, LoadEvent, LoadFailure, LoadReport, LoadRequest, LoadRound},
@@ -33,7 +35,17 @@ pub fn load_objects(loaded: &Loaded, asked: &LoadArgs) -> ExitCode {
     if interval.is_some() {
         telemetry::start(&loaded.config.log);
     }
-    let request = LoadRequest { stream: asked.stream.clone(), retry: asked.retry };
+    let restate = match asked.restate.as_deref().map(days) {
+        None => None,
+        Some(Some(days)) => Some(days),
+        Some(None) => {
+            return fail(
+                EXIT_CONFIG,
+                &"--restate wants days such as 2026-11-20..2026-11-22, the last not before the first",
+            );
+        }
+    };
+    let request = LoadRequest { stream: asked.stream.clone(), retry: asked.retry, restate };
     let mut load = match Load::new(loaded, &request) {
         Ok(load) => load,
         Err(failure) => return failed(&failure),
@@ -46,6 +58,13 @@ pub fn load_objects(loaded: &Loaded, asked: &LoadArgs) -> ExitCode {
         None => once(&mut load, &mut signals, asked.json),
         Some(interval) => again_and_again(&mut load, &mut signals, asked.json, interval),
     }
+}
+
+/// The first and the last of `2026-11-20..2026-11-22`.
+fn days(text: &str) -> Option<(Date, Date)> {
+    let (from, to) = text.split_once("..")?;
+    let (from, to) = (from.parse().ok()?, to.parse().ok()?);
+    (from <= to).then_some((from, to))
 }
 
 fn failed(failure: &LoadFailure) -> ExitCode {

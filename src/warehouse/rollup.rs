@@ -107,6 +107,8 @@ pub struct Summary {
     pub counted: usize,
     /// Streams of which nothing new was loaded.
     pub unchanged: usize,
+    /// Streams of which days were counted anew that were asked for.
+    pub restated: usize,
     /// What was copied, where the figures are copied.
     pub exported: Option<Exported>,
 }
@@ -145,8 +147,8 @@ pub fn restate(
     Ok(Figures::all(dialect, definitions)?.iter().map(|figures| figures.restate(span, &zone, now)).collect())
 }
 
-/// Refreshes what `session` holds, and copies what is new to `to`, if there is one. To be called after a load; what it
-/// was kept from doing, the next one does.
+/// Refreshes what `session` holds, restates the `days` that are asked for, from the first to the last, and copies what is
+/// new to `to`, if there is one. To be called after a load; what it was kept from doing, the next one does.
 ///
 /// # Errors
 /// [`Failure`]. The streams before the one that failed have been counted.
@@ -154,6 +156,7 @@ pub async fn run(
     session: &mut dyn Session,
     to: Option<&mut dyn Session>,
     definitions: &Definitions,
+    days: Option<(Date, Date)>,
     now: Millis,
 ) -> Result<Summary, Failure> {
     let mut summary = Summary::default();
@@ -167,6 +170,12 @@ pub async fn run(
     for script in &scripts {
         session.run(script).await?;
         summary.counted += 1;
+    }
+    if let Some((first, last)) = days {
+        for script in &restate(session.dialect(), definitions, first, last, now)? {
+            session.run(script).await?;
+            summary.restated += 1;
+        }
     }
     if let Some(to) = to {
         summary.exported = Some(export(session, to, definitions).await?);

@@ -28,7 +28,7 @@ fn programs() -> Option<PathBuf> {
 }
 
 /// Whether there is a PostgreSQL to start. Tests that need one say on standard error that they were left out.
-#[expect(clippy::disallowed_macros, reason = "a test tells what it left out")]
+#[allow(clippy::print_stderr, clippy::disallowed_macros, reason = "a test tells what it left out")]
 pub(crate) fn is_installed() -> bool {
     let found = programs().is_some();
     if !found {
@@ -115,11 +115,6 @@ impl Postgres {
             let _ = Command::new("kill").arg("-QUIT").arg(server.id().to_string()).status();
             let _ = server.wait();
         }
-    }
-
-    /// The directory of the server's data and socket.
-    pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
     }
 
     /// What psql answers to `sql`: the rows, their columns separated by `|`. Panics if it is refused.

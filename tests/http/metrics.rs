@@ -31,8 +31,8 @@ fn every_metric_that_is_declared_is_there_after_a_few_requests() {
     assert_eq!(text.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     let metrics = server.metrics();
     // What the loader measures is in a file of its own.
-    let serves = |name: &str| !OF_MISHAPS.contains(&name) && !name.starts_with("logweir_load_");
-    for metric in ALL.iter().filter(|metric| serves(metric.name)) {
+    let is_served = |name: &str| !OF_MISHAPS.contains(&name) && !name.starts_with("logweir_load_");
+    for metric in ALL.iter().filter(|metric| is_served(metric.name)) {
         let (kind, series) = match metric.kind {
             Kind::Counter => ("counter", metric.name.to_owned()),
             Kind::Gauge => ("gauge", metric.name.to_owned()),

@@ -60,7 +60,7 @@ async fn the_copy_is_what_the_warehouse_holds_after_every_refresh() {
                 world.db.run(&script).await.unwrap();
             }
         }
-        let done = rollup::run(&mut world.db, Some(&mut to), &definitions, millis(now)).await.unwrap();
+        let done = rollup::run(&mut world.db, Some(&mut to), &definitions, None, millis(now)).await.unwrap();
         copied.push(done.exported.unwrap());
         assert_eq!(read(&mut to, &definitions.names).await, read(&mut world.db, &definitions.names).await, "{round}");
     }

@@ -171,7 +171,7 @@ impl World {
     }
 
     pub(crate) async fn refresh(&mut self, now: &str) -> Summary {
-        let summary = rollup::run(&mut self.db, None, &self.definitions, millis(at(now))).await.unwrap();
+        let summary = rollup::run(&mut self.db, None, &self.definitions, None, millis(at(now))).await.unwrap();
         self.refreshed();
         summary
     }
