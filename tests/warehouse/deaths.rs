@@ -285,7 +285,7 @@ async fn a_database_that_is_killed_in_the_middle_and_comes_back_has_every_event_
             }
         };
         match world.loader(Box::new(world.session(port))).round(true, &mut Report::default(), &mut watcher).await {
-            Ok(_) => break,
+            Ok(()) => break,
             Err(LoadError::Warehouse(Failure::Unreachable(_))) if rounds < 10 => {}
             Err(error) => panic!("{error}"),
         }
