@@ -117,6 +117,12 @@ impl Postgres {
         }
     }
 
+    /// The directory of the server's data and socket.
+    #[allow(dead_code, reason = "not every test that has a server asks for it")]
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// What psql answers to `sql`: the rows, their columns separated by `|`. Panics if it is refused.
     pub(crate) fn query(&self, sql: &str) -> String {
         self.try_query(sql).unwrap_or_else(|error| panic!("{error}\n{sql}"))
