@@ -169,7 +169,17 @@ impl Target {
             Self::Redshift => Some(redshift::alter(definitions, evolutions)),
             Self::CopyJob => Some(copy_job::alter(definitions, evolutions)),
             Self::Postgres => Some(postgres::alter(definitions, evolutions)),
+            Self::Spectrum => Some(spectrum::alter(definitions, evolutions)),
             _ => None,
+        }
+    }
+
+    /// What a line of comment begins with; `None` where no line can be one.
+    pub fn comment(self) -> Option<&'static str> {
+        match self {
+            Self::Spark | Self::Bigquery => Some("# "),
+            Self::Tableau => None,
+            _ => Some("-- "),
         }
     }
 

@@ -92,7 +92,7 @@ pub fn alter(definitions: &Definitions, evolutions: &[Evolution]) -> Result<Stri
             let stream = table.stream.as_str();
             let _ = writeln!(out, "DROP VIEW IF EXISTS {};", names.conflicts(stream));
             let _ = writeln!(out, "DROP VIEW IF EXISTS {};", names.of(stream));
-            redshift::alter_columns(&mut out, &raw_name(names, table), evolution);
+            redshift::alter_columns(&mut out, &[raw_name(names, table)], evolution);
             place.views(&mut out, table);
         }
         grants::tables(&mut out, DIALECT, names, &granted(names, &[table]));
