@@ -122,6 +122,7 @@ pub fn schema(loaded: &Loaded, asked: &SchemaRequest, since: Option<&Loaded>) ->
             |near| format!("did you mean {near}?"),
         ),
     })?;
+    let old = since.map(definitions).transpose()?;
     let mut definitions = definitions(loaded)?;
     if let Some(name) = &asked.stream {
         if !definitions.tables.iter().any(|table| table.stream.as_str() == name) {
@@ -131,7 +132,7 @@ pub fn schema(loaded: &Loaded, asked: &SchemaRequest, since: Option<&Loaded>) ->
         definitions.tables.retain(|table| table.stream.as_str() == name);
         definitions.rollups.retain(|counted| counted.stream == *name);
     }
-    let Some(since) = since else { return Ok(target.write(&definitions)?) };
+    let (Some(since), Some(old)) = (since, old) else { return Ok(target.write(&definitions)?) };
     let (schema, was) = (&loaded.config.warehouse.schema, &since.config.warehouse.schema);
     if schema != was {
         let text = target.write(&definitions)?;
@@ -149,7 +150,7 @@ pub fn schema(loaded: &Loaded, asked: &SchemaRequest, since: Option<&Loaded>) ->
     let told = told.chain(recounted(loaded, since));
     let comment = target.comment().unwrap_or_default();
     let told: Vec<_> = told.map(|told| format!("{comment}{told}\n")).collect();
-    let Some(altered) = target.alter(&definitions, &evolutions) else {
+    let Some(altered) = target.alter(&old, &definitions, &evolutions) else {
         return Ok(with_comments(target, &told, target.write(&definitions)?));
     };
     let mut out = format!("-- What has changed since {}, for {target}.\n{}", since.source, told.concat());

@@ -262,3 +262,28 @@ fn readers_of_the_objects_take_over_an_added_field_and_are_told_of_a_removed_one
     );
     assert!(!added.contains("DROP TABLE"), "{added}");
 }
+
+#[test]
+fn a_job_that_is_to_read_elsewhere_is_made_anew_and_another_window_replaces_the_views() {
+    let (drop, view, create) = (
+        "COPY JOB DROP logweir_seen;\n",
+        "CREATE OR REPLACE VIEW \"logweir\".\"seen\"",
+        "JOB CREATE logweir_seen AUTO ON;",
+    );
+    for change in [
+        ("bucket = \"example-logs\"", "bucket = \"other-logs\""),
+        ("prefix = \"logs/\"", "prefix = \"other/\""),
+        ("role/logweir-copy", "role/other"),
+    ] {
+        let text = since("copy-job", &[change]);
+        let (_, after) = text.split_once(drop).unwrap_or_else(|| panic!("{text}"));
+        assert!(after.contains(create) && !text.contains(view), "{text}");
+        assert!(after.contains("other"), "{text}");
+    }
+    let window = since("copy-job", &[("[warehouse]", "[warehouse]\ndedupe_window = \"8d\"")]);
+    assert!(window.contains(view) && window.contains("within 691200 s"), "{window}");
+    assert!(!window.contains("DROP") && !window.contains(create), "{window}");
+    let spectrum = since("spectrum", &[("prefix = \"logs/\"", "prefix = \"other/\"")]);
+    let place = "ALTER TABLE \"logweir_lake\".\"heard_objects\" SET LOCATION 's3://example-logs/other/heard/';\n";
+    assert!(spectrum.contains(place) && !spectrum.contains("DROP TABLE"), "{spectrum}");
+}

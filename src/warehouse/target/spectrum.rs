@@ -68,17 +68,26 @@ pub fn write(definitions: &Definitions) -> Result<String, TargetError> {
     Ok(out)
 }
 
-/// What brings the tables and views to what they should be, where `evolutions` have happened. To be run once. Partitions
-/// stay, but where a string has become longer: an external table's column keeps its type.
+/// What brings the tables and views to what they should be, where `evolutions` have happened since `old`. To be run once.
+/// Partitions stay, but where a string has become longer: an external table's column keeps its type.
 ///
 /// # Errors
 /// [`TargetError`] as for [`write`].
-pub fn alter(definitions: &Definitions, evolutions: &[Evolution]) -> Result<String, TargetError> {
+pub fn alter(old: &Definitions, definitions: &Definitions, evolutions: &[Evolution]) -> Result<String, TargetError> {
     lake::in_s3(definitions, "Redshift Spectrum")?;
     let mut out = String::new();
     for table in lake::tables(definitions)? {
         let Some(evolution) = evolutions.iter().find(|evolution| evolution.stream == table.stream) else { continue };
         let objects = objects(definitions, table);
+        if evolution.old.is_some() && evolution.widened.is_empty() && old.objects != definitions.objects {
+            let location = lake::location(definitions, table);
+            let _ = writeln!(
+                out,
+                "-- New partitions are to be added with the new place; those that are there keep theirs.\n\
+                 ALTER TABLE {objects} SET LOCATION {};",
+                literal(&location)
+            );
+        }
         if evolution.old.is_none() {
             external(definitions, table, &mut out);
         } else if evolution.added.is_empty() && evolution.widened.is_empty() && !evolution.view_changes {
