@@ -202,3 +202,11 @@ fn a_kept_field_of_a_loaded_stream_is_told_by_check() {
     assert!(printed(&["check"], &keep).contains(told));
     assert!(!printed(&["check"], &fixture()).contains("reach no table"));
 }
+
+#[test]
+fn a_stream_that_is_counted_and_not_loaded_is_told_by_check() {
+    let told = "# rollups.streams.heard: load is \"none\", so it is counted by the views of `logweir schema athena` and \
+                `duckdb` alone\n";
+    assert!(printed(&["check"], &changed(&fixture(), &[("load = \"loader\"", "load = \"none\"")])).contains(told));
+    assert!(!printed(&["check"], &fixture()).contains("is counted by the views"));
+}

@@ -127,7 +127,10 @@ fn what_would_break_loads_is_refused_with_the_reason() {
             "both",
         ),
         (
-            &[("load = \"loader\"", "load = \"copy_job\"")],
+            &[
+                ("load = \"loader\"", "load = \"copy_job\""),
+                ("[rollups.streams.heard]\ndevice = \"user\"\ndimensions = [\"ad_id\"]\n", ""),
+            ],
             "streams.heard: load was \"loader\", and is \"copy_job\"",
             "both",
         ),
