@@ -24,7 +24,7 @@ pub fn report(loaded: &Loaded) -> String {
         ceiling = ByteSize(ceiling),
         bytes = ceiling,
     );
-    for told in limits(config).into_iter().chain(unloaded(loaded)) {
+    for told in limits(config).into_iter().chain(unloaded(loaded)).chain(uncounted(loaded)) {
         // Writing to a string cannot fail.
         let _ = writeln!(report, "# {told}");
     }
@@ -48,6 +48,18 @@ fn unloaded(loaded: &Loaded) -> impl Iterator<Item = String> {
         format!(
             "stream {}: unknown_fields is \"keep\", so undeclared fields stay in the objects and reach no table",
             stream.name
+        )
+    })
+}
+
+/// The streams that are counted, and that nothing loads into the warehouse: a line each.
+fn uncounted(loaded: &Loaded) -> impl Iterator<Item = String> {
+    let is_not_loaded =
+        |name: &str| loaded.streams.iter().any(|stream| stream.name.as_str() == name && stream.load == Load::None);
+    loaded.config.rollups.streams.iter().filter(move |(name, _)| is_not_loaded(name)).map(|(name, _)| {
+        format!(
+            "rollups.streams.{name}: load is \"none\", so it is counted by the views of `logweir schema athena` and `duckdb` \
+             alone"
         )
     })
 }

@@ -25,7 +25,8 @@ use xxhash_rust::xxh3::xxh3_64;
 pub use catalog::{Catalog, CatalogFull};
 pub use field::{Field, FieldType, OnError, PrivacyKey, Private};
 pub use table_names::{
-    CONFLICT_COLUMNS, KEPT_PREFIX, KEPT_TABLES, SYSTEM_COLUMNS, TABLE_SUFFIXES, column_taken, table_taken,
+    CONFLICT_COLUMNS, KEPT_PREFIX, KEPT_TABLES, SYSTEM_COLUMNS, TABLE_SUFFIXES, column_is_cut, column_taken,
+    schema_is_cut, stream_is_cut, table_taken,
 };
 
 use crate::batch::StreamName;

@@ -1,7 +1,6 @@
 //! The audit, on directories and on buckets: what adds up is said to, and every kind of difference is named.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-#![expect(clippy::print_stderr, reason = "a test tells what it left out")]
 #![expect(dead_code, reason = "what is common to tests is used by others of them")]
 
 #[path = "audit/completeness.rs"]

@@ -1,7 +1,7 @@
 //! The rollups on a real PostgreSQL, against the same figures counted in memory.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(clippy::print_stderr, clippy::panic, reason = "a test tells what it left out, and fails by panicking")]
+#![expect(clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "rollups/analysts.rs"]
 mod analysts;
@@ -10,7 +10,6 @@ mod export;
 #[path = "rollups/model.rs"]
 mod model;
 #[path = "common/postgres.rs"]
-#[expect(dead_code, reason = "the tests of the loader use the rest of it")]
 mod postgres;
 #[path = "rollups/session.rs"]
 mod session;

@@ -3,14 +3,13 @@
 //! With `LOGWEIR_UPDATE_GOLDEN=1` the golden files of `tests/data/schema` are written anew instead.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(clippy::print_stderr, clippy::panic, reason = "a test tells what it left out, and fails by panicking")]
+#![expect(clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "schema/evolution.rs"]
 mod evolution;
 #[path = "schema/executed.rs"]
 mod executed;
 #[path = "common/postgres.rs"]
-#[expect(dead_code, reason = "the tests of the loader use the rest of it")]
 mod postgres;
 
 use std::{
@@ -201,4 +200,12 @@ fn a_kept_field_of_a_loaded_stream_is_told_by_check() {
         "# stream heard: unknown_fields is \"keep\", so undeclared fields stay in the objects and reach no table\n";
     assert!(printed(&["check"], &keep).contains(told));
     assert!(!printed(&["check"], &fixture()).contains("reach no table"));
+}
+
+#[test]
+fn a_stream_that_is_counted_and_not_loaded_is_told_by_check() {
+    let told = "# rollups.streams.heard: load is \"none\", so it is counted by the views of `logweir schema athena` and \
+                `duckdb` alone\n";
+    assert!(printed(&["check"], &changed(&fixture(), &[("load = \"loader\"", "load = \"none\"")])).contains(told));
+    assert!(!printed(&["check"], &fixture()).contains("is counted by the views"));
 }

@@ -1,7 +1,5 @@
 //! `logweir schema`: what a warehouse is told of the streams, and what has changed since.
 
-use std::fmt::Write as _;
-
 use super::stores::{self, UnknownSink};
 use crate::{
     config::{Loaded, SinkTarget, WarehouseKind, nearest},
@@ -124,6 +122,7 @@ pub fn schema(loaded: &Loaded, asked: &SchemaRequest, since: Option<&Loaded>) ->
             |near| format!("did you mean {near}?"),
         ),
     })?;
+    let old = since.map(definitions).transpose()?;
     let mut definitions = definitions(loaded)?;
     if let Some(name) = &asked.stream {
         if !definitions.tables.iter().any(|table| table.stream.as_str() == name) {
@@ -133,7 +132,7 @@ pub fn schema(loaded: &Loaded, asked: &SchemaRequest, since: Option<&Loaded>) ->
         definitions.tables.retain(|table| table.stream.as_str() == name);
         definitions.rollups.retain(|counted| counted.stream == *name);
     }
-    let Some(since) = since else { return Ok(target.write(&definitions)?) };
+    let (Some(since), Some(old)) = (since, old) else { return Ok(target.write(&definitions)?) };
     let (schema, was) = (&loaded.config.warehouse.schema, &since.config.warehouse.schema);
     if schema != was {
         let text = target.write(&definitions)?;
@@ -147,18 +146,27 @@ pub fn schema(loaded: &Loaded, asked: &SchemaRequest, since: Option<&Loaded>) ->
         evolutions.retain(|evolution| evolution.stream.as_str() == name);
     }
     let Changes { evolutions, .. } = sound(evolutions, since, target.dialect())?;
-    let Some(altered) = target.alter(&definitions, &evolutions) else { return Ok(target.write(&definitions)?) };
-    let mut out = format!("-- What has changed since {}, for {target}.\n", since.source);
-    // Writing to a string cannot fail.
-    for told in evolutions.iter().flat_map(|evolution| &evolution.notes) {
-        let _ = writeln!(out, "-- {told}");
-    }
-    for told in recounted(loaded, since) {
-        let _ = writeln!(out, "-- {told}");
-    }
+    let told = evolutions.iter().flat_map(|evolution| &evolution.notes).map(ToString::to_string);
+    let told = told.chain(recounted(loaded, since));
+    let comment = target.comment().unwrap_or_default();
+    let told: Vec<_> = told.map(|told| format!("{comment}{told}\n")).collect();
+    let Some(altered) = target.alter(&old, &definitions, &evolutions) else {
+        return Ok(with_comments(target, &told, target.write(&definitions)?));
+    };
+    let mut out = format!("-- What has changed since {}, for {target}.\n{}", since.source, told.concat());
     let altered = altered?;
     out.push_str(if altered.is_empty() { "-- The tables stay as they are.\n" } else { &altered });
     Ok(out)
+}
+
+/// `text` with lines of comment before it, where it can have some; the line that names its interpreter stays the first.
+fn with_comments(target: Target, comments: &[String], text: String) -> String {
+    if target.comment().is_none() || comments.is_empty() {
+        return text;
+    }
+    let first = if text.starts_with("#!") { text.find('\n').map_or(text.len(), |end| end + 1) } else { 0 };
+    let (interpreter, rest) = text.split_at(first);
+    format!("{interpreter}{}{rest}", comments.concat())
 }
 
 /// What has changed for the configured warehouse; without one as for Redshift, which takes the fewest changes.

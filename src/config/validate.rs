@@ -16,7 +16,9 @@ use super::{
     streams::DeclaredStream,
     warehouse::WarehouseKind,
 };
-use crate::schema::{Ack, Load, Stream, column_taken, table_taken};
+use crate::schema::{
+    Ack, Load, Private, Stream, column_is_cut, column_taken, schema_is_cut, stream_is_cut, table_taken,
+};
 
 /// Notes what is wrong with `config`, and makes the streams that it declares.
 pub(super) fn check(config: &Config, report: &mut Report) -> Vec<Stream> {
@@ -46,6 +48,8 @@ pub(super) fn check(config: &Config, report: &mut Report) -> Vec<Stream> {
     muted(config, report);
     acks(config, report);
     loads(config, report);
+    cut_names(config, report);
+    counted(config, report);
     warehouse_sink(config, report);
     streams::resolve(&config.streams, config.privacy.key().as_ref(), report)
 }
@@ -244,6 +248,46 @@ fn loads(config: &Config, report: &mut Report) {
                 Setting::from("streams").key(name),
                 format!("has {whose}, and would be loaded into it"),
                 "rename it, or the stream that is loaded",
+            );
+        }
+    }
+}
+
+/// What is loaded into PostgreSQL has names that it does not cut.
+fn cut_names(config: &Config, report: &mut Report) {
+    let loaded = || config.streams.iter().filter(|(_, stream)| stream.load == Load::Loader);
+    if config.warehouse.kind != WarehouseKind::Postgres || loaded().next().is_none() {
+        return;
+    }
+    let kind: &[Setting] = &["warehouse.kind".into()];
+    if let Some(why) = schema_is_cut(&config.warehouse.schema) {
+        report.between("warehouse.schema", kind, why, "choose a shorter one");
+    }
+    for (name, stream) in loaded() {
+        let setting = Setting::from("streams").key(name);
+        if let Some(why) = stream_is_cut(name) {
+            report.between(setting.clone(), kind, format!("has no name for a table: {why}"), "choose a shorter one");
+        }
+        // What is dropped has no column.
+        for (field, _) in stream.fields.iter().filter(|(_, field)| field.private != Some(Private::Drop)) {
+            if let Some(why) = column_is_cut(field) {
+                let field = setting.clone().key("fields").key(field);
+                report.between(field, kind, format!("cannot be a column: {why}"), "choose a shorter one");
+            }
+        }
+    }
+}
+
+/// What is counted is loaded by the loader, or by nothing: then it is counted where the objects are read.
+fn counted(config: &Config, report: &mut Report) {
+    for (name, _) in config.rollups.streams.iter() {
+        let Some(stream) = config.streams.get(name) else { continue };
+        if stream.load == Load::CopyJob {
+            report.between(
+                Setting::from("rollups.streams").key(name),
+                &[Setting::from("streams").key(name).key("load")],
+                "is loaded by a COPY JOB, and nothing says how far one has come, so that no figure would ever be complete",
+                "set load = \"loader\", or leave it out and ask the stream's view",
             );
         }
     }

@@ -32,6 +32,43 @@ pub fn column_taken(name: &str) -> Option<&'static str> {
     SYSTEM_COLUMNS.contains(&name).then_some("a system column of PostgreSQL or Redshift, which every table has already")
 }
 
+/// The longest name in PostgreSQL, in bytes. It cuts a longer one and says so in a notice, so two names could become one:
+/// <https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>.
+const POSTGRES_NAME_BYTES: usize = 63;
+/// What stands behind a stream's name in the longest name of a table that is loaded in PostgreSQL.
+const LONGEST_LOADED: &str = "_conflicts";
+/// What stands behind `warehouse.schema` in the longest name of a role.
+const LONGEST_ROLE: &str = "_analyst";
+
+/// What is wrong with the tables' names of `stream` in PostgreSQL, if something is: a sentence.
+pub fn stream_is_cut(stream: &str) -> Option<String> {
+    let bytes = stream.len() + LONGEST_LOADED.len();
+    (bytes > POSTGRES_NAME_BYTES).then(|| {
+        format!(
+            "the name {stream}{LONGEST_LOADED} has {bytes} bytes, and PostgreSQL cuts names at {POSTGRES_NAME_BYTES}"
+        )
+    })
+}
+
+/// What is wrong with the name of `column` in PostgreSQL, if something is: a sentence.
+pub fn column_is_cut(column: &str) -> Option<String> {
+    let bytes = column.len();
+    (bytes > POSTGRES_NAME_BYTES)
+        .then(|| format!("the name has {bytes} bytes, and PostgreSQL cuts names at {POSTGRES_NAME_BYTES}"))
+}
+
+/// What is wrong with the names of roles that begin with `schema` in PostgreSQL, if something is: the rest of the sentence
+/// "it …".
+pub fn schema_is_cut(schema: &str) -> Option<String> {
+    let bytes = schema.len() + LONGEST_ROLE.len();
+    (bytes > POSTGRES_NAME_BYTES).then(|| {
+        format!(
+            "is {schema}, and names of roles that begin with it would have up to {bytes} bytes; PostgreSQL takes \
+             {POSTGRES_NAME_BYTES}"
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -159,17 +159,32 @@ impl Target {
         }
     }
 
-    /// What brings tables that are there to what `definitions` say, where `evolutions` are what has changed since. `None`
-    /// for a target without tables of its own: its whole text is written anew.
+    /// What brings tables that are there to what `definitions` say, where `evolutions` are what has changed since `old`.
+    /// `None` for a target without tables of its own: its whole text is written anew.
     ///
     /// # Errors
     /// [`TargetError`] if the target cannot hold what is defined.
-    pub fn alter(self, definitions: &Definitions, evolutions: &[Evolution]) -> Option<Result<String, TargetError>> {
+    pub fn alter(
+        self,
+        old: &Definitions,
+        definitions: &Definitions,
+        evolutions: &[Evolution],
+    ) -> Option<Result<String, TargetError>> {
         match self {
             Self::Redshift => Some(redshift::alter(definitions, evolutions)),
-            Self::CopyJob => Some(copy_job::alter(definitions, evolutions)),
+            Self::CopyJob => Some(copy_job::alter(old, definitions, evolutions)),
             Self::Postgres => Some(postgres::alter(definitions, evolutions)),
+            Self::Spectrum => Some(spectrum::alter(old, definitions, evolutions)),
             _ => None,
+        }
+    }
+
+    /// What a line of comment begins with; `None` where no line can be one.
+    pub fn comment(self) -> Option<&'static str> {
+        match self {
+            Self::Spark | Self::Bigquery => Some("# "),
+            Self::Tableau => None,
+            _ => Some("-- "),
         }
     }
 

@@ -33,11 +33,12 @@ fn what_has_changed_is_written_for_each_target() {
     golden("redshift-since.sql", &since("redshift", CHANGES));
     golden("copy-job-since.sql", &since("copy-job", CHANGES));
     golden("postgres-since.sql", &since("postgres", CHANGES));
+    golden("spectrum-since.sql", &since("spectrum", CHANGES));
 }
 
 #[test]
 fn nothing_is_written_where_nothing_has_changed() {
-    for target in ["redshift", "copy-job", "postgres"] {
+    for target in ["redshift", "copy-job", "postgres", "spectrum"] {
         assert_eq!(
             since(target, &[]),
             format!("-- What has changed since OLD, for {target}.\n-- The tables stay as they are.\n")
@@ -126,7 +127,10 @@ fn what_would_break_loads_is_refused_with_the_reason() {
             "both",
         ),
         (
-            &[("load = \"loader\"", "load = \"copy_job\"")],
+            &[
+                ("load = \"loader\"", "load = \"copy_job\""),
+                ("[rollups.streams.heard]\ndevice = \"user\"\ndimensions = [\"ad_id\"]\n", ""),
+            ],
             "streams.heard: load was \"loader\", and is \"copy_job\"",
             "both",
         ),
@@ -234,4 +238,55 @@ fn a_field_that_comes_back_with_another_type_is_refused_by_postgresql_and_with_t
     assert!(told.contains("the column order of heard is there already, of another type than text"), "{told}");
     let told = back("int", &price.replace("scale = 4", "scale = 2")).unwrap_err();
     assert!(told.contains("the column price of heard is there already, of another type than numeric(18, 2)"), "{told}");
+}
+
+/// Their whole text is written anew, which takes over a field that is added, and says what was removed.
+#[test]
+fn readers_of_the_objects_take_over_an_added_field_and_are_told_of_a_removed_one() {
+    let note = "streams.heard.fields.order: is removed";
+    let athena = since("athena", CHANGES);
+    let (_, made) =
+        athena.split_once("DROP TABLE IF EXISTS `logweir`.`heard_objects`;\nCREATE EXTERNAL TABLE ").unwrap();
+    assert!(made.split("CREATE OR REPLACE VIEW").next().unwrap().contains("    `volume_2` bigint"), "{athena}");
+    let bigquery = since("bigquery", CHANGES);
+    assert!(bigquery.starts_with("#!/bin/sh\n# streams.heard"), "{bigquery}");
+    assert!(bigquery.contains("--schema_update_option=ALLOW_FIELD_ADDITION"), "{bigquery}");
+    assert!(bigquery.contains("{\"mode\":\"NULLABLE\",\"name\":\"volume_2\",\"type\":\"INTEGER\"}"), "{bigquery}");
+    for (comment, text) in
+        [("-- ", athena), ("-- ", since("duckdb", CHANGES)), ("# ", since("spark", CHANGES)), ("# ", bigquery)]
+    {
+        assert!(text.contains(&format!("\n{comment}{note}")), "{text}");
+    }
+    // A string that is as long as it was leaves the table, and its partitions, as they are.
+    let added = since("spectrum", &[("order = \"int\"\n", "order = \"int\"\nvolume_2 = \"int\"\n")]);
+    assert!(
+        added.contains("ALTER TABLE \"logweir_lake\".\"heard_objects\" ADD COLUMN \"volume_2\" BIGINT;\n"),
+        "{added}"
+    );
+    assert!(!added.contains("DROP TABLE"), "{added}");
+}
+
+#[test]
+fn a_job_that_is_to_read_elsewhere_is_made_anew_and_another_window_replaces_the_views() {
+    let (drop, view, create) = (
+        "COPY JOB DROP logweir_seen;\n",
+        "CREATE OR REPLACE VIEW \"logweir\".\"seen\"",
+        "JOB CREATE logweir_seen AUTO ON;",
+    );
+    for change in [
+        ("bucket = \"example-logs\"", "bucket = \"other-logs\""),
+        ("prefix = \"logs/\"", "prefix = \"other/\""),
+        ("role/logweir-copy", "role/other"),
+    ] {
+        let text = since("copy-job", &[change]);
+        let (_, after) = text.split_once(drop).unwrap_or_else(|| panic!("{text}"));
+        assert!(after.contains(create) && !text.contains(view), "{text}");
+        assert!(after.contains("other"), "{text}");
+    }
+    let window = since("copy-job", &[("[warehouse]", "[warehouse]\ndedupe_window = \"8d\"")]);
+    assert!(window.contains(view) && window.contains("within 691200 s"), "{window}");
+    assert!(!window.contains("DROP") && !window.contains(create), "{window}");
+    let spectrum = since("spectrum", &[("prefix = \"logs/\"", "prefix = \"other/\"")]);
+    let place = "ALTER TABLE \"logweir_lake\".\"heard_objects\" SET LOCATION 's3://example-logs/other/heard/';\n";
+    assert!(spectrum.contains(place) && !spectrum.contains("DROP TABLE"), "{spectrum}");
 }

@@ -91,3 +91,36 @@ fn the_sink_that_is_loaded_from_is_one_that_the_warehouse_can_read() {
     assert!(problems.to_string().contains("is copy, which is not required: "), "{problems}");
     load_text(&from("copy_job")).unwrap_or_else(|problems| panic!("{problems}"));
 }
+
+#[test]
+fn names_that_postgresql_would_cut_are_refused_where_it_is_loaded() {
+    let stream = |name: &str, load: &str, field: &str| {
+        format!("[streams.{name}]\nload = '{load}'\n[streams.{name}.fields]\n{field} = 'int'\n")
+    };
+    let (long, field) = ("s".repeat(54), "f".repeat(64));
+    let postgres = |text: &str| format!("{text}{POSTGRES}");
+    load_text(&postgres(&stream(&long[1..], "loader", &field[1..]))).unwrap_or_else(|problems| panic!("{problems}"));
+    load_text(&postgres(&stream(&long, "none", &field))).unwrap_or_else(|problems| panic!("{problems}"));
+    load_text(&format!("{}{REDSHIFT}{LAKE}", stream(&long, "loader", &field)))
+        .unwrap_or_else(|problems| panic!("{problems}"));
+    let places = |text: &str| places(&load_text(text).unwrap_err()).concat();
+    assert!(places(&postgres(&stream(&long, "loader", "a"))).ends_with(&format!(" streams.{long}")));
+    assert!(places(&postgres(&stream("heard", "loader", &field))).ends_with(&format!(" streams.heard.fields.{field}")));
+    let schema = format!("{}{POSTGRES}schema = '{}'\n", stream("heard", "loader", "a"), "w".repeat(56));
+    assert!(places(&schema).ends_with(" warehouse.schema"));
+    load_text(&schema.replace("'w", "'")).unwrap_or_else(|problems| panic!("{problems}"));
+}
+
+#[test]
+fn what_a_copy_job_loads_is_not_counted() {
+    let counted = |load: &str, warehouse: &str| {
+        format!("{}{warehouse}[rollups.streams.heard]\ndevice = 'a'\n", stream("heard", load))
+    };
+    let lake = format!("{REDSHIFT}{LAKE}");
+    for text in [counted("loader", POSTGRES), counted("loader", &lake), counted("none", "")] {
+        load_text(&text).unwrap_or_else(|problems| panic!("{text}: {problems}"));
+    }
+    let problems = load_text(&counted("copy_job", &lake)).unwrap_err();
+    let places = places(&problems).concat();
+    assert!(places.ends_with(" rollups.streams.heard"), "{places}");
+}

@@ -344,8 +344,8 @@ fn rollups_count_columns_whose_values_can_be_told_apart() {
     let rollup = |settings: &str| format!("{stream}[rollups.streams.heard]\n{settings}\n");
     load_text(&rollup("device = 'ad_id'\ndimensions = ['ad_id']")).unwrap();
     let many: Vec<_> = (0..17).map(|n| format!("f{n}")).collect();
-    let fields: String = many.iter().flat_map(|field| [field, " = 'int'\n"]).collect();
-    let stream_of_many = format!("[streams.heard.fields]\n{fields}");
+    let fields: Vec<_> = many.iter().map(|field| format!("{field} = 'int'\n")).collect();
+    let stream_of_many = format!("[streams.heard.fields]\n{}", fields.concat());
     let dimensions = format!("{stream_of_many}[rollups.streams.heard]\ndevice = 'f0'\ndimensions = {many:?}\n");
     broken(&[
         (&rollup("device = 'id'"), 9, "rollups.streams.heard.device", "is no declared field of heard"),

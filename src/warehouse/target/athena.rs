@@ -1,7 +1,8 @@
 //! Amazon Athena: tables over the objects, views that parse and dedupe, and rollups as views.
 //!
 //! Modelled from the documentation, executed nowhere: [`CREATE TABLE`], [Hive JSON `SerDe`], [partition projection],
-//! [`CREATE VIEW`].
+//! [`CREATE VIEW`], [`DROP TABLE`]. A table that is there is dropped first, since it would keep the columns that it has;
+//! its objects stay, and its partitions are projected.
 //!
 //! The `SerDe` reads a value by the type of its column, and a column of text takes a scalar only: of an object or a list
 //! the engine says "value must be a scalar json value" and fails the query ([Trino's reader of the same tables]). A
@@ -12,6 +13,7 @@
 //! [Hive JSON `SerDe`]: https://docs.aws.amazon.com/athena/latest/ug/hive-json-serde.html
 //! [partition projection]: https://docs.aws.amazon.com/athena/latest/ug/partition-projection-supported-types.html
 //! [`CREATE VIEW`]: https://docs.aws.amazon.com/athena/latest/ug/create-view.html
+//! [`DROP TABLE`]: https://docs.aws.amazon.com/athena/latest/ug/drop-table.html
 //! [Trino's reader of the same tables]: https://github.com/trinodb/trino/tree/master/lib/trino-hive-formats
 
 use std::fmt::Write;
@@ -34,6 +36,9 @@ const HEAD: &str = "\
 --   https://docs.aws.amazon.com/athena/latest/ug/hive-json-serde.html
 --   https://docs.aws.amazon.com/athena/latest/ug/partition-projection-supported-types.html
 --   https://docs.aws.amazon.com/athena/latest/ug/create-view.html
+--   https://docs.aws.amazon.com/athena/latest/ug/drop-table.html
+--
+-- Running it again takes over what has changed. An external table is a description alone: to drop it deletes no object.
 --
 -- {stream}_objects is what is stored. Its partitions are projected: none has to be added. They are the date and the
 -- hour at which the server received an event, in UTC. A query that names dt there reads no other partition.
@@ -132,7 +137,7 @@ fn external(definitions: &Definitions, table: &Table, name: &str, columns: &str,
     let location = lake::location(definitions, table);
     let _ = writeln!(
         out,
-        "\nCREATE EXTERNAL TABLE IF NOT EXISTS {schema}.{name} (\n{columns}\n)\n\
+        "\nDROP TABLE IF EXISTS {schema}.{name};\nCREATE EXTERNAL TABLE {schema}.{name} (\n{columns}\n)\n\
          PARTITIONED BY (`dt` string, `hour` string)\n\
          {format}\n\
          LOCATION {place}\n\

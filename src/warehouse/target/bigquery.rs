@@ -43,6 +43,7 @@ const HEAD: &str = "\
 # Grammar: https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-json
 #   https://cloud.google.com/bigquery/docs/schemas
 #   https://cloud.google.com/bigquery/docs/reference/bq-cli-reference
+#   https://cloud.google.com/bigquery/docs/managing-table-schemas
 #
 # {stream}_objects is what was loaded, {stream} has each event once: of its copies the one received first. To load an
 # object twice does no harm but to the bill. Numbers in JSON that are no integers of 64 bits are doubles.
@@ -80,6 +81,7 @@ fn load(dataset: &str, table: &Table, out: &mut String) {
         out,
         "\ncat > '{stream}.schema.json' <<'JSON'\n[\n{fields}\n]\nJSON\n\
          bq load --source_format=NEWLINE_DELIMITED_JSON --max_bad_records=0{ignore} \\\n    \
+         --schema_update_option=ALLOW_FIELD_ADDITION --schema_update_option=ALLOW_FIELD_RELAXATION \\\n    \
          --time_partitioning_type=DAY --time_partitioning_field=received_at --clustering_fields=event_id \\\n    \
          '{dataset}.{stream}_objects' \"${{OBJECTS}}{stream}/${{DATE}}/*.ndjson.gz\" '{stream}.schema.json'\n\
          bq query --use_legacy_sql=false <<'SQL'\n\
@@ -111,6 +113,8 @@ fn field(column: &Column) -> Value {
         FieldType::Json { .. } => "JSON",
     };
     field.insert("type".to_owned(), json!(kind));
-    field.insert("mode".to_owned(), json!(if column.required { "REQUIRED" } else { "NULLABLE" }));
+    // A field that is added later, or is not required any more, must be able to be null, and objects from before lack it.
+    let is_always_there = column.required && !column.is_of_event();
+    field.insert("mode".to_owned(), json!(if is_always_there { "REQUIRED" } else { "NULLABLE" }));
     Value::Object(field)
 }

@@ -66,13 +66,16 @@ pub fn write(definitions: &Definitions) -> Result<String, TargetError> {
     Ok(out)
 }
 
-/// What brings tables and views to what they should be, where `evolutions` have happened. To be run once. The jobs go on:
-/// they name no columns.
+/// What brings tables, views and jobs to what they should be, where `evolutions` have happened since `old`. To be run once.
+/// The jobs go on, since they name no columns, unless they are to read other objects, or with another role.
 ///
 /// # Errors
 /// [`TargetError`] as for [`write`].
-pub fn alter(definitions: &Definitions, evolutions: &[Evolution]) -> Result<String, TargetError> {
+pub fn alter(old: &Definitions, definitions: &Definitions, evolutions: &[Evolution]) -> Result<String, TargetError> {
     let names = &definitions.names;
+    let reads = |of: &Definitions| (of.objects.clone(), of.iam_role.clone(), of.region.clone());
+    let reads_elsewhere = reads(old) != reads(definitions);
+    let other_window = old.dedupe_window != definitions.dedupe_window;
     let mut out = String::new();
     for evolution in evolutions {
         let Some(table) = definitions.tables.iter().find(|table| table.stream == evolution.stream) else { continue };
@@ -85,15 +88,26 @@ pub fn alter(definitions: &Definitions, evolutions: &[Evolution]) -> Result<Stri
             place.raw(&mut out, table);
             place.views(&mut out, table);
             place.job(&mut out, table);
-        } else if evolution.added.is_empty() && evolution.widened.is_empty() && !evolution.view_changes {
-            continue;
         } else {
-            // A view is replaced only by one of the same columns, and a column that a view shows keeps its type.
-            let stream = table.stream.as_str();
-            let _ = writeln!(out, "DROP VIEW IF EXISTS {};", names.conflicts(stream));
-            let _ = writeln!(out, "DROP VIEW IF EXISTS {};", names.of(stream));
-            redshift::alter_columns(&mut out, &raw_name(names, table), evolution);
-            place.views(&mut out, table);
+            let other_columns = !evolution.added.is_empty() || !evolution.widened.is_empty() || evolution.view_changes;
+            if other_columns {
+                // A view is replaced only by one of the same columns, and a column that a view shows keeps its type.
+                let stream = table.stream.as_str();
+                let _ = writeln!(out, "DROP VIEW IF EXISTS {};", names.conflicts(stream));
+                let _ = writeln!(out, "DROP VIEW IF EXISTS {};", names.of(stream));
+                redshift::alter_columns(&mut out, &[raw_name(names, table)], evolution);
+            }
+            if other_columns || other_window {
+                place.views(&mut out, table);
+            }
+            if reads_elsewhere {
+                // COPY JOB ALTER changes nothing but AUTO.
+                let _ = writeln!(out, "COPY JOB DROP {};", job_name(names, table));
+                place.job(&mut out, table);
+            }
+            if !other_columns {
+                continue;
+            }
         }
         grants::tables(&mut out, DIALECT, names, &granted(names, &[table]));
     }

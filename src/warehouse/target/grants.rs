@@ -30,8 +30,6 @@ pub(super) enum Purpose {
 }
 
 const ROLES: [Role; 3] = [Role::Writer, Role::Loader, Role::Analyst];
-/// The longest of their names without the schema's.
-pub(super) const LONGEST: &str = "_analyst";
 
 impl Role {
     fn as_str(self) -> &'static str {

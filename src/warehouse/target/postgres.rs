@@ -14,7 +14,7 @@ use super::{
     loaders_tables, tables,
 };
 use crate::{
-    schema::FieldType,
+    schema::{FieldType, column_is_cut, schema_is_cut, stream_is_cut},
     warehouse::{
         Dialect, Names, Table,
         evolution::Evolution,
@@ -24,13 +24,6 @@ use crate::{
 };
 
 const DIALECT: Dialect = Dialect::Postgres;
-
-/// The longest name, in bytes. PostgreSQL cuts a longer one and says so in a notice, so two columns could become one:
-/// <https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>.
-pub const MAX_NAME_BYTES: usize = 63;
-
-/// The longest of [`Names::SUFFIXES`] that tables here have.
-const LONGEST_SUFFIX: &str = "_conflicts";
 
 /// The tables of the streams with `load = "loader"` and `"none"`, which somebody else may load. Running it again changes
 /// nothing.
@@ -136,34 +129,19 @@ fn check_type(out: &mut String, names: &Names, table: &Table, column: &Column) {
 
 /// Refuses names that PostgreSQL would cut.
 fn check_names(names: &Names, chosen: &[&Table]) -> Result<(), TargetError> {
-    let longest = names.schema().len() + grants::LONGEST.len();
-    if longest > MAX_NAME_BYTES {
-        let why = format!(
-            "is {}, and names of roles that begin with it would have up to {longest} bytes; PostgreSQL takes \
-             {MAX_NAME_BYTES}: choose a shorter one",
-            names.schema()
-        );
-        return Err(TargetError::Setting { setting: "warehouse.schema", why });
+    if let Some(why) = schema_is_cut(names.schema()) {
+        return Err(TargetError::Setting { setting: "warehouse.schema", why: format!("{why}: choose a shorter one") });
     }
     for table in chosen {
         let stream = table.stream.as_str();
-        let longest = stream.len() + LONGEST_SUFFIX.len();
-        if longest > MAX_NAME_BYTES {
-            let why = format!(
-                "the name {stream}{LONGEST_SUFFIX} has {longest} bytes, and PostgreSQL cuts names at {MAX_NAME_BYTES}: choose \
-                 a shorter name for the stream"
-            );
+        if let Some(why) = stream_is_cut(stream) {
+            let why = format!("{why}: choose a shorter name for the stream");
             return Err(TargetError::Stream { stream: stream.to_owned(), why });
         }
-        if let Some(column) = table.columns.iter().find(|column| column.name.len() > MAX_NAME_BYTES) {
-            let bytes = column.name.len();
-            return Err(TargetError::Unsupported {
-                stream: stream.to_owned(),
-                column: column.name.to_string(),
-                why: format!(
-                    "the name has {bytes} bytes, and PostgreSQL cuts names at {MAX_NAME_BYTES}: choose a shorter one"
-                ),
-            });
+        let cut = |column: &Column| column_is_cut(&column.name).map(|why| (column.name.to_string(), why));
+        if let Some((column, why)) = table.columns.iter().find_map(cut) {
+            let why = format!("{why}: choose a shorter one");
+            return Err(TargetError::Unsupported { stream: stream.to_owned(), column, why });
         }
     }
     Ok(())

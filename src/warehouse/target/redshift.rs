@@ -79,30 +79,31 @@ pub fn alter(definitions: &Definitions, evolutions: &[Evolution]) -> Result<Stri
             continue;
         }
         let stream = table.stream.as_str();
-        for name in [names.of(stream), names.staging(stream), names.conflicts(stream)] {
-            alter_columns(&mut out, &name, evolution);
-        }
+        alter_columns(&mut out, &[names.of(stream), names.staging(stream), names.conflicts(stream)], evolution);
     }
     Ok(out)
 }
 
-/// The columns that `evolution` adds to the table called `name`, already quoted, and those that it widens.
+/// The columns that `evolution` adds to the tables called `names`, already quoted, and those that it widens.
 ///
 /// A statement adds one column, and never one that is NOT NULL without a default: rows from before have none. A VARCHAR
 /// may be widened, outside of a transaction, unless it is compressed with BYTEDICT, RUNLENGTH, TEXT255 or TEXT32K.
-pub(super) fn alter_columns(out: &mut String, name: &str, evolution: &Evolution) {
+pub(super) fn alter_columns(out: &mut String, names: &[String], evolution: &Evolution) {
     if !evolution.added.is_empty() {
         out.push_str(
             "-- If a column is there already, a field of that name was removed before: go on only if its type is the same. \
              If it is\n-- another, declare a field of another name.\n",
         );
     }
-    for column in &evolution.added {
-        let definition = tables::column(DIALECT, &column.name, column.kind, false, false);
-        let _ = writeln!(out, "ALTER TABLE {name} ADD COLUMN {definition};");
-    }
-    for Widened { column, to } in &evolution.widened {
-        let _ = writeln!(out, "ALTER TABLE {name} ALTER COLUMN {} TYPE {};", quoted(column), DIALECT.column_type(*to));
+    for name in names {
+        for column in &evolution.added {
+            let definition = tables::column(DIALECT, &column.name, column.kind, false, false);
+            let _ = writeln!(out, "ALTER TABLE {name} ADD COLUMN {definition};");
+        }
+        for Widened { column, to } in &evolution.widened {
+            let to = DIALECT.column_type(*to);
+            let _ = writeln!(out, "ALTER TABLE {name} ALTER COLUMN {} TYPE {to};", quoted(column));
+        }
     }
 }
 

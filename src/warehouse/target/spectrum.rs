@@ -15,7 +15,8 @@ use super::{Definitions, TargetError, lake};
 use crate::{
     schema::FieldType,
     warehouse::{
-        Dialect, Table,
+        Dialect, Names, Table,
+        evolution::Evolution,
         table::{Column, literal, quoted},
     },
 };
@@ -34,6 +35,7 @@ const HEAD: &str = "\
 -- project their partitions, which Spectrum does not do: it reads partitions that are registered, of any table. So each
 -- is added here, an hour at a time, by whatever runs every hour: see ALTER TABLE behind each table.
 --
+-- The views are in a schema of their own, which ends in _spectrum: in that of the warehouse a table has the stream's name.
 -- {stream} has its times and numbers parsed (times are UTC), and each event once: of its copies the one received first.
 -- Copies may lie in any partitions, so it reads all of them. A query that shall read a few names dt and hour of
 -- {stream}_objects, and counts DISTINCT event_id.
@@ -47,7 +49,7 @@ const HEAD: &str = "\
 pub fn write(definitions: &Definitions) -> Result<String, TargetError> {
     lake::in_s3(definitions, "Redshift Spectrum")?;
     let mut out = HEAD.to_owned();
-    let lake_schema = format!("{}_lake", definitions.names.schema());
+    let (lake_schema, views) = (lake_schema(definitions), views(definitions));
     let region = definitions.region.as_deref();
     let _ = writeln!(
         out,
@@ -58,16 +60,77 @@ pub fn write(definitions: &Definitions) -> Result<String, TargetError> {
         region = region.map_or_else(String::new, |region| format!(" REGION {}", literal(region))),
         role = definitions.iam_role.as_deref().map_or_else(|| "default".to_owned(), |role| literal(role).to_string()),
     );
-    let _ = writeln!(out, "CREATE SCHEMA IF NOT EXISTS {};", quoted(definitions.names.schema()));
+    let _ = writeln!(out, "CREATE SCHEMA IF NOT EXISTS {};", quoted(views.schema()));
     for table in lake::tables(definitions)? {
-        let objects = format!("{}.{}", quoted(&lake_schema), quoted(&format!("{}_objects", table.stream)));
-        external(definitions, table, &objects, &mut out);
-        view(definitions, table, &objects, &mut out);
+        external(definitions, table, &mut out);
+        view(definitions, table, &mut out);
     }
     Ok(out)
 }
 
-fn external(definitions: &Definitions, table: &Table, objects: &str, out: &mut String) {
+/// What brings the tables and views to what they should be, where `evolutions` have happened since `old`. To be run once.
+/// Partitions stay, but where a string has become longer: an external table's column keeps its type.
+///
+/// # Errors
+/// [`TargetError`] as for [`write`].
+pub fn alter(old: &Definitions, definitions: &Definitions, evolutions: &[Evolution]) -> Result<String, TargetError> {
+    lake::in_s3(definitions, "Redshift Spectrum")?;
+    let mut out = String::new();
+    for table in lake::tables(definitions)? {
+        let Some(evolution) = evolutions.iter().find(|evolution| evolution.stream == table.stream) else { continue };
+        let objects = objects(definitions, table);
+        if evolution.old.is_some() && evolution.widened.is_empty() && old.objects != definitions.objects {
+            let location = lake::location(definitions, table);
+            let _ = writeln!(
+                out,
+                "-- New partitions are to be added with the new place; those that are there keep theirs.\n\
+                 ALTER TABLE {objects} SET LOCATION {};",
+                literal(&location)
+            );
+        }
+        if evolution.old.is_none() {
+            external(definitions, table, &mut out);
+        } else if evolution.added.is_empty() && evolution.widened.is_empty() && !evolution.view_changes {
+            continue;
+        } else if evolution.widened.is_empty() {
+            let json = lake::free_form(table);
+            for column in evolution.added.iter().filter(|column| !json.contains(&&*column.name)) {
+                let (name, kind) = (quoted(&column.name), stored_type(column));
+                let _ = writeln!(out, "ALTER TABLE {objects} ADD COLUMN {name} {kind};");
+            }
+        } else {
+            let _ = writeln!(
+                out,
+                "-- A string has become longer, so the table is made anew: add the partitions of all hours to it again.\n\
+                 DROP TABLE IF EXISTS {objects};"
+            );
+            external(definitions, table, &mut out);
+        }
+        // A view is replaced only by one of the same columns.
+        let _ = writeln!(out, "DROP VIEW IF EXISTS {};", views(definitions).of(table.stream.as_str()));
+        view(definitions, table, &mut out);
+    }
+    Ok(out)
+}
+
+/// The external schema.
+fn lake_schema(definitions: &Definitions) -> String {
+    format!("{}_lake", definitions.names.schema())
+}
+
+/// The external table of a stream, quoted.
+fn objects(definitions: &Definitions, table: &Table) -> String {
+    format!("{}.{}", quoted(&lake_schema(definitions)), quoted(&format!("{}_objects", table.stream)))
+}
+
+/// The schema of the views: an external schema has none, and in `warehouse.schema` a stream's name is that of the table
+/// that the loader or a COPY JOB fills.
+fn views(definitions: &Definitions) -> Names {
+    Names::new(&format!("{}_spectrum", definitions.names.schema()))
+}
+
+fn external(definitions: &Definitions, table: &Table, out: &mut String) {
+    let objects = objects(definitions, table);
     let json = lake::free_form(table);
     let columns = table.columns.iter().filter(|column| !json.contains(&&*column.name));
     let columns: Vec<_> =
@@ -120,7 +183,8 @@ fn stored_type(column: &Column) -> String {
     }
 }
 
-fn view(definitions: &Definitions, table: &Table, objects: &str, out: &mut String) {
+fn view(definitions: &Definitions, table: &Table, out: &mut String) {
+    let objects = objects(definitions, table);
     let json = lake::free_form(table);
     let columns = table.columns.iter().filter(|column| !json.contains(&&*column.name));
     let columns: Vec<_> = columns.map(parsed).collect();
@@ -130,7 +194,7 @@ fn view(definitions: &Definitions, table: &Table, objects: &str, out: &mut Strin
         "\nCREATE OR REPLACE VIEW {name} AS\nSELECT {columns},\n    \"dt\", \"hour\"\nFROM (\n    \
          SELECT *, row_number() OVER (PARTITION BY \"event_id\" ORDER BY \"received_at\") AS \"{copy}\"\n    \
          FROM {objects}\n) AS \"o\"\nWHERE \"{copy}\" = 1\nWITH NO SCHEMA BINDING;",
-        name = definitions.names.of(table.stream.as_str()),
+        name = views(definitions).of(table.stream.as_str()),
         columns = columns.join(",\n    "),
     );
 }

@@ -3,6 +3,9 @@
 --   https://docs.aws.amazon.com/athena/latest/ug/hive-json-serde.html
 --   https://docs.aws.amazon.com/athena/latest/ug/partition-projection-supported-types.html
 --   https://docs.aws.amazon.com/athena/latest/ug/create-view.html
+--   https://docs.aws.amazon.com/athena/latest/ug/drop-table.html
+--
+-- Running it again takes over what has changed. An external table is a description alone: to drop it deletes no object.
 --
 -- {stream}_objects is what is stored. Its partitions are projected: none has to be added. They are the date and the
 -- hour at which the server received an event, in UTC. A query that names dt there reads no other partition.
@@ -14,7 +17,8 @@
 CREATE DATABASE IF NOT EXISTS `logweir`;
 
 -- device, extra may be any JSON, which the SerDe cannot read as text: not here, but in the next table.
-CREATE EXTERNAL TABLE IF NOT EXISTS `logweir`.`heard_objects` (
+DROP TABLE IF EXISTS `logweir`.`heard_objects`;
+CREATE EXTERNAL TABLE `logweir`.`heard_objects` (
     `event_id` string,
     `event_time` string,
     `received_at` string,
@@ -50,7 +54,8 @@ TBLPROPERTIES (
     'storage.location.template' = 's3://logs/raw/heard/dt=${dt}/hour=${hour}/'
 );
 
-CREATE EXTERNAL TABLE IF NOT EXISTS `logweir`.`heard_objects_lines` (
+DROP TABLE IF EXISTS `logweir`.`heard_objects_lines`;
+CREATE EXTERNAL TABLE `logweir`.`heard_objects_lines` (
     `line` string
 )
 PARTITIONED BY (`dt` string, `hour` string)
@@ -103,7 +108,8 @@ WHERE "copy_number_" = 1;
 -- WHERE "dt" IN ('2026-11-21', '2026-11-22')
 --   AND CAST(at_timezone(from_iso8601_timestamp("event_time"), 'Asia/Seoul') AS date) = DATE '2026-11-22';
 
-CREATE EXTERNAL TABLE IF NOT EXISTS `logweir`.`class_objects` (
+DROP TABLE IF EXISTS `logweir`.`class_objects`;
+CREATE EXTERNAL TABLE `logweir`.`class_objects` (
     `event_id` string,
     `event_time` string,
     `received_at` string,

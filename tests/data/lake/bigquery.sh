@@ -4,6 +4,7 @@
 # Grammar: https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-json
 #   https://cloud.google.com/bigquery/docs/schemas
 #   https://cloud.google.com/bigquery/docs/reference/bq-cli-reference
+#   https://cloud.google.com/bigquery/docs/managing-table-schemas
 #
 # {stream}_objects is what was loaded, {stream} has each event once: of its copies the one received first. To load an
 # object twice does no harm but to the bill. Numbers in JSON that are no integers of 64 bits are doubles.
@@ -20,7 +21,7 @@ cat > 'heard.schema.json' <<'JSON'
     {"mode":"NULLABLE","name":"batch_id","type":"STRING"},
     {"mode":"NULLABLE","name":"client_time","type":"TIMESTAMP"},
     {"mode":"NULLABLE","name":"heard_at","type":"TIMESTAMP"},
-    {"mode":"REQUIRED","name":"device_id","type":"STRING"},
+    {"mode":"NULLABLE","name":"device_id","type":"STRING"},
     {"mode":"NULLABLE","name":"user","type":"STRING"},
     {"mode":"NULLABLE","name":"order","type":"INTEGER"},
     {"mode":"NULLABLE","name":"group","type":"FLOAT"},
@@ -36,6 +37,7 @@ cat > 'heard.schema.json' <<'JSON'
 ]
 JSON
 bq load --source_format=NEWLINE_DELIMITED_JSON --max_bad_records=0 \
+    --schema_update_option=ALLOW_FIELD_ADDITION --schema_update_option=ALLOW_FIELD_RELAXATION \
     --time_partitioning_type=DAY --time_partitioning_field=received_at --clustering_fields=event_id \
     'logweir.heard_objects' "${OBJECTS}heard/${DATE}/*.ndjson.gz" 'heard.schema.json'
 bq query --use_legacy_sql=false <<'SQL'
@@ -56,6 +58,7 @@ cat > 'class.schema.json' <<'JSON'
 JSON
 bq load --source_format=NEWLINE_DELIMITED_JSON --max_bad_records=0 \
     --ignore_unknown_values \
+    --schema_update_option=ALLOW_FIELD_ADDITION --schema_update_option=ALLOW_FIELD_RELAXATION \
     --time_partitioning_type=DAY --time_partitioning_field=received_at --clustering_fields=event_id \
     'logweir.class_objects' "${OBJECTS}class/${DATE}/*.ndjson.gz" 'class.schema.json'
 bq query --use_legacy_sql=false <<'SQL'

@@ -8,6 +8,7 @@
 -- project their partitions, which Spectrum does not do: it reads partitions that are registered, of any table. So each
 -- is added here, an hour at a time, by whatever runs every hour: see ALTER TABLE behind each table.
 --
+-- The views are in a schema of their own, which ends in _spectrum: in that of the warehouse a table has the stream's name.
 -- {stream} has its times and numbers parsed (times are UTC), and each event once: of its copies the one received first.
 -- Copies may lie in any partitions, so it reads all of them. A query that shall read a few names dt and hour of
 -- {stream}_objects, and counts DISTINCT event_id.
@@ -16,7 +17,7 @@ CREATE EXTERNAL SCHEMA IF NOT EXISTS "logweir_lake"
 FROM DATA CATALOG DATABASE 'logweir_lake' REGION 'ap-northeast-2'
 IAM_ROLE 'arn:aws:iam::123456789012:role/lake'
 CREATE EXTERNAL DATABASE IF NOT EXISTS;
-CREATE SCHEMA IF NOT EXISTS "logweir";
+CREATE SCHEMA IF NOT EXISTS "logweir_spectrum";
 
 -- device, extra may be any JSON, for which an external table has no type: left out.
 -- user may have more than 16384 bytes, the most that Spectrum reads of a string in JSON:
@@ -48,7 +49,7 @@ LOCATION 's3://logs/raw/heard/';
 ALTER TABLE "logweir_lake"."heard_objects" ADD IF NOT EXISTS
 PARTITION ("dt" = '2026-11-22', "hour" = '00') LOCATION 's3://logs/raw/heard/dt=2026-11-22/hour=00/';
 
-CREATE OR REPLACE VIEW "logweir"."heard" AS
+CREATE OR REPLACE VIEW "logweir_spectrum"."heard" AS
 SELECT "event_id",
     CAST(REPLACE(REPLACE("event_time", 'T', ' '), 'Z', '') AS TIMESTAMP) AS "event_time",
     CAST(REPLACE(REPLACE("received_at", 'T', ' '), 'Z', '') AS TIMESTAMP) AS "received_at",
@@ -89,7 +90,7 @@ LOCATION 's3://logs/raw/class/';
 ALTER TABLE "logweir_lake"."class_objects" ADD IF NOT EXISTS
 PARTITION ("dt" = '2026-11-22', "hour" = '00') LOCATION 's3://logs/raw/class/dt=2026-11-22/hour=00/';
 
-CREATE OR REPLACE VIEW "logweir"."class" AS
+CREATE OR REPLACE VIEW "logweir_spectrum"."class" AS
 SELECT "event_id",
     CAST(REPLACE(REPLACE("event_time", 'T', ' '), 'Z', '') AS TIMESTAMP) AS "event_time",
     CAST(REPLACE(REPLACE("received_at", 'T', ' '), 'Z', '') AS TIMESTAMP) AS "received_at",

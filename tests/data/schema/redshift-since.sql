@@ -5,12 +5,8 @@
 -- another, declare a field of another name.
 ALTER TABLE "logweir"."heard" ADD COLUMN "volume_2" BIGINT ENCODE AZ64;
 ALTER TABLE "logweir"."heard" ALTER COLUMN "ad_id" TYPE VARCHAR(256);
--- If a column is there already, a field of that name was removed before: go on only if its type is the same. If it is
--- another, declare a field of another name.
 ALTER TABLE "logweir"."heard_staging" ADD COLUMN "volume_2" BIGINT ENCODE AZ64;
 ALTER TABLE "logweir"."heard_staging" ALTER COLUMN "ad_id" TYPE VARCHAR(256);
--- If a column is there already, a field of that name was removed before: go on only if its type is the same. If it is
--- another, declare a field of another name.
 ALTER TABLE "logweir"."heard_conflicts" ADD COLUMN "volume_2" BIGINT ENCODE AZ64;
 ALTER TABLE "logweir"."heard_conflicts" ALTER COLUMN "ad_id" TYPE VARCHAR(256);
 
