@@ -45,6 +45,7 @@ pub(crate) struct Postgres {
     settings: Vec<String>,
 }
 
+#[allow(dead_code, reason = "each test uses what it needs")]
 impl Postgres {
     pub(crate) fn start() -> Self {
         Self::start_with(&[])
@@ -118,7 +119,6 @@ impl Postgres {
     }
 
     /// The directory of the server's data and socket.
-    #[allow(dead_code, reason = "not every test that has a server asks for it")]
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
