@@ -6,11 +6,15 @@
 
 #[path = "common/postgres.rs"]
 mod postgres;
+#[path = "common/s3_server.rs"]
+mod s3_server;
 #[path = "common/segments.rs"]
 mod segments;
 
 #[path = "warehouse/binary.rs"]
 mod binary;
+#[path = "warehouse/bucket.rs"]
+mod bucket;
 #[path = "warehouse/deaths.rs"]
 mod deaths;
 #[path = "warehouse/once.rs"]
