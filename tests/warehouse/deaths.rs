@@ -369,3 +369,29 @@ async fn two_loaders_at_once_load_no_object_twice_however_often_they_meet() {
     ));
     assert!(late > 0, "they never met");
 }
+
+/// What stands for a statement time-out, or for too little memory.
+#[tokio::test]
+async fn a_batch_that_is_too_much_for_the_warehouse_is_loaded_in_parts_and_nothing_is_set_aside() {
+    if !postgres::is_installed() {
+        return;
+    }
+    let postgres = Postgres::start();
+    let world = World::new(&postgres, "much");
+    world.query(
+        &postgres,
+        "CREATE FUNCTION {}.much() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF (SELECT count(*) FROM {}.heard_staging) > 25 THEN
+                 RAISE EXCEPTION 'canceling statement due to statement timeout' USING ERRCODE = '57014';
+             END IF;
+             RETURN NULL;
+         END $$;
+         CREATE TRIGGER much AFTER INSERT ON {}.heard_staging FOR EACH STATEMENT EXECUTE FUNCTION {}.much()",
+    );
+    let all: Vec<_> = (0..3).flat_map(|n| events(&format!("m{n}"), 20, RECEIVED)).collect();
+    world.store(all.chunks(20).map(|some| vec![batch(RECEIVED, some)]).collect()).await;
+    let report = world.load(&postgres).await;
+    assert_eq!((report.streams[0].rows.loaded, report.streams[0].set_aside_objects), (60, Some(0)), "{report}");
+    assert!(report.streams[0].loads == 3 && report.streams[0].problem.is_none(), "{report}");
+    world.assert_once(&postgres, &all, 3);
+}

@@ -30,6 +30,8 @@ use crate::{
 
 /// How often a transaction is tried while the warehouse cannot be reached, before the round ends.
 pub const ATTEMPTS: u32 = 7;
+/// After how many of them a batch is tried in halves.
+const HALVED_AFTER: u32 = 3;
 /// The bound of the first wait between attempts.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The bound of the longest.
@@ -163,6 +165,9 @@ impl std::fmt::Debug for Loader {
 /// What came of a transaction that was to load objects.
 enum Outcome {
     Loaded(Rows),
+    /// It came to nothing again and again, perhaps since it takes longer, or more memory, than there is: in halves it may
+    /// do. Nothing is set aside for that.
+    TooMuch,
     /// Another loader has taken some of them.
     Taken,
     /// One of them is bad; which, if it is known.
@@ -385,6 +390,11 @@ impl Loader {
                     let (stream, objects) = (table.stream.as_str(), batch.len());
                     watcher(Event::Loaded { stream, objects, rows, took: began.elapsed() });
                 }
+                Outcome::TooMuch => {
+                    if let Ok((first, second)) = halves(batch) {
+                        work.extend([second, first]);
+                    }
+                }
                 Outcome::Taken => {
                     replans += 1;
                     if replans > REPLANS {
@@ -459,7 +469,12 @@ impl Loader {
                 Err(Failure::Guard(Guard::NotLoaded)) => return Ok(Outcome::Taken),
                 Err(Failure::Guard(guard)) => return Ok(Outcome::Bad(None, guard.to_string())),
                 Err(Failure::Object { object, why }) => return Ok(Outcome::Bad(object, why)),
-                Err(Failure::Unreachable(why)) => patience.wait(why, watcher).await?,
+                Err(Failure::Unreachable(why)) => {
+                    patience.wait(why, watcher).await?;
+                    if patience.attempts >= HALVED_AFTER && objects.len() > 1 {
+                        return Ok(Outcome::TooMuch);
+                    }
+                }
                 Err(Failure::Ambiguous(why)) => {
                     patience.wait(why, watcher).await?;
                     if self.has_committed(of, &id, watcher).await? {
