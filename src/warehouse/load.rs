@@ -33,7 +33,9 @@
 //! object's fault. Anything else that a table does not take (a partition is missing, a constraint was added by hand) is
 //! the table's: nothing is set aside, the stream has a *problem*, and the others are loaded. If the warehouse does not
 //! tell which object it was, batches are halved until it is found. When [`MAX_SET_ASIDE`] of a stream are set aside, those
-//! of former rounds included, it is taken to be the table, too, until `--retry` takes them again.
+//! of former rounds included, it is taken to be the table, too, until `--retry` takes them again. A batch that comes to
+//! nothing three times because the warehouse gave up (a statement took too long, memory ran out, the connection broke) is
+//! tried in halves, too; for that nothing is set aside.
 //!
 //! An operator gives up an object that the ledger does not have by
 //!
