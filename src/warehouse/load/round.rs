@@ -2,14 +2,10 @@
 
 use std::{
     collections::HashSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::time::sleep;
 use ulid::Ulid;
 
 use super::{
@@ -17,25 +13,18 @@ use super::{
     bisect::halves,
     find::{self, Found},
     manifest,
+    patience::Patience,
     plan::{self, Limits},
-    report::{FORMAT, Report, Rows, SetAside, StreamReport, counted},
+    report::{FORMAT, Report, Rows, SetAside, StreamReport},
     script::{self, Load, Of, Status},
     tables::{self, Tables},
+    watch::{Event, Stop, Watcher},
 };
 use crate::{
     batch::{Clock, Hour, Millis},
-    sink::Backoff,
     warehouse::{Completeness, Dialect, Names, Place, PlaceError, Table, completeness, table::literal},
 };
 
-/// How often a transaction is tried while the warehouse cannot be reached, before the round ends.
-pub const ATTEMPTS: u32 = 7;
-/// After how many of them a batch is tried in halves.
-const HALVED_AFTER: u32 = 3;
-/// The bound of the first wait between attempts.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// The bound of the longest.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How often what another loader has taken is left out, and the rest is tried, before the round leaves the batch to it.
 const REPLANS: u32 = 1_000;
 /// How many objects of a stream are set aside, in all rounds, before its loading stops: so many have nothing wrong with
@@ -81,71 +70,6 @@ impl LoadError {
         matches!(self, Self::Tables(_) | Self::Warehouse(Failure::Refused { .. }))
     }
 }
-
-/// Something that happened, for those who watch.
-#[derive(Debug, Clone, Copy)]
-pub enum Event<'e> {
-    /// A transaction has loaded objects.
-    Loaded {
-        /// Of which stream.
-        stream: &'e str,
-        /// How many.
-        objects: usize,
-        /// What became of their lines.
-        rows: Rows,
-        /// How long the transaction took.
-        took: Duration,
-    },
-    /// An object cannot be loaded.
-    SetAside {
-        /// Its key.
-        object: &'e str,
-        /// What is wrong with it.
-        why: &'e str,
-    },
-    /// The warehouse could not be reached, and is tried again.
-    Again {
-        /// What it said.
-        why: &'e str,
-        /// How long the wait is.
-        wait: Duration,
-    },
-}
-
-impl std::fmt::Display for Event<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Loaded { stream, objects, rows: Rows { lines, loaded, duplicates, conflicts, .. }, took } => write!(
-                f,
-                "{stream}: {}, {} ({loaded} loaded, {duplicates} duplicates, {conflicts} conflicts) in {:.1} s",
-                counted(*objects as u64, "object"),
-                counted(*lines, "line"),
-                took.as_secs_f64()
-            ),
-            Self::SetAside { object, why } => write!(f, "set aside {object}: {why}"),
-            Self::Again { why, wait } => write!(f, "{why}; trying again in {:.1} s", wait.as_secs_f64()),
-        }
-    }
-}
-
-/// Tells a round to end after the transaction that runs.
-#[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
-
-impl Stop {
-    /// Tells it.
-    pub fn stop(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it was told.
-    pub fn is_told(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// What watches a round.
-pub type Watcher<'w> = &'w mut (dyn FnMut(Event<'_>) + Send);
 
 /// Loads what one place holds into one warehouse.
 pub struct Loader {
@@ -471,7 +395,7 @@ impl Loader {
                 Err(Failure::Object { object, why }) => return Ok(Outcome::Bad(object, why)),
                 Err(Failure::Unreachable(why)) => {
                     patience.wait(why, watcher).await?;
-                    if patience.attempts >= HALVED_AFTER && objects.len() > 1 {
+                    if patience.is_short() && objects.len() > 1 {
                         return Ok(Outcome::TooMuch);
                     }
                 }
@@ -570,29 +494,6 @@ fn held_back(complete: Option<Completeness>, behind: Option<(Hour, &str)>) -> (O
 /// The time in a row's first column, written in [`TIME_FORMAT`].
 fn time(row: &[Option<String>]) -> Option<Millis> {
     Millis::parse_rfc3339(row.first()?.as_deref()?)
-}
-
-/// Waits between attempts, until there were [`ATTEMPTS`].
-struct Patience {
-    backoff: Backoff,
-    attempts: u32,
-}
-
-impl Patience {
-    fn new() -> Self {
-        Self { backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT), attempts: 0 }
-    }
-
-    async fn wait(&mut self, why: String, watcher: Watcher<'_>) -> Result<(), Failure> {
-        self.attempts += 1;
-        if self.attempts >= ATTEMPTS {
-            return Err(Failure::Unreachable(why));
-        }
-        let wait = self.backoff.next_wait(fastrand::f64());
-        watcher(Event::Again { why: &why, wait });
-        sleep(wait).await;
-        Ok(())
-    }
 }
 
 /// A number of a row; PostgreSQL writes sums as decimals without a fraction.

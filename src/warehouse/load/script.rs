@@ -400,8 +400,8 @@ impl Of<'_> {
                         "UPDATE {} AS s SET complete_through = CASE WHEN a.oldest <= {until} THEN a.oldest ELSE {until} END, \
                          held_back_by = CASE WHEN a.oldest <= {until} THEN 'set aside' ELSE {held} END, set_aside_objects = \
                          a.objects, set_aside_events = a.events, checked_at = {now} FROM (SELECT COUNT(*) AS objects, \
-                         COALESCE(SUM(events), 0) AS events, MIN(received_hour) AS oldest FROM {} WHERE stream = {stream} AND state = 'set_aside') a WHERE \
-                         s.stream = {stream}",
+                         COALESCE(SUM(events), 0) AS events, MIN(received_hour) AS oldest FROM {} WHERE stream = {stream} \
+                         AND state = 'set_aside') a WHERE s.stream = {stream}",
                         self.status_table(),
                         self.ledger(),
                     ),
