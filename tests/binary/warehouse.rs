@@ -88,8 +88,13 @@ fn what_devices_post_is_stored_loaded_once_counted_and_adds_up() {
     assert!(broken.code == Some(1) && broken.stdout.contains("more rows"), "{}", broken.stdout);
     postgres.query("DELETE FROM logweir.order WHERE ctid = (SELECT max(ctid) FROM logweir.order)");
 
-    // A figure that somebody has changed is counted anew when that is asked for, though it is final.
-    postgres.query("UPDATE logweir.daily_active SET events = 99, is_final = true");
+    // A figure that is final stays as it is, until it is asked for that it be counted anew.
+    postgres.query(
+        "UPDATE logweir.daily_active SET events = 99, is_final = true;
+         UPDATE logweir.rollup_status SET final_before = (SELECT max(day) + 1 FROM logweir.daily_active)",
+    );
+    assert_eq!(run(&["load"]).code, Some(0));
+    assert_eq!(postgres.query(figures), "99|2");
     let days = postgres.query("SELECT min(day) || '..' || max(day) FROM logweir.daily_active");
     let restated = run(&["load", "--restate", &days]);
     assert_eq!(restated.code, Some(0), "{}", restated.stderr);
