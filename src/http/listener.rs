@@ -27,6 +27,8 @@ pub(super) struct Listener {
     /// A descriptor of no use but that it can be given up: when there is no other, a connection can still be accepted
     /// and told so, instead of hanging in the socket's queue until its client gives up.
     spare: Option<UnixDatagram>,
+    /// Where a spare descriptor is had from; `None` if there is none.
+    take_spare: fn() -> Option<UnixDatagram>,
     /// The connection that has the spare descriptor's place, until the back-off ends.
     leaving: Option<Leaving>,
     /// When the back-off ends.
@@ -42,7 +44,7 @@ impl Listener {
     /// The operating system's.
     pub(super) fn new(listener: TcpListener, errors: Counter) -> io::Result<Self> {
         let socket = tokio::net::TcpListener::from_std(listener)?;
-        Ok(Self { socket, errors, spare: spare(), leaving: None, resting: None, told: None })
+        Ok(Self { socket, errors, spare: spare(), take_spare: spare, leaving: None, resting: None, told: None })
     }
 
     /// The next connection, however long it takes; one for which there is no descriptor is sent away with what `last_words`
@@ -54,11 +56,11 @@ impl Listener {
                 self.resting = None;
                 // In this order, so that the one can have the other's descriptor.
                 self.leaving = None;
-                self.spare = self.spare.take().or_else(spare);
+                self.spare = self.spare.take().or_else(self.take_spare);
             }
             match self.socket.accept().await.and_then(|(stream, _)| stream.into_std()) {
                 Ok(stream) => {
-                    self.spare = self.spare.take().or_else(spare);
+                    self.spare = self.spare.take().or_else(self.take_spare);
                     if self.spare.is_some() {
                         return stream;
                     }
@@ -104,4 +106,41 @@ impl Listener {
 
 fn spare() -> Option<UnixDatagram> {
     UnixDatagram::unbound().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Read,
+        net::Ipv4Addr,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+
+    /// How often there is no descriptor left.
+    static MISSING: AtomicUsize = AtomicUsize::new(1);
+
+    /// Something else has opened a file in the place of the spare one, just as a connection took the last.
+    #[tokio::test]
+    async fn a_connection_that_takes_the_last_descriptor_is_sent_away_and_the_next_one_is_served() {
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let address = socket.local_addr().unwrap();
+        let mut listener = Listener::new(socket, Counter::noop()).unwrap();
+        listener.spare = None;
+        listener.take_spare = || {
+            let missing =
+                MISSING.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+            if missing { None } else { spare() }
+        };
+        let [mut first, second] = [(); 2].map(|()| TcpStream::connect(address).unwrap());
+        let served = listener.accept(|| b"come back".to_vec()).await;
+        assert_eq!(served.peer_addr().unwrap(), second.local_addr().unwrap());
+        let mut told = [0; 9];
+        first.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        first.read_exact(&mut told).unwrap();
+        assert_eq!(&told, b"come back");
+        assert!(listener.spare.is_some());
+    }
 }
