@@ -61,7 +61,7 @@ use crate::{
     queue::{self, Published},
     schema::Catalog,
     sink::{Backoff, Driver, FileStore, Settings},
-    spool::{Shelf, Spool, StartError as SpoolError},
+    spool::{Shelf, Spool, StartError as SpoolError, Terms},
 };
 
 /// Threads of the sinks' runtime that may block, for each object that is stored at the same time: reading and
@@ -291,7 +291,8 @@ fn start_sinks(
             attempt_timeout: sink.attempt_timeout.get(),
             backoff: Backoff::new(sink.backoff_min.get(), sink.backoff_max.get()),
         };
-        let consumer = shelf.consumer(&sink.name, sink.required);
+        let terms = if sink.required { Terms::REQUIRED } else { Terms::KEPT };
+        let consumer = shelf.consumer(&sink.name, terms);
         drivers.push(Driver::new(settings, Arc::clone(&store), consumer, metrics));
         stores.push(store);
     }

@@ -133,7 +133,18 @@ declare! {
     UPLOAD_RETRIES: Kind::Counter, "logweir_upload_retries_total", Count, ["sink", "cause"], "Attempts to store an object that failed and are made again.";
     LEDGER_PAGES: Kind::Counter, "logweir_ledger_pages_total", Count, ["sink", "outcome"], "Pages of the books that a sink has, by how: stored now, stored before, or under another key because theirs held something else.";
     HEARTBEATS: Kind::Counter, "logweir_heartbeats_total", Count, ["sink", "outcome"], "Heartbeats written into a sink's books, and those that failed.";
-    SINK_LAG_BYTES: Kind::Gauge, "logweir_sink_lag_bytes", Bytes, ["sink"], "Bytes of sealed segments that the sink has not passed.";
+    SINK_LAG_BYTES: Kind::Gauge, "logweir_sink_lag_bytes", Bytes, ["sink"], "Bytes of the spool that the sink does not have.";
+    SINK_LAG_SECONDS: Kind::Gauge, "logweir_sink_lag_seconds", Seconds, ["sink"], "Age of the oldest data that the sink does not have; 0 if it has all.";
+    SINK_SKIPPED_EVENTS: Kind::Counter, "logweir_sink_skipped_events_total", Count, ["sink"], "Events that a best-effort sink will never have, because it lagged too far.";
+    SINK_SKIPPED_BYTES: Kind::Counter, "logweir_sink_skipped_bytes_total", Bytes, ["sink"], "Bytes of the spool that a best-effort sink has passed over for that.";
+    SINK_LINES: Kind::Counter, "logweir_sink_lines_total", Count, ["sink", "outcome"], "Lines of a line sink: delivered; repeated, which were sent again after a call of unknown outcome and may be there twice; undelivered, which it will never take and which were set aside.";
+    SINK_LINE_BYTES: Kind::Counter, "logweir_sink_line_bytes_total", Bytes, ["sink"], "Bytes of lines delivered to a line sink.";
+    SINK_CALLS: Kind::Counter, "logweir_sink_calls_total", Count, ["sink", "outcome"], "Calls of a line sink: delivered, in part, later, or of unknown outcome.";
+    SINK_RECORDS: Kind::Counter, "logweir_sink_records_total", Count, ["sink"], "Records that lines were packed into, those that were sent again included.";
+    SINK_RETRIES: Kind::Counter, "logweir_sink_retries_total", Count, ["sink", "cause"], "Calls of a line sink after which lines were sent again, by cause.";
+    SINK_CALL_SECONDS: Kind::Histogram(Buckets::Seconds), "logweir_sink_call_seconds", Seconds, ["sink"], "Duration of one call of a line sink.";
+    SINK_DELAY_SECONDS: Kind::Histogram(Buckets::Seconds), "logweir_sink_delay_seconds", Seconds, ["sink"], "From when lines were received to when a line sink had them, by the oldest of each call.";
+    SINK_CONCURRENCY: Kind::Gauge, "logweir_sink_concurrency", Count, ["sink"], "Calls that may be on their way to a line sink at the same time, as its throttling allows now.";
 
     LOAD_ROUNDS: Kind::Counter, "logweir_load_rounds_total", Count, ["outcome"], "Rounds of the loader: ended, interrupted, or failed.";
     LOAD_LAST_SUCCESS: Kind::Gauge, "logweir_load_last_success_seconds", Seconds, [], "When the last round ended in which nothing failed, as seconds since the epoch.";

@@ -49,6 +49,7 @@
 
 mod cursor;
 mod disk;
+mod follow;
 mod footer;
 mod group;
 mod open;
@@ -60,16 +61,19 @@ mod scan;
 mod segment;
 mod shelf;
 mod spares;
+mod terms;
 mod writer;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use cursor::Position;
 pub use disk::{Disk, DiskFile, OpenError, RealDisk};
+pub use follow::{Followed, Follower, Lag, Mark, Piece, Stretch};
 pub use footer::{Content, Destination, Footer, Former};
 pub use open::{Spool, StartError, TakenUp};
 pub use reader::{Lines, ReadError, SealedSegment};
 pub use shelf::{Consumer, Shelf};
+pub use terms::{MaxLag, Need, Start, Terms};
 pub use writer::Step;
 
 /// The unit in which groups are aligned and cursors are written, in bytes: what a disk writes whole, or what the page

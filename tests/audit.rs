@@ -31,7 +31,7 @@ use logweir::{
     batch::{Book, InstanceId, Millis, SegmentId},
     ledger::{EventCounts, Heartbeat},
     sink::{Backoff, Driver, FileStore, ObjectStore, S3Encryption, S3Settings, S3Store, Settings},
-    spool::Destination,
+    spool::{Destination, Terms},
     warehouse::{
         Place,
         audit::{self, Range, Request, Summary},
@@ -95,6 +95,7 @@ impl Site {
             prefix: PREFIX.into(),
             codec: "gzip".into(),
             level: 1,
+            streams: Vec::new(),
         }
     }
 
@@ -103,7 +104,7 @@ impl Site {
         let destination = self.destination();
         let segments = Segments::each(&destination, batches);
         self.drive(&segments).await;
-        let consumer = segments.shelf.consumer("tests", false);
+        let consumer = segments.shelf.consumer("tests", Terms::KEPT);
         let segment = consumer.open(SegmentId(1), &[]);
         segment.unwrap().unwrap().footer.instance().unwrap()
     }
@@ -116,7 +117,7 @@ impl Site {
             backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(20)),
         };
         // A consumer that never passes anything keeps the segments.
-        let _keeper = segments.shelf.consumer("tests", false);
+        let _keeper = segments.shelf.consumer("tests", Terms::KEPT);
         let driver = Driver::new(settings, Arc::clone(&self.store), segments.consumer(), &segments.metrics);
         timeout(Duration::from_mins(1), driver.run()).await.unwrap();
         // Before a test reaches in.

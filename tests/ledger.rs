@@ -36,6 +36,7 @@ fn destination(kind: &str, place: &Path) -> Destination {
         prefix: "raw/".into(),
         codec: "gzip".into(),
         level: 1,
+        streams: Vec::new(),
     }
 }
 

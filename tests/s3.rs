@@ -65,6 +65,7 @@ fn destination() -> Destination {
         prefix: "raw/".into(),
         codec: "gzip".into(),
         level: 1,
+        streams: Vec::new(),
     }
 }
 

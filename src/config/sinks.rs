@@ -186,6 +186,7 @@ impl Sink {
             prefix: self.prefix.clone(),
             codec: "gzip".to_owned(),
             level: self.level,
+            streams: Vec::new(),
         }
     }
 }

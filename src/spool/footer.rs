@@ -113,6 +113,9 @@ pub struct Destination {
     pub codec: String,
     /// The compression's level.
     pub level: u32,
+    /// The streams of which the sink makes objects; none for all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub streams: Vec<String>,
 }
 
 impl Destination {

@@ -16,6 +16,7 @@ use super::{
     recovery::Recovery,
     segment::Name,
     spares::Spares,
+    terms::Terms,
 };
 use crate::{
     batch::{Millis, SegmentId},
@@ -141,11 +142,11 @@ impl Shelf {
     // What the sinks ask and tell.
 
     /// The sink called `name` begins to take segments where its cursor stands, or at the oldest one.
-    pub fn consumer(self: &Arc<Self>, name: &str, required: bool) -> Consumer {
+    pub fn consumer(self: &Arc<Self>, name: &str, terms: Terms) -> Consumer {
         let cursor = Cursor::open(&self.recovery.disk, name);
         let next = self.begin_at(name, cursor.found().position);
         let mut state = self.state();
-        state.sinks.push(SinkState { required, next });
+        state.sinks.push(SinkState { required: terms.is_required(), next });
         let place = state.sinks.len() - 1;
         Consumer { shelf: Arc::clone(self), place, cursor }
     }

@@ -30,6 +30,7 @@ fn settings(dir: &Path) -> Settings {
             prefix: "p/".into(),
             codec: "gzip".into(),
             level: 1,
+            streams: Vec::new(),
         }],
     }
 }
@@ -96,7 +97,7 @@ fn run<F: Future<Output = ()>>(test: F) {
 /// What a consumer called `name` finds: each segment's lines by stream, book and hour. Like a sink's driver, it repairs
 /// a segment that it finds damaged.
 fn drain(shelf: &Arc<Shelf>, name: &str) -> Vec<(SegmentId, Vec<(String, String)>)> {
-    let mut consumer = shelf.consumer(name, true);
+    let mut consumer = shelf.consumer(name, Terms::REQUIRED);
     let mut found = Vec::new();
     while let Some(Some(id)) = now(consumer.next()) {
         let segment = consumer.open(id, &[]).unwrap().expect("something valid");
@@ -340,7 +341,7 @@ fn segments_are_sealed_by_age_and_by_request() {
         let dir = tempfile::tempdir().unwrap();
         let rig = Rig::open(Settings { seal_after: Duration::from_millis(200), ..settings(dir.path()) });
         let shelf = rig.spool.shelf();
-        let consumer = shelf.consumer("files", true);
+        let consumer = shelf.consumer("files", Terms::REQUIRED);
         rig.line("aged").await;
         assert_eq!(consumer.next().await, Some(SegmentId(1)));
         assert!(rig.metric("logweir_seals_total{cause=\"age\"} 1"));
@@ -349,7 +350,7 @@ fn segments_are_sealed_by_age_and_by_request() {
         let dir = tempfile::tempdir().unwrap();
         let rig = Rig::open(settings(dir.path()));
         let shelf = rig.spool.shelf();
-        let mut consumer = shelf.consumer("files", true);
+        let mut consumer = shelf.consumer("files", Terms::REQUIRED);
         for n in 1..=2 {
             let durable = rig.line("asked").await;
             rig.submitter.request_seal();
@@ -370,8 +371,8 @@ fn a_segment_goes_when_every_sink_has_passed_it() {
         let dir = tempfile::tempdir().unwrap();
         let rig = Rig::open(settings(dir.path()));
         let shelf = rig.spool.shelf();
-        let mut fast = shelf.consumer("fast", true);
-        let mut slow = shelf.consumer("slow", false);
+        let mut fast = shelf.consumer("fast", Terms::REQUIRED);
+        let mut slow = shelf.consumer("slow", Terms::KEPT);
         assert_eq!(shelf.oldest_unstored(), None);
         rig.line("a").await;
         assert_eq!(shelf.oldest_unstored(), Millis::new(NOW));
@@ -418,7 +419,7 @@ fn a_segment_whose_footer_was_written_before_the_crash_keeps_it() {
         let rig = Rig::open(Settings { destinations: vec![], ..settings(dir.path()) });
         let shelf = rig.spool.shelf();
         rig.spool.close();
-        let consumer = shelf.consumer("files", true);
+        let consumer = shelf.consumer("files", Terms::REQUIRED);
         let segment = consumer.open(SegmentId(1), &[]).unwrap().unwrap();
         assert_eq!(segment.footer.destination("files").unwrap().prefix, "p/", "what it becomes was frozen");
     });
@@ -448,7 +449,7 @@ fn a_sealed_segment_that_went_bad_is_repaired_from_its_valid_groups() {
         let groups = group_offsets(&path);
         let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
         file.write_at(b"X", groups[1] + 120).unwrap();
-        let consumer = shelf.consumer("files", true);
+        let consumer = shelf.consumer("files", Terms::REQUIRED);
         let segment = Arc::new(consumer.open(SegmentId(1), &[]).unwrap().unwrap());
         let mut lines = Lines::new(Arc::clone(&segment), segment.footer.contents[0].clone());
         let damaged = loop {
@@ -471,7 +472,7 @@ fn a_sealed_segment_that_went_bad_is_repaired_from_its_valid_groups() {
         fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
         assert_eq!(lines_of(&drain(&shelf, "once-more")), "a\nc\nd\n");
         fs::write(&path, vec![7; 10_000]).unwrap();
-        let consumer = shelf.consumer("last", true);
+        let consumer = shelf.consumer("last", Terms::REQUIRED);
         assert!(consumer.open(SegmentId(1), &[]).unwrap().is_none());
         assert!(files(&dir.path().join("quarantine")).contains(&"0000000001.sealed".to_owned()));
     });
@@ -504,7 +505,7 @@ fn a_segment_of_another_version_is_moved_aside_and_everything_else_goes_on() {
         assert_eq!(again.line("new").await.segment, SegmentId(3), "numbers go on");
         let shelf = again.spool.shelf();
         again.spool.close();
-        let consumer = shelf.consumer("files", true);
+        let consumer = shelf.consumer("files", Terms::REQUIRED);
         assert!(consumer.open(SegmentId(1), &[]).unwrap().is_none(), "it is passed");
         drop(consumer);
         assert_eq!(files(&crashed.path().join("quarantine")), ["0000000001.sealed", "0000000002.open"]);

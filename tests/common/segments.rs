@@ -8,7 +8,7 @@ use logweir::{
     metrics::Metrics,
     queue::{self, Submission},
     sink::{ObjectBody, ObjectFacts, ObjectKey, ObjectPlan},
-    spool::{Consumer, Destination, Lines, SealedSegment, Settings, Shelf, Spool},
+    spool::{Consumer, Destination, Lines, SealedSegment, Settings, Shelf, Spool, Terms},
 };
 use tokio::runtime::{Builder, LocalOptions};
 
@@ -60,12 +60,12 @@ impl Segments {
 
     /// The sink's view of it.
     pub(crate) fn consumer(&self) -> Consumer {
-        self.shelf.consumer(SINK, true)
+        self.shelf.consumer(SINK, Terms::REQUIRED)
     }
 
     /// The objects that it becomes, in the order of their streams' names.
     pub(crate) fn objects(&self) -> Vec<Object> {
-        let consumer = self.shelf.consumer("tests", false);
+        let consumer = self.shelf.consumer("tests", Terms::KEPT);
         let segment = Arc::new(consumer.open(SegmentId(1), &[]).unwrap().unwrap());
         (0..segment.footer.contents.len()).map(|content| Object { segment: Arc::clone(&segment), content }).collect()
     }

@@ -16,7 +16,7 @@ use logweir::{
     metrics::Metrics,
     queue::{self, Receipt, Submission, Submitter},
     sink::{Backoff, Driver, Settings as SinkSettings},
-    spool::{BLOCK_BYTES, Destination, Settings, Shelf, StartError, Step, TakenUp},
+    spool::{BLOCK_BYTES, Destination, Settings, Shelf, StartError, Step, TakenUp, Terms},
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -161,7 +161,7 @@ impl World {
         let segments = spool.shelf();
         let mut drivers = Vec::new();
         for (place, name) in self.sinks.iter().enumerate() {
-            let consumer = segments.consumer(name, place == 0);
+            let consumer = segments.consumer(name, if place == 0 { Terms::REQUIRED } else { Terms::KEPT });
             let store = Arc::new(Store::new(&self.machine, self.sabotage, &self.stores[place]));
             let settings = SinkSettings {
                 destination: self.destination(name),
@@ -187,6 +187,7 @@ impl World {
             prefix: format!("p{}/", self.prefix),
             codec: "gzip".into(),
             level: 1,
+            streams: Vec::new(),
         }
     }
 

@@ -16,7 +16,7 @@ use logweir::{
     config::{self, Source},
     ledger::Heartbeat,
     sink::{Backoff, Driver, FileStore, ObjectStore, Settings as DriverSettings},
-    spool::Destination,
+    spool::{Destination, Terms},
     warehouse::{
         Dialect, Names, Place, Table,
         load::{Address, Event, Limits, LoadError, Loader, PostgresSession, Report, Session, Settings, Stop},
@@ -126,6 +126,7 @@ impl World {
             prefix: PREFIX.into(),
             codec: "gzip".into(),
             level: 1,
+            streams: Vec::new(),
         }
     }
 
@@ -148,11 +149,11 @@ impl World {
             attempt_timeout: Duration::from_secs(10),
             backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(20)),
         };
-        let _keeper = segments.shelf.consumer("tests", false);
+        let _keeper = segments.shelf.consumer("tests", Terms::KEPT);
         let store: Arc<dyn ObjectStore> = Arc::new(FileStore::default());
         let driver = Driver::new(settings, store, segments.consumer(), &segments.metrics);
         timeout(Duration::from_mins(1), driver.run()).await.unwrap();
-        let consumer = segments.shelf.consumer("others", false);
+        let consumer = segments.shelf.consumer("others", Terms::KEPT);
         let segment = consumer.open(SegmentId(1), &[]);
         segment.unwrap().unwrap().footer.instance().unwrap()
     }

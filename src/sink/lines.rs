@@ -1,0 +1,32 @@
+//! Line sinks: services that take lines as they come, some thousand at a time.
+//!
+//! A line sink says what one call takes and makes one attempt to deliver; everything else is its driver's: reading the
+//! spool, dealing the lines out, how much is on its way at a time, sending again, counting, setting aside what is never
+//! taken, and moving the cursor.
+//!
+//! What a line sink promises:
+//!
+//! - **Honest outcomes.** A line that an [`Outcome`] does not name has been taken, durably as far as the service
+//!   promises; one that may have been taken is [`Fate::Unknown`], never [`Fate::Later`].
+//! - **One attempt.** It never sends a line twice in one call of [`LineSink::deliver`], and its time is bounded by the
+//!   driver, who drops the future: what was on its way then counts as unknown.
+//! - **[`Fate::Never`] is for the line, not for the day.** Only what would be refused for ever is: wrong credentials, a stream
+//!   that is missing or a service that is down are mended by people, and the lines wait.
+
+mod outcome;
+mod parcel;
+
+pub use outcome::{Fate, Left, Outcome};
+pub use parcel::{CallLimits, Parcel};
+
+use super::BoxFuture;
+
+/// A service that takes lines.
+pub trait LineSink: Send + Sync {
+    /// What one call takes. The driver never hands over more, but for a single line that is longer than a call: the sink
+    /// says of it that it is never taken.
+    fn limits(&self) -> CallLimits;
+
+    /// Delivers the lines of `parcel` in one attempt.
+    fn deliver<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Outcome>;
+}
