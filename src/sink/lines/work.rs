@@ -288,7 +288,7 @@ impl Work {
         let source = outcome.error.unwrap_or_else(|| "no reason was given".into());
         let error = StoreError { cause: sorted.cause.unwrap_or(PutFailure::Other), source };
         self.outage.failed(&self.settings.sink, &error, wait, now);
-        if sorted.again != [0..delivery.parcel.lines()] {
+        if sorted.again.iter().map(ExactSizeIterator::len).sum::<usize>() < delivery.parcel.lines() {
             delivery.parcel = Arc::new(delivery.parcel.only(&sorted.again));
         }
         delivery.perhaps = sorted.perhaps;
