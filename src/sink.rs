@@ -16,6 +16,7 @@
 mod backoff;
 mod driver;
 mod file;
+mod firehose;
 mod gzip_object;
 mod lines;
 mod object_key;
@@ -28,6 +29,7 @@ use std::{error::Error, fmt};
 pub use backoff::Backoff;
 pub use driver::{Driver, Settings};
 pub use file::FileStore;
+pub use firehose::{FirehoseSettings, FirehoseSetupError, FirehoseSink, Packing, Targets};
 pub use gzip_object::{BodyError, FIRST_PART_BYTES, ObjectBody, PART_BYTES, Part, UPLOAD_OVERHEAD_BYTES};
 pub use lines::{CallLimits, Fate, Left, LineSink, Outcome, Parcel};
 pub use object_key::{ObjectKey, REJECTED};
