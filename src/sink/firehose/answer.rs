@@ -121,25 +121,26 @@ fn shown(text: &str) -> String {
 fn fate<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Fate {
     match error {
         SdkError::ServiceError(answered) => {
-            let (status, code) = (answered.raw().status().as_u16(), answered.err().code().unwrap_or_default());
-            let cause = cause_of(code, status);
-            match (status, code) {
-                // Refused: it had no effect.
-                (400..=499, _) => Fate::Later(cause),
-                _ if cause == PutFailure::Throttled => Fate::Later(cause),
-                _ => Fate::Unknown(cause),
-            }
+            let code = answered.err().code().unwrap_or_default();
+            answered_fate(answered.raw().status().as_u16(), code)
         }
         // Nothing was sent.
         SdkError::ConstructionFailure(_) => Fate::Later(PutFailure::Other),
         SdkError::DispatchFailure(failed) => dispatch(failed.as_connector_error()),
         SdkError::TimeoutError(_) => Fate::Unknown(PutFailure::Timeout),
-        // The connection broke within the answer, or the answer is not Firehose's.
-        SdkError::ResponseError(broken) => match cause_of("", broken.raw().status().as_u16()) {
-            PutFailure::Other => Fate::Unknown(PutFailure::Network),
-            cause => Fate::Unknown(cause),
-        },
+        // There is a status and no error that the SDK knows to read: a balancer's, or the connection broke within the answer.
+        SdkError::ResponseError(broken) => answered_fate(broken.raw().status().as_u16(), ""),
         _ => Fate::Unknown(PutFailure::Other),
+    }
+}
+
+/// What is to become of the records of a call that is answered with a status, and perhaps a code.
+fn answered_fate(status: u16, code: &str) -> Fate {
+    match (status, cause_of(code, status)) {
+        // Refused: it had no effect.
+        (400..=499, cause) | (_, cause @ PutFailure::Throttled) => Fate::Later(cause),
+        (500..=599, cause) => Fate::Unknown(cause),
+        _ => Fate::Unknown(PutFailure::Network),
     }
 }
 
