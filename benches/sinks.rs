@@ -189,7 +189,7 @@ fn drain_once(options: &Options, packing: Packing) -> Round {
     let driver = driver(&spool, firehose.endpoint(), packing, options);
     let (began, used) = (Instant::now(), cpu());
     runtime.block_on(driver.run());
-    let (seconds, cpu_seconds) = (began.elapsed().as_secs_f64(), (cpu() - used).as_secs_f64());
+    let (seconds, cpu_seconds) = (began.elapsed().as_secs_f64(), cpu().saturating_sub(used).as_secs_f64());
     let totals = firehose.stop();
     assert_eq!(totals.lines, options.events as u64, "every event has arrived once");
     Round { seconds, cpu_seconds, totals }

@@ -1,7 +1,7 @@
 //! Firehose: against a stub that holds calls to the real limits and fails where it is told to, and against moto, which
 //! somebody else has written from the same documentation.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "firehose/faults.rs"]
 mod faults;

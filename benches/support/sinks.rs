@@ -1,6 +1,7 @@
 //! What the benchmark of sinks works with: lines as they are stored, a Firehose in a process of its own, CPU time.
 
 use std::{
+    fmt::Write as _,
     io::{BufRead, BufReader, Read, Write},
     ops::Range,
     process::{Child, Command, ExitCode, Stdio},
@@ -90,7 +91,11 @@ impl Lines {
 
     /// The lines of these numbers, each of which tells its own.
     pub(crate) fn numbered(&self, numbers: Range<usize>) -> String {
-        numbers.map(|number| format!("{{\"n\":{number},{}", self.tails[number % LINES])).collect()
+        let mut text = String::new();
+        for number in numbers {
+            let _ = write!(text, "{{\"n\":{number},{}", self.tails[number % LINES]);
+        }
+        text
     }
 
     /// So many lines, a batch at a time.
