@@ -13,9 +13,6 @@ use crate::{
 /// How long a bucket's endpoint may take to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The stores of all sinks, in the order of the configuration.
-pub(super) type Stores = Vec<Arc<dyn ObjectStore>>;
-
 /// An object store cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set up the sink {sink}: {source}")]
