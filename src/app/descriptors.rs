@@ -78,6 +78,7 @@ fn reserve(config: &Config) -> u64 {
     let uploads: u64 = config.sinks.iter().map(|sink| sink.concurrency as u64).sum();
     BASE_DESCRIPTORS
         + config.workers() as u64 * WORKER_DESCRIPTORS
+        + config.sinks.len() as u64 * SINK_DESCRIPTORS
         + uploads * UPLOAD_DESCRIPTORS
         + (ADMIN_CONNECTIONS + MAX_PARTING + MAX_LOBBY) as u64
 }
