@@ -52,7 +52,7 @@ pub use crate::warehouse::load::{Event as LoadEvent, Report as LoadReport};
 use crate::{
     admission::{Board, Demand, Gate, GateLimits},
     batch::InstanceId,
-    config::{Config, Loaded, SinkTarget, UndeclaredStreams},
+    config::{Config, Loaded, Sink, SinkTarget, UndeclaredStreams},
     http::{
         Acceptor, AcceptorHandle, Admin, AdminHandle, BodyLimits, ConnectionLimits, Key, Keyring, Policies, Service,
         Worker, WorkerHandle,
@@ -61,7 +61,7 @@ use crate::{
     queue::{self, Published},
     schema::Catalog,
     sink::{Backoff, Driver, FileStore, Settings},
-    spool::{Shelf, Spool, StartError as SpoolError, Terms},
+    spool::{Shelf, Spool, StartError as SpoolError},
 };
 
 /// Threads of the sinks' runtime that may block, for each object that is stored at the same time: reading and
@@ -259,7 +259,7 @@ impl Server {
 }
 
 fn background(config: &Config) -> io::Result<Runtime> {
-    let uploads: usize = config.sinks.iter().map(|sink| sink.concurrency).sum();
+    let uploads: usize = config.sinks.iter().map(Sink::in_flight).sum();
     tokio::runtime::Builder::new_multi_thread()
         // A sink whose disk hangs holds one of them; the others, the timers and the pulse go on.
         .worker_threads(1 + config.sinks.len())
@@ -279,6 +279,7 @@ fn start_sinks(
     let mut drivers = Vec::with_capacity(config.sinks.len());
     let mut stores = Vec::with_capacity(config.sinks.len());
     for sink in &config.sinks {
+        let Some(destination) = sink.destination() else { continue };
         if let SinkTarget::File { dir } = sink.target()
             && let Err(error) = FileStore::sweep(dir, instance)
         {
@@ -286,13 +287,12 @@ fn start_sinks(
         }
         let store = stores::store(sink, runtime)?;
         let settings = Settings {
-            destination: sink.destination(),
-            concurrency: sink.concurrency,
+            destination,
+            concurrency: sink.in_flight(),
             attempt_timeout: sink.attempt_timeout.get(),
             backoff: Backoff::new(sink.backoff_min.get(), sink.backoff_max.get()),
         };
-        let terms = if sink.required { Terms::REQUIRED } else { Terms::KEPT };
-        let consumer = shelf.consumer(&sink.name, terms);
+        let consumer = shelf.consumer(&sink.name, sink.terms(&config.spool));
         drivers.push(Driver::new(settings, Arc::clone(&store), consumer, metrics));
         stores.push(store);
     }
@@ -384,10 +384,11 @@ pub fn announce(server: &Server, config: &Config) {
 }
 
 /// What a sink is, without anything secret.
-fn describe(sink: &crate::config::Sink) -> String {
+fn describe(sink: &Sink) -> String {
     let place = match sink.target() {
         SinkTarget::File { dir } => dir.display().to_string(),
         SinkTarget::S3(target) => format!("s3://{}", target.bucket),
+        SinkTarget::Firehose(target) => format!("firehose:{}", target.delivery_stream),
     };
     let need = if sink.required { "required" } else { "best effort" };
     format!("{} ({place}/{}, {need})", sink.name, sink.prefix)

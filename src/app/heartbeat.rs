@@ -54,8 +54,8 @@ pub(super) async fn tell_end(config: &Config, departed: Departed, (metrics, stor
         metrics: Arc::clone(metrics),
     });
     let mut told = JoinSet::new();
-    for (sink, store) in config.sinks.iter().zip(stores) {
-        let heart = Heart::new(&vitals, sink.destination(), store);
+    for (destination, store) in config.destinations().into_iter().zip(stores) {
+        let heart = Heart::new(&vitals, destination, store);
         told.spawn(async move { heart.run_once(true, Instant::now() + TIMEOUT).await });
     }
     let mut all = true;
@@ -157,8 +157,8 @@ impl Hearts {
             shelf: spool.shelf(),
             metrics: Arc::clone(metrics),
         });
-        for (sink, store) in config.sinks.iter().zip(stores) {
-            let heart = Heart::new(&vitals, sink.destination(), store);
+        for (destination, store) in config.destinations().into_iter().zip(stores) {
+            let heart = Heart::new(&vitals, destination, store);
             tasks.spawn_on(heart.run(end.clone()), runtime.handle());
         }
         Self { tasks, ended }
