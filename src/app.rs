@@ -336,10 +336,11 @@ pub fn announce(server: &Server, config: &Config) {
 }
 
 /// What a sink is, without anything secret.
-fn describe(sink: &crate::config::Sink) -> String {
+fn describe(sink: &Sink) -> String {
     let place = match sink.target() {
         SinkTarget::File { dir } => dir.display().to_string(),
         SinkTarget::S3(target) => format!("s3://{}", target.bucket),
+        SinkTarget::Firehose(target) => format!("firehose:{}", target.delivery_stream),
     };
     let need = if sink.required { "required" } else { "best effort" };
     format!("{} ({place}/{}, {need})", sink.name, sink.prefix)

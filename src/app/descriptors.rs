@@ -75,7 +75,7 @@ pub(super) fn connections(config: &Config, limit: u64) -> Result<usize, TooFewDe
 
 /// What is set aside for everything but connections of devices.
 fn reserve(config: &Config) -> u64 {
-    let uploads: u64 = config.sinks.iter().map(|sink| sink.concurrency as u64).sum();
+    let uploads: u64 = config.sinks.iter().map(|sink| sink.in_flight() as u64).sum();
     BASE_DESCRIPTORS
         + config.workers() as u64 * WORKER_DESCRIPTORS
         + config.sinks.len() as u64 * SINK_DESCRIPTORS

@@ -352,7 +352,7 @@ fn warehouse_sink(config: &Config, report: &mut Report) {
     let by_the_loader = || config.streams.iter().any(|(_, stream)| stream.load == Load::Loader);
     let sink = match &warehouse.sink {
         Some(name) => config.sinks.iter().position(|sink| sink.name == *name),
-        None => config.sinks.iter().position(|sink| sink.required).or((!config.sinks.is_empty()).then_some(0)),
+        None => config.main_object_sink().and_then(|main| config.sinks.iter().position(|sink| sink == main)),
     };
     if let Some(index) = sink.filter(|index| !config.sinks[*index].required)
         && warehouse.kind != WarehouseKind::None

@@ -47,6 +47,10 @@ struct Rules<'s> {
     setting: Setting,
 }
 
+/// The kinds that make objects.
+const OBJECTS: &[SinkKind] = &[SinkKind::File, SinkKind::S3];
+/// The kinds that are reached by an SDK of AWS.
+const AWS: &[SinkKind] = &[SinkKind::S3, SinkKind::Firehose];
 /// The longest prefix, in bytes. A key of S3 has 1024, and 200 or so are the stream's and the segment's.
 const MAX_PREFIX_BYTES: usize = 512;
 /// The longest part of a prefix, in bytes: a directory's name in a file system has no more, and a bucket that is copied
@@ -74,7 +78,7 @@ impl Rules<'_> {
                 "write parts that each end in `/`, such as \"logs/app/\", or \"\" for none",
             );
         }
-        report.within(self.key("level"), &sink.level, &(1..=9));
+        report.within(self.key("level"), &sink.level(), &(1..=sink.codec().max_level()));
         report.within(self.key("concurrency"), &sink.concurrency, &(1..=32));
         report.within(self.key("attempt_timeout"), &sink.attempt_timeout, &(Period::seconds(1)..=Period::hours(1)));
         report.within(self.key("backoff_min"), &sink.backoff_min, &(Period::millis(1)..=Period::hours(1)));
@@ -93,29 +97,42 @@ impl Rules<'_> {
     /// Each kind has its own settings and no other's.
     fn settings_of_kind(&self, report: &mut Report) {
         let sink = self.sink;
-        for (kind, key, given) in [
-            (SinkKind::File, "dir", sink.dir.is_some()),
-            (SinkKind::S3, "bucket", sink.bucket.is_some()),
-            (SinkKind::S3, "region", sink.region.is_some()),
-            (SinkKind::S3, "endpoint", sink.endpoint.is_some()),
-            (SinkKind::S3, "path_style", sink.path_style.is_some()),
-            (SinkKind::S3, "storage_class", sink.storage_class.is_some()),
-            (SinkKind::S3, "sse", sink.sse.is_some()),
-            (SinkKind::S3, "kms_key", sink.kms_key.is_some()),
+        for (kinds, key, given) in [
+            (OBJECTS, "prefix", !sink.prefix.is_empty()),
+            (OBJECTS, "codec", sink.codec.is_some()),
+            (OBJECTS, "level", sink.level.is_some()),
+            (OBJECTS, "object_size", sink.object_size.is_some()),
+            (&[SinkKind::File], "dir", sink.dir.is_some()),
+            (&[SinkKind::S3], "bucket", sink.bucket.is_some()),
+            (AWS, "region", sink.region.is_some()),
+            (AWS, "endpoint", sink.endpoint.is_some()),
+            (&[SinkKind::S3], "path_style", sink.path_style.is_some()),
+            (&[SinkKind::S3], "storage_class", sink.storage_class.is_some()),
+            (&[SinkKind::S3], "sse", sink.sse.is_some()),
+            (&[SinkKind::S3], "kms_key", sink.kms_key.is_some()),
+            (&[SinkKind::Firehose], "delivery_stream", sink.delivery_stream.is_some()),
+            (&[SinkKind::Firehose], "delivery_streams", !sink.delivery_streams.is_empty()),
+            (&[SinkKind::Firehose], "rejected_stream", sink.rejected_stream.is_some()),
+            (&[SinkKind::Firehose], "packing", sink.packing.is_some()),
+            (&[SinkKind::Firehose], "linger", sink.linger.is_some()),
+            (&[SinkKind::Firehose], "undelivered", sink.undelivered.is_some()),
+            (&[SinkKind::Firehose], "into_redshift", sink.into_redshift.is_some()),
         ] {
-            if given && kind != sink.kind {
-                let (other, own) = (kind.as_str(), sink.kind.as_str());
+            if given && !kinds.contains(&sink.kind) {
+                let others: Vec<_> = kinds.iter().map(|kind| format!("{:?}", kind.as_str())).collect();
+                let (others, own) = (others.join(" or "), sink.kind.as_str());
                 report.between(
                     self.key(key),
                     &[self.key("kind")],
-                    format!("is a setting of kind {other:?}, and this sink is of kind {own:?}"),
-                    format!("leave it out, or set kind = {other:?}"),
+                    format!("is a setting of kind {others}, and this sink is of kind {own:?}"),
+                    format!("leave it out, or set kind = {others}"),
                 );
             }
         }
         let (place, key, example) = match sink.target() {
             SinkTarget::File { dir } => (dir.as_os_str(), "dir", "./data/objects"),
             SinkTarget::S3(target) => (target.bucket.as_ref(), "bucket", "my-logs"),
+            SinkTarget::Firehose(target) => (target.delivery_stream.as_ref(), "delivery_stream", "logs-{stream}"),
         };
         if place.is_empty() {
             report.wrong(
