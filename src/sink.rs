@@ -16,6 +16,7 @@
 mod backoff;
 mod driver;
 mod file;
+mod filter;
 mod gzip_object;
 mod lines;
 mod object_key;
@@ -28,9 +29,10 @@ use std::{error::Error, fmt};
 pub use backoff::Backoff;
 pub use driver::{Driver, Settings};
 pub use file::FileStore;
+pub use filter::Filter;
 pub use gzip_object::{BodyError, FIRST_PART_BYTES, ObjectBody, PART_BYTES, Part, UPLOAD_OVERHEAD_BYTES};
-pub use lines::{CallLimits, Fate, Left, LineSink, Outcome, Parcel};
-pub use object_key::{ObjectKey, REJECTED};
+pub use lines::{Aside, CallLimits, Fate, Left, LineDriver, LineSettings, LineSink, Outcome, Parcel};
+pub use object_key::{ObjectKey, REJECTED, UNDELIVERED};
 pub use s3::{S3Encryption, S3Settings, S3SetupError, S3Store};
 pub use store::{BoxFuture, Listed, ObjectReader, ObjectStore, Page, StoreError, Told};
 
