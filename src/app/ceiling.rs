@@ -1,9 +1,9 @@
 //! The memory ceiling: what the process may come to need under any load, computed from the configuration (P4).
 
 use crate::{
-    config::Config,
+    config::{Config, Sink},
     queue::Submission,
-    sink::{FIRST_PART_BYTES, UPLOAD_OVERHEAD_BYTES},
+    sink::{Compression, FIRST_PART_BYTES},
     spool::MAX_GROUP_BYTES,
     validate::KEYS_BYTES,
 };
@@ -34,8 +34,12 @@ fn calendars(config: &Config) -> u64 {
 pub fn memory_ceiling(config: &Config) -> u64 {
     let batches = config.queue.bytes.get();
     let connections = config.server.max_connections as u64 * (config.server.max_head.get() + CONNECTION_BYTES);
-    let uploads: u64 = config.sinks.iter().map(|sink| sink.concurrency as u64).sum();
-    let uploads = uploads * (FIRST_PART_BYTES + UPLOAD_OVERHEAD_BYTES) as u64;
+    let upload = |sink: &Sink| {
+        let destination = sink.destination();
+        let compression = Compression::named(&destination.codec, destination.level).unwrap_or(Compression::PAGES);
+        sink.concurrency as u64 * (FIRST_PART_BYTES + compression.overhead_bytes()) as u64
+    };
+    let uploads: u64 = config.sinks.iter().map(upload).sum();
     // A worker reads, inflates and encodes one batch at a time; those bytes are reserved in the budget.
     let places = config.queue.batches as u64 * size_of::<Submission>() as u64;
     let keys = config.limits.streams as u64 * KEYS_BYTES as u64;
