@@ -47,7 +47,7 @@ use self::{heartbeat::Hearts, pulse::Pulse, sinks::Sinks};
 pub use crate::warehouse::load::{Event as LoadEvent, Report as LoadReport};
 use crate::{
     admission::{Board, Demand, Gate, GateLimits},
-    config::{Config, Loaded, SinkTarget, UndeclaredStreams},
+    config::{Config, Loaded, Sink, SinkTarget, UndeclaredStreams},
     http::{
         Acceptor, AcceptorHandle, Admin, AdminHandle, BodyLimits, ConnectionLimits, Key, Keyring, Policies, Service,
         Worker, WorkerHandle,

@@ -4,7 +4,9 @@
 //! compressing, holds up neither another sink nor the timers and the pulse.
 
 use std::{
+    future::Future,
     io,
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,10 +20,10 @@ use tokio::{
 use super::{StartError, stores};
 use crate::{
     batch::InstanceId,
-    config::{Config, Sink, SinkTarget},
+    config::{Config, Period, Sink, SinkTarget},
     metrics::Metrics,
-    sink::{Backoff, Driver, FileStore, ObjectStore, Settings},
-    spool::{Destination, Shelf, Terms},
+    sink::{Aside, Backoff, Driver, FileStore, Filter, LineDriver, LineSettings, LineSink, ObjectStore, Settings},
+    spool::{Consumer, Destination, Follower, Shelf},
 };
 
 /// Threads of a sink's runtime that may block, for each object that is stored at the same time: reading and
@@ -63,36 +65,41 @@ impl Sinks {
         (instance, shelf): (InstanceId, &Arc<Shelf>),
         metrics: &Arc<Metrics>,
     ) -> Result<(Self, Vec<ObjectPlace>), StartError> {
-        let mut starting = Vec::with_capacity(config.sinks.len());
+        let runtimes = config.sinks.iter().map(runtime).collect::<io::Result<Vec<_>>>()?;
         let mut places = Vec::with_capacity(config.sinks.len());
-        for sink in &config.sinks {
+        for (sink, runtime) in config.sinks.iter().zip(&runtimes) {
+            let Some(destination) = sink.destination() else { continue };
             if let SinkTarget::File { dir } = sink.target()
                 && let Err(error) = FileStore::sweep(dir, instance)
             {
                 let sink = &sink.name;
                 tracing::warn!(sink, %error, "cannot remove what a killed process has left of unfinished files");
             }
-            let runtime = runtime(sink)?;
-            let store = stores::store(sink, &runtime)?;
-            places.push(ObjectPlace {
-                destination: sink.destination(),
-                store: Arc::clone(&store),
-                runtime: runtime.handle().clone(),
-            });
-            let settings = Settings {
-                destination: sink.destination(),
-                concurrency: sink.concurrency,
-                attempt_timeout: sink.attempt_timeout.get(),
-                backoff: Backoff::new(sink.backoff_min.get(), sink.backoff_max.get()),
+            let store = stores::store(sink, runtime)?;
+            places.push(ObjectPlace { destination, store, runtime: runtime.handle().clone() });
+        }
+        let start = Start { config, instance, metrics, places: &places };
+        let mut starting = Vec::with_capacity(config.sinks.len());
+        for (sink, runtime) in config.sinks.iter().zip(runtimes) {
+            let consumer = shelf.consumer(&sink.name, sink.terms(&config.spool));
+            let driver = match (sink.target(), start.place(sink)) {
+                (SinkTarget::Firehose(target), _) => start.line_driver(
+                    sink,
+                    target.linger,
+                    stores::firehose(sink, &target, &runtime, metrics)?,
+                    consumer,
+                ),
+                (SinkTarget::File { .. } | SinkTarget::S3(_), Some(place)) => {
+                    start.object_driver(sink, place, consumer)
+                }
+                (SinkTarget::File { .. } | SinkTarget::S3(_), None) => continue,
             };
-            let terms = if sink.required { Terms::REQUIRED } else { Terms::KEPT };
-            let driver = Driver::new(settings, store, shelf.consumer(&sink.name, terms), metrics);
             starting.push((sink.name.clone(), runtime, driver));
         }
         // Every sink has its consumer: from here on segments may go.
         shelf.tidy();
         let running = starting.into_iter().map(|(sink, runtime, driver)| {
-            let driver = runtime.spawn(driver.run());
+            let driver = runtime.spawn(driver);
             Running { sink, runtime, driver }
         });
         Ok((Self { running: running.collect() }, places))
@@ -130,6 +137,57 @@ impl Sinks {
     }
 }
 
+/// What the drivers are made from.
+struct Start<'s> {
+    config: &'s Config,
+    instance: InstanceId,
+    metrics: &'s Arc<Metrics>,
+    places: &'s [ObjectPlace],
+}
+
+/// A driver that is to run.
+type Driving = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Start<'_> {
+    /// Where `sink` puts its objects.
+    fn place(&self, sink: &Sink) -> Option<&ObjectPlace> {
+        self.places.iter().find(|place| place.destination.sink == sink.name)
+    }
+
+    fn object_driver(&self, sink: &Sink, place: &ObjectPlace, consumer: Consumer) -> Driving {
+        let settings = Settings {
+            destination: place.destination.clone(),
+            concurrency: sink.in_flight(),
+            attempt_timeout: sink.attempt_timeout.get(),
+            backoff: backoff(sink),
+        };
+        Box::pin(Driver::new(settings, Arc::clone(&place.store), consumer, self.metrics).run())
+    }
+
+    fn line_driver(&self, sink: &Sink, linger: Period, service: Arc<dyn LineSink>, consumer: Consumer) -> Driving {
+        let settings = LineSettings {
+            sink: sink.name.clone(),
+            instance: self.instance,
+            concurrency: sink.in_flight(),
+            stretch_bytes: service.limits().bytes,
+            linger: linger.get(),
+            attempt_timeout: sink.attempt_timeout.get(),
+            backoff: backoff(sink),
+            filter: Filter { streams: sink.stream_names(), rejected: sink.takes_rejected() },
+        };
+        let aside = self.config.undelivered(sink).and_then(|keeper| {
+            let ObjectPlace { destination, store, .. } = self.place(keeper)?.clone();
+            let (attempt_timeout, backoff) = (keeper.attempt_timeout.get(), backoff(keeper));
+            Some(Aside { store, destination, attempt_timeout, backoff })
+        });
+        Box::pin(LineDriver::new(settings, service, Follower::new(consumer), aside, self.metrics).run())
+    }
+}
+
+fn backoff(sink: &Sink) -> Backoff {
+    Backoff::new(sink.backoff_min.get(), sink.backoff_max.get())
+}
+
 impl Running {
     async fn finished(&mut self) {
         if !self.driver.is_finished()
@@ -144,7 +202,7 @@ impl Running {
 fn runtime(sink: &Sink) -> io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(1)
-        .max_blocking_threads(sink.concurrency * BLOCKING_THREADS_PER_UPLOAD + OTHER_BLOCKING_THREADS)
+        .max_blocking_threads(sink.in_flight() * BLOCKING_THREADS_PER_UPLOAD + OTHER_BLOCKING_THREADS)
         .thread_name(format!("sink-{}", sink.name))
         .enable_all()
         .build()

@@ -56,7 +56,7 @@ pub(crate) fn definitions(schema: &str, zone: &str, days: u32, dimensions: &[(&s
     Definitions {
         tables: vec![Table::new(&stream)],
         names: Names::new(schema),
-        objects: Objects { root: "s3://logs/".into(), prefix: String::new() },
+        objects: Objects { root: "s3://logs/".into(), prefix: String::new(), codec: Codec::Gzip },
         timezone: zone.into(),
         dedupe_window: Duration::from_hours(168),
         rollup_days: days,

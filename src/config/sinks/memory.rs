@@ -1,7 +1,7 @@
 //! What the memory of a sink comes to: how much may be on its way at the same time.
 
 use super::Sink;
-use crate::sink::{FIRST_PART_BYTES, UPLOAD_OVERHEAD_BYTES};
+use crate::sink::{Compression, FIRST_PART_BYTES};
 
 /// What one call to Firehose takes, in bytes: the 4 MiB of lines, as many in records, the request's body with its base64,
 /// and what TLS buffers of it.
@@ -10,7 +10,12 @@ const FIREHOSE_UNIT_BYTES: usize = 16 * 1024 * 1024;
 impl Sink {
     /// Bytes that one object or call on its way takes.
     pub fn unit_bytes(&self) -> u64 {
-        let unit = if self.kind.has_objects() { FIRST_PART_BYTES + UPLOAD_OVERHEAD_BYTES } else { FIREHOSE_UNIT_BYTES };
+        let unit = if self.kind.has_objects() {
+            let compression = Compression::named(self.codec().as_str(), self.level()).unwrap_or(Compression::PAGES);
+            FIRST_PART_BYTES + compression.overhead_bytes()
+        } else {
+            FIREHOSE_UNIT_BYTES
+        };
         unit as u64
     }
 

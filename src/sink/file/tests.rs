@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     batch::{Book, Millis, SegmentId, StreamName},
-    sink::ObjectKey,
+    sink::{Compression, ObjectKey},
 };
 
 const TEXT: &str = "{\"event_id\":\"1\"}\n{\"event_id\":\"2\"}\n";
@@ -15,7 +15,7 @@ fn plan(root: &Path, prefix: &str, text: &str) -> ObjectPlan {
     let stream = StreamName::new("heard").unwrap();
     ObjectPlan {
         place: root.to_str().unwrap().into(),
-        key: ObjectKey::new(prefix, &stream, Book::Accepted, hour, (instance, segment)),
+        key: ObjectKey::new(prefix, &stream, Book::Accepted, hour, (instance, segment), Codec::Gzip),
         facts: ObjectFacts {
             events: text.lines().count() as u64,
             bytes: text.len() as u64,
@@ -29,7 +29,7 @@ fn plan(root: &Path, prefix: &str, text: &str) -> ObjectPlan {
 }
 
 fn body(text: &str) -> ObjectBody {
-    ObjectBody::of_text(text.into(), 1)
+    ObjectBody::of_text(text.into(), Compression { codec: Codec::Gzip, level: 1 })
 }
 
 fn gunzip(path: &Path) -> String {

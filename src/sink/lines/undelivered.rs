@@ -23,7 +23,7 @@ use crate::{
     batch::{Hour, InstanceId, StreamName},
     metrics::Metrics,
     sink::{
-        Backoff, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore,
+        Backoff, Compression, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore,
         upload::{Counts, Lines, Upload},
     },
     spool::{Destination, Mark},
@@ -109,7 +109,7 @@ impl Undelivered {
                     facts,
                 },
                 lines: Lines::Undelivered(text),
-                level: destination.level,
+                compression: Compression::PAGES,
                 attempt_timeout: self.aside.attempt_timeout,
                 backoff: self.aside.backoff,
                 store: Arc::clone(&self.aside.store),
