@@ -1,7 +1,8 @@
 use aws_sdk_firehose::{
-    error::ErrorMetadata, operation::put_record_batch::PutRecordBatchError, primitives::SdkBody,
-    types::PutRecordBatchResponseEntry as Entry,
+    error::ErrorMetadata, operation::put_record_batch::PutRecordBatchError, types::PutRecordBatchResponseEntry as Entry,
 };
+// The SDKs share it, and Firehose's does not name it.
+use aws_sdk_s3::primitives::SdkBody;
 
 use super::*;
 
