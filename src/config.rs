@@ -86,7 +86,7 @@ pub use server::{Server, is_loopback};
 pub use setting::Setting;
 pub use sinks::{S3Target, Sink, SinkKind, SinkTarget, Sse};
 pub use size::Size;
-pub use spool::Spool;
+pub use spool::{Spool, SpoolKind};
 pub use streams::{DeclaredField, DeclaredStream, FieldKind};
 pub use warehouse::{RedshiftApi, Warehouse, WarehouseKind};
 
@@ -188,8 +188,11 @@ pub fn load(source: Source, variables: impl Iterator<Item = (String, String)>) -
     };
     let tree = document.parse()?;
     let mut report = Report::new(document, tree);
+    spool::kind::spell_out(report.tree());
     let misplaced = environment::overlay(report.tree(), variables);
     report.misplaced(misplaced);
+    spool::kind::spell_out(report.tree());
+    spool::kind::fill_in(report.tree());
     let (config, misreads): (Config, _) = read::read(report.tree());
     report.misread(misreads);
     let streams = validate::check(&config, &mut report);

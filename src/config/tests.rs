@@ -144,7 +144,7 @@ fn unknown_settings_are_told_at_every_level_with_their_line_and_what_was_meant()
                 [streams.heard.fields]\ncount = { type = 'int', requird = true }\n";
     let problems = load_text(text).unwrap_err();
     let told: Vec<_> = problems.iter().map(|problem| format!("{} {}", problem.place, problem.remedy)).collect();
-    let settings = "`dir`, `disk_quota`, `segment_size`, `seal_after`, `seal_jitter`, `early_seal_interval`, \
+    let settings = "`kind`, `dir`, `disk_quota`, `memory`, `window`, `segment_size`, `seal_after`, `seal_jitter`, `early_seal_interval`, \
                     `sync_interval`, `max_rate`";
     assert_eq!(
         told[..6],
