@@ -124,7 +124,7 @@ impl StartError {
 /// What was done when a server stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped {
-    /// Segments that some sink still needs; they stay in the spool.
+    /// Segments that some sink still needs; they stay in the spool, if that is on disk.
     pub segments_left: usize,
     /// Their length in bytes.
     pub bytes_left: u64,

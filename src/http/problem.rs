@@ -175,7 +175,8 @@ impl Problem {
             Self::DecodedTooLarge { limit } => Some(format!("this body may have at most {limit} bytes decoded")),
             Self::InvalidStreamName => Some(crate::batch::InvalidStreamName.to_string()),
             Self::NotStored { .. } => Some(
-                "this instance keeps nothing; its events may still come, under the ids that they will have again".into(),
+                "this instance keeps nothing; its events may still come, under the ids that they will have again"
+                    .into(),
             ),
             _ => None,
         }

@@ -75,7 +75,8 @@ impl Hands {
             }
             Operation::Read(number, at, len) => {
                 let mut buffer = vec![0xEE; *len];
-                file(*number).map_or_else(String::new, |file| told(file.read_at(&mut buffer, *at)) + &format!("{buffer:?}"))
+                file(*number)
+                    .map_or_else(String::new, |file| told(file.read_at(&mut buffer, *at)) + &format!("{buffer:?}"))
             }
             Operation::SetLen(number, len) => file(*number).map_or_else(String::new, |file| told(file.set_len(*len))),
             Operation::Len(number) => file(*number).map_or_else(String::new, |file| told(file.len())),
