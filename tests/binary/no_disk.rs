@@ -88,7 +88,7 @@ fn without_s3_memory_stays_below_the_ceiling_and_the_instance_recovers() {
     let (place, bucket) = (Place::new(), Bucket::new());
     bucket.turn(Weather::Down);
     let settings =
-        [&NO_DISK[..], &[("INGEST__STORED_TIMEOUT", "50ms"), ("SPOOL__MEMORY", "32MiB"), ("QUEUE__BYTES", "8MiB")]];
+        [&NO_DISK[..], &[("INGEST__STORED_TIMEOUT", "100ms"), ("SPOOL__MEMORY", "32MiB"), ("QUEUE__BYTES", "8MiB")]];
     let server = bucket.serve(&place, &settings.concat());
     let ceiling = server.entry("memory ceiling")["bytes"].as_u64().unwrap();
     let load = Load::padded(server.address, CONNECTIONS, "outage", 4_000);

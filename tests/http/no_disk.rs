@@ -14,15 +14,22 @@ use crate::{
 };
 
 /// Small windows, and as little memory as there may be.
-const SETTINGS: &str = "
+const BASE: &str = "
     streams = { quick = { ack = \"memory\" }, usual = {} }
     limits = { encoded_body = \"256KiB\", decoded_body = \"256KiB\", output = \"512KiB\" }
-    spool = { kind = \"none\", window = \"20ms\", memory = \"4MiB\", segment_size = \"1MiB\" }
 ";
 const MEMORY: u64 = 4 << 20;
 
-fn start(more: &str) -> TestServer {
-    TestServer::start(&format!("{SETTINGS}\n{more}"))
+/// A server with this window and `ingest.stored_timeout`.
+fn start_with(window: &str, timeout: &str) -> TestServer {
+    TestServer::start(&format!(
+        "{BASE}\n[spool]\nkind = \"none\"\nwindow = \"{window}\"\nmemory = \"4MiB\"\nsegment_size = \"1MiB\"\n\
+         [ingest]\nstored_timeout = \"{timeout}\""
+    ))
+}
+
+fn start() -> TestServer {
+    start_with("20ms", "10s")
 }
 
 /// A batch of one event, which is known by its number.
@@ -30,10 +37,10 @@ fn batch(number: usize) -> Request {
     Request::post("usual", format!(r#"{{"batch_id":"{number}","events":[{{"n":{number}}}]}}"#))
 }
 
-/// The same with 200 KiB beside.
+/// The same with 50 KB beside.
 fn large(number: usize) -> Request {
     let ballast = "x".repeat(1_000);
-    let fields: Vec<String> = (0..200).map(|field| format!(r#""f{field}":"{ballast}""#)).collect();
+    let fields: Vec<String> = (0..50).map(|field| format!(r#""f{field}":"{ballast}""#)).collect();
     let event = format!(r#"{{"n":{number},{}}}"#, fields.join(","));
     Request::post("usual", format!(r#"{{"batch_id":"{number}","events":[{event}]}}"#))
 }
@@ -64,7 +71,7 @@ fn assert_not_stored(answer: &Answer) {
 
 #[test]
 fn a_stream_that_asks_for_nothing_is_answered_when_the_object_is_there() {
-    let server = start("");
+    let server = start();
     let mut client = server.connect();
     for number in 0..5 {
         let answer = client.ask(&batch(number));
@@ -81,7 +88,7 @@ fn a_stream_that_asks_for_nothing_is_answered_when_the_object_is_there() {
 
 #[test]
 fn memory_may_be_asked_for_and_is_called_that() {
-    let server = start("");
+    let server = start();
     break_sink(&server);
     let answer = server.ask(&Request::post("quick", r#"[{"n":1}]"#));
     assert_eq!((answer.status, answer.json()["ack"].as_str()), (200, Some("memory")));
@@ -92,7 +99,7 @@ fn memory_may_be_asked_for_and_is_called_that() {
 
 #[test]
 fn what_is_not_stored_in_time_is_to_be_sent_again_and_keeps_its_id() {
-    let server = start("[ingest]\nstored_timeout = \"100ms\"");
+    let server = start_with("20ms", "100ms");
     break_sink(&server);
     let mut client = server.connect();
     assert_not_stored(&client.ask(&batch(1)));
@@ -111,7 +118,7 @@ fn what_is_not_stored_in_time_is_to_be_sent_again_and_keeps_its_id() {
 
 #[test]
 fn while_the_sinks_are_dead_memory_fills_to_its_limit_and_then_429_says_when() {
-    let server = start("[ingest]\nstored_timeout = \"20ms\"");
+    let server = start_with("10ms", "20ms");
     break_sink(&server);
     let mut client = server.connect();
     let mut told_503 = BTreeSet::new();
@@ -123,9 +130,9 @@ fn while_the_sinks_are_dead_memory_fills_to_its_limit_and_then_429_says_when() {
         }
         assert_not_stored(&answer);
         told_503.insert(number as u64);
-        assert!(told_503.len() < 30, "it takes more than it has room for");
+        assert!(told_503.len() < 100, "it takes more than it has room for");
     };
-    assert!(told_503.len() > 10, "{}", told_503.len());
+    assert!(told_503.len() > 40, "{}", told_503.len());
     assert_eq!(refused.json()["cause"], "disk");
     let after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!(after < 60, "it is not the whole of an outage: {after}");
@@ -144,7 +151,7 @@ fn while_the_sinks_are_dead_memory_fills_to_its_limit_and_then_429_says_when() {
 
 #[test]
 fn a_client_that_goes_while_it_waits_holds_nothing_up() {
-    let server = start("");
+    let server = start();
     break_sink(&server);
     let mut gone = server.connect();
     gone.send(batch(1).bytes());
@@ -159,7 +166,7 @@ fn a_client_that_goes_while_it_waits_holds_nothing_up() {
 
 #[test]
 fn many_batches_share_a_window() {
-    let server = start("[spool]\nwindow = \"500ms\"");
+    let server = start_with("500ms", "10s");
     // The first one waits for nobody, so that those behind it fall into one window or two.
     assert_eq!(server.ask(&batch(0)).status, 200);
     let address = server.address;
@@ -175,7 +182,7 @@ fn many_batches_share_a_window() {
 
 #[test]
 fn a_drain_seals_the_window_at_once_and_answers_who_waits() {
-    let server = start("[spool]\nwindow = \"29s\"\n[ingest]\nstored_timeout = \"55s\"");
+    let server = start_with("29s", "55s");
     assert_eq!(server.ask(&batch(0)).status, 200, "it waits for nobody");
     let mut waiting = server.connect();
     waiting.send(batch(1).bytes());
@@ -194,7 +201,7 @@ fn a_drain_seals_the_window_at_once_and_answers_who_waits() {
 
 #[test]
 fn a_drain_that_cannot_store_says_so_to_who_waits() {
-    let server = start("[ingest]\nstored_timeout = \"55s\"");
+    let server = start_with("20ms", "55s");
     break_sink(&server);
     let mut waiting = server.connect();
     waiting.send(batch(1).bytes());
