@@ -86,12 +86,15 @@ pub use server::{Server, is_loopback};
 pub use setting::Setting;
 pub use sinks::{Codec, FirehoseTarget, Packing, S3Target, Sink, SinkKind, SinkStart, SinkTarget, Sse};
 pub use size::Size;
-pub use spool::Spool;
+pub use spool::{Spool, SpoolKind};
 pub use streams::{DeclaredField, DeclaredStream, FieldKind};
 pub use warehouse::{RedshiftApi, Warehouse, WarehouseKind};
 
 use self::report::{Document, Report};
-use crate::{schema::Stream, spool::Destination};
+use crate::{
+    schema::Stream,
+    spool::{Destination, Settings as SpoolSettings},
+};
 
 /// Every setting, in the order of `config/logweir.toml`.
 ///
@@ -188,8 +191,11 @@ pub fn load(source: Source, variables: impl Iterator<Item = (String, String)>) -
     };
     let tree = document.parse()?;
     let mut report = Report::new(document, tree);
+    spool::kind::spell_out(report.tree());
     let misplaced = environment::overlay(report.tree(), variables);
     report.misplaced(misplaced);
+    spool::kind::spell_out(report.tree());
+    spool::kind::fill_in(report.tree());
     let (config, misreads): (Config, _) = read::read(report.tree());
     report.misread(misreads);
     let streams = validate::check(&config, &mut report);
@@ -213,6 +219,11 @@ impl Config {
     /// What each object sink makes of the segments.
     pub fn destinations(&self) -> Vec<Destination> {
         self.sinks.iter().filter_map(Sink::destination).collect()
+    }
+
+    /// What the spool is told.
+    pub fn spool_settings(&self) -> SpoolSettings {
+        self.spool.settings(self.destinations(), self.object_size())
     }
 
     /// The sinks that make objects of sealed segments.

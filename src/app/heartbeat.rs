@@ -53,6 +53,7 @@ pub(super) async fn tell_end(
         started: departed.taken_up,
         interval: config.ledger.interval.get(),
         any_required: config.sinks.iter().any(|sink| sink.required),
+        keeps: true,
         clock: departed.clock,
         shelf: departed.shelf,
         metrics: Arc::clone(metrics),
@@ -93,6 +94,8 @@ struct Vitals {
     interval: Duration,
     /// Whether any sink is required: if none is, nobody tells what is stored.
     any_required: bool,
+    /// Whether what is not stored outlives the process.
+    keeps: bool,
     clock: Arc<Clock>,
     shelf: Arc<Shelf>,
     metrics: Arc<Metrics>,
@@ -116,6 +119,7 @@ impl Vitals {
         heartbeat.at = at;
         heartbeat.oldest_unstored = oldest.filter(|_| !ended);
         heartbeat.ended = ended;
+        heartbeat.keeps = self.keeps;
         for count in counts {
             let of = |label: usize| count.labels.get(label).cloned().unwrap_or_default();
             if count.metric.name == metrics::REQUESTS.name {
@@ -154,6 +158,7 @@ impl Hearts {
             started: spool.clock().now(),
             interval: config.ledger.interval.get(),
             any_required: config.sinks.iter().any(|sink| sink.required),
+            keeps: config.spool.keeps(),
             clock: spool.clock(),
             shelf: spool.shelf(),
             metrics: Arc::clone(metrics),
