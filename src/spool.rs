@@ -63,25 +63,30 @@ mod patient;
 mod quarantine;
 mod ratio;
 mod reader;
+mod readers;
 mod recovery;
 mod scan;
 mod segment;
 mod shelf;
 mod spares;
+mod survey;
 mod terms;
+mod walk;
 mod writer;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use cursor::Position;
 pub use disk::{Disk, DiskFile, OpenError, RealDisk};
-pub use follow::{Followed, Follower, Lag, Mark, Piece, Stretch};
+pub use follow::{CURSOR_INTERVAL, Followed, Follower, Lag, Mark, Piece, Stretch};
 pub use footer::{Content, Destination, Footer, Former};
 pub use memory::{MemoryDisk, RESERVE_BYTES};
 pub use open::{Spool, StartError, TakenUp};
-pub use reader::{Lines, ReadError, SealedSegment};
-pub use shelf::{Consumer, Shelf};
+pub use reader::{Lines, SealedSegment};
+pub use shelf::{Consumer, Held, Shelf};
+pub use survey::{Survey, survey};
 pub use terms::{MaxLag, Need, Start, Terms};
+pub use walk::ReadError;
 pub use writer::Step;
 
 /// The unit in which groups are aligned and cursors are written, in bytes: what a disk writes whole, or what the page
