@@ -228,11 +228,7 @@ fn booked(footer: &Footer, kept: Vec<Option<Kept>>) -> (Footer, Vec<String>) {
 }
 
 /// What the lines of `content` become; `None` if the footer makes no sense.
-fn plan(
-    footer: &Footer,
-    content: &Content,
-    (destination, codec): (&Destination, Codec),
-) -> Option<ObjectPlan> {
+fn plan(footer: &Footer, content: &Content, (destination, codec): (&Destination, Codec)) -> Option<ObjectPlan> {
     let instance = footer.instance()?;
     let who = (instance, footer.segment);
     Some(ObjectPlan {

@@ -6,7 +6,8 @@ use ::metrics::{Counter, Histogram};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Backoff, BodyError, Compression, ObjectBody, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore, Placed, PutError, PutFailure,
+    Backoff, BodyError, Compression, ObjectBody, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore, Placed, PutError,
+    PutFailure,
 };
 use crate::{
     metrics::{self, Declared, Metrics},

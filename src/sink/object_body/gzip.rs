@@ -24,9 +24,7 @@ impl Gzip {
     pub(super) fn new(level: u32) -> Self {
         match level {
             1 => Self::Own(Box::default()),
-            level => {
-                Self::Zlib(Box::new(Compress::new_gzip(Compression::new(level), WINDOW_BITS)), Hasher::new())
-            }
+            level => Self::Zlib(Box::new(Compress::new_gzip(Compression::new(level), WINDOW_BITS)), Hasher::new()),
         }
     }
 

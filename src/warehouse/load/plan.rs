@@ -70,9 +70,6 @@ mod tests {
         let batches = batches(keys.map(found).to_vec(), Limits { objects: 2, bytes: 10 });
         let keys: Vec<Vec<String>> =
             batches.into_iter().map(|batch| batch.into_iter().map(|object| object.key).collect()).collect();
-        assert_eq!(
-            keys,
-            [&["a.ndjson.gz", "c.ndjson.gz"][..], &["b.ndjson.zst", "d.ndjson.zst"], &["e.ndjson.zst"]]
-        );
+        assert_eq!(keys, [&["a.ndjson.gz", "c.ndjson.gz"][..], &["b.ndjson.zst", "d.ndjson.zst"], &["e.ndjson.zst"]]);
     }
 }

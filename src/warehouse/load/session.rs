@@ -6,7 +6,11 @@
 
 use std::fmt;
 
-use crate::{schema::FieldType, sink::{BoxFuture, Codec}, warehouse::Dialect};
+use crate::{
+    schema::FieldType,
+    sink::{BoxFuture, Codec},
+    warehouse::Dialect,
+};
 
 /// A connection to a warehouse, or what stands for one.
 ///
