@@ -108,8 +108,10 @@ impl Compression {
         match (self.codec, self.level()) {
             (Codec::Gzip, _) => MIB,
             (Codec::Zstd, ..=2) => 3 * MIB,
-            (Codec::Zstd, 3..=12) => 12 * MIB,
-            (Codec::Zstd, _) => 24 * MIB,
+            (Codec::Zstd, 3..=6) => 5 * MIB,
+            (Codec::Zstd, 7..=8) => 8 * MIB,
+            (Codec::Zstd, 9..=12) => 13 * MIB,
+            (Codec::Zstd, _) => 20 * MIB,
         }
     }
 
@@ -150,7 +152,7 @@ mod tests {
     #[test]
     fn a_frozen_level_is_lowered_to_the_memory_that_is_configured_now() {
         let zstd = |level| Compression { codec: Codec::Zstd, level };
-        assert_eq!(zstd(19).within(zstd(3)), zstd(12));
+        assert_eq!(zstd(19).within(zstd(3)), zstd(6));
         assert_eq!(zstd(3).within(zstd(19)), zstd(3));
         assert_eq!(zstd(19).within(Compression::PAGES), zstd(1), "the least there is");
         assert_eq!(Compression::PAGES.within(zstd(1)), Compression::PAGES);

@@ -171,7 +171,7 @@ pub(crate) fn append(
     written.unwrap().join().unwrap()
 }
 
-fn settings(dir: &Path, destinations: Vec<Destination>) -> Settings {
+pub(crate) fn settings(dir: &Path, destinations: Vec<Destination>) -> Settings {
     Settings {
         dir: dir.to_owned(),
         disk_quota: 1 << 30,

@@ -6,6 +6,7 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use logweir::{
     batch::{Millis, StreamName},
     schema::{Ack, Field, FieldType, Load, Priority, Schema, Stream},
+    sink::Codec,
     warehouse::{
         Dialect, Names, Table,
         rollup::{self, Summary},

@@ -85,7 +85,6 @@ fn a_compressor_takes_no_more_memory_than_is_counted() {
         let mut input = InBuffer::around(&text);
         context.compress_stream(&mut OutBuffer::around(&mut out), &mut input).unwrap();
         let counted = Compression { codec: Codec::Zstd, level }.overhead_bytes();
-        eprintln!("zstd {level}: {} bytes, {} compressed of {}", context.sizeof(), out.len(), text.len());
         assert!(context.sizeof() + BESIDE <= counted, "level {level} takes {}", context.sizeof());
     }
 }
