@@ -51,6 +51,8 @@
 //!
 //! [`Spool::in_memory`] is the same over a [`MemoryDisk`]: the files, the cursors and the identity end with the process.
 //! What is called durable here is not, then, so nothing is acknowledged for it: an answer waits for the required sinks.
+//! A batch's bytes go from its reservation to the disk's own limit when its group is written; both are part of the memory
+//! ceiling. Segments are sealed every window; while the sinks are busy with two, the third stays open and gathers.
 
 mod cursor;
 mod disk;

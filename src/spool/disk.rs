@@ -69,9 +69,9 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
         true
     }
 
-    /// Whether a file that held a segment is better written anew than made anew.
-    fn recycles(&self) -> bool {
-        true
+    /// Whether its files are memory: none is worth to be kept for another use, and every batch waits for the sinks.
+    fn is_memory(&self) -> bool {
+        false
     }
 }
 

@@ -398,6 +398,13 @@ impl Shelf {
         (state.sealed.len(), state.sealed.values().map(|sealed| sealed.bytes).sum())
     }
 
+    /// How many sealed segments some required sink does not have.
+    pub(super) fn awaited(&self) -> usize {
+        let state = self.state();
+        let next = state.sinks.iter().filter(|sink| sink.required).map(|sink| sink.next).min();
+        next.map_or(0, |next| state.sealed.range(next..).count())
+    }
+
     /// How many segments hold something that not every sink has, the open one included, and their length in bytes.
     pub fn kept(&self) -> (usize, u64) {
         let (sealed, bytes) = self.sealed();
