@@ -14,6 +14,11 @@ impl Sink {
         unit as u64
     }
 
+    /// What is on its way, in a word.
+    pub(in crate::config) fn unit_name(&self) -> &'static str {
+        if self.kind.has_objects() { "object" } else { "call" }
+    }
+
     /// How many objects or calls are on their way at the same time: `concurrency`, or fewer if `memory` does not suffice
     /// for as many.
     pub fn in_flight(&self) -> usize {

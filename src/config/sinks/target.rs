@@ -90,8 +90,9 @@ pub struct S3Target<'s> {
 /// Delivery streams and how they are reached. Where lines go that are never taken, `Config::undelivered` tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FirehoseTarget<'s> {
-    /// The delivery stream of each stream, with [`FirehoseTarget::PLACEHOLDER`] for the stream's name.
-    pub delivery_stream: &'s str,
+    /// The delivery stream of each stream, with [`FirehoseTarget::PLACEHOLDER`] for the stream's name; `None` if every
+    /// stream that the sink takes has one of its own.
+    pub delivery_stream: Option<&'s str>,
     /// Those that are named otherwise, by stream.
     pub delivery_streams: &'s Ordered<String>,
     /// Where rejected events go, with the placeholder for the stream's name; `None` if they are not sent.
@@ -159,10 +160,10 @@ impl<'s> FirehoseTarget<'s> {
     /// How long lines wait for others if nothing else is said.
     pub(super) const LINGER: Period = Period::millis(200);
 
-    /// The delivery stream of the accepted events of `stream`.
-    pub fn accepted(&self, stream: &str) -> String {
+    /// The delivery stream of the accepted events of `stream`; `None` if there is none.
+    pub fn accepted(&self, stream: &str) -> Option<String> {
         let own = self.delivery_streams.get(stream).cloned();
-        own.unwrap_or_else(|| self.delivery_stream.replace(Self::PLACEHOLDER, stream))
+        own.or_else(|| self.delivery_stream.map(|pattern| pattern.replace(Self::PLACEHOLDER, stream)))
     }
 
     /// The delivery stream of the rejected events of `stream`; `None` if they are not sent.
