@@ -55,6 +55,7 @@ mod group;
 mod open;
 mod patient;
 mod quarantine;
+mod ratio;
 mod reader;
 mod recovery;
 mod scan;
@@ -97,6 +98,9 @@ pub struct Settings {
     pub disk_quota: u64,
     /// Where a segment is sealed, in bytes.
     pub segment_size: u64,
+    /// The compressed size at which the largest object of a segment is aimed: a segment is sealed once it is believed to
+    /// become as large, and at `segment_size` at the latest; `None` for `segment_size` alone.
+    pub object_size: Option<u64>,
     /// When a segment is sealed at the latest.
     pub seal_after: Duration,
     /// By what part of `seal_after` instances differ, 0 to 1, so that a fleet does not upload in the same second.

@@ -210,7 +210,10 @@ impl Heart {
 
     /// Writes one heartbeat, by `limit` or not at all: whether it was written.
     async fn run_once(&self, clean_end: bool, limit: Instant) -> bool {
-        let heartbeat = self.vitals.heartbeat(clean_end);
+        let mut heartbeat = self.vitals.heartbeat(clean_end);
+        // The books of a place tell of what the sink has there.
+        let streams = &self.destination.streams;
+        heartbeat.events.retain(|stream, _| streams.is_empty() || streams.contains(stream));
         let key = heartbeat.key(&self.destination.prefix);
         let written = self.store.overwrite(&self.destination.place, &key, heartbeat.write());
         let error = match timeout_at(TokioInstant::from_std(limit), written).await {

@@ -60,6 +60,7 @@ impl Spool {
             dir: self.dir.clone(),
             disk_quota: self.disk_quota.get(),
             segment_size: self.segment_size.get(),
+            object_size: None,
             seal_after: self.seal_after.get(),
             seal_jitter: self.seal_jitter,
             early_seal_interval: self.early_seal_interval.get(),

@@ -12,6 +12,7 @@ use super::{
     DiskFile,
     cursor::{Cursor, Position},
     footer::{Destination, Footer},
+    ratio::Ratio,
     reader::SealedSegment,
     recovery::Recovery,
     segment::Name,
@@ -41,6 +42,8 @@ pub struct Shelf {
     /// The sinks that have a cursor.
     cursors: Vec<String>,
     unknown_since: Millis,
+    /// How much smaller lines become as objects.
+    ratio: Ratio,
     /// A segment was sealed, or none will be any more.
     changed: Notify,
 }
@@ -96,8 +99,19 @@ impl Shelf {
         let newest = sealed.last_key_value().map(|(segment, _)| *segment);
         let state = Mutex::new(State { sealed, next, ..State::default() });
         let (repairing, changed) = (Mutex::default(), Notify::new());
-        let shelf =
-            Self { recovery, spares, published, news, state, repairing, newest, cursors, unknown_since, changed };
+        let shelf = Self {
+            recovery,
+            spares,
+            published,
+            news,
+            state,
+            repairing,
+            newest,
+            cursors,
+            unknown_since,
+            ratio: Ratio::default(),
+            changed,
+        };
         shelf.publish_usage(&shelf.state());
         shelf
     }
@@ -131,6 +145,11 @@ impl Shelf {
         state.sealed.insert(segment, Sealed { bytes, since });
         drop(state);
         self.changed.notify_waiters();
+    }
+
+    /// How many compressed bytes `lines` bytes of lines are believed to become.
+    pub(super) fn compressed(&self, lines: u64) -> u64 {
+        self.ratio.compressed(lines)
     }
 
     /// No segment will be added any more.
@@ -340,6 +359,11 @@ impl Consumer {
         // The sink has the segment whether or not its file can be let go.
         self.shelf.tidy();
         Ok(())
+    }
+
+    /// `lines` bytes of lines have become an object of `compressed` bytes: the target size of objects is aimed at by it.
+    pub fn stored(&self, lines: u64, compressed: u64) {
+        self.shelf.ratio.learn(lines, compressed);
     }
 
     /// How many bytes of sealed segments the sink has not passed.

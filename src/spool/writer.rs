@@ -213,8 +213,7 @@ impl Writer {
                 self.intake.settle(Ok(segment));
                 self.group.clear();
                 // Only now: neither who waits for this group nor its memory waits for its segment to be sealed.
-                if self.open.as_ref().is_some_and(|open| open.data_end + NEARLY_FULL_BYTES > self.settings.segment_size)
-                {
+                if self.open.as_ref().is_some_and(|open| self.is_large_enough(open)) {
                     self.seal(SealCause::Size);
                 }
             }
@@ -272,6 +271,13 @@ impl Writer {
         {
             self.probe(wait);
         }
+    }
+
+    /// Whether `open` is nearly full, or its largest object is believed to be as large as is aimed at.
+    fn is_large_enough(&self, open: &OpenSegment) -> bool {
+        let Settings { segment_size, object_size, destinations, .. } = &self.settings;
+        let reached = |aim: u64| self.shelf.compressed(open.facts.longest(destinations)) >= aim;
+        open.data_end + NEARLY_FULL_BYTES > *segment_size || object_size.is_some_and(reached)
     }
 
     fn write_group(&mut self) -> io::Result<SegmentId> {

@@ -5,6 +5,7 @@ use std::{fs, io::Write, path::PathBuf};
 use flate2::{Compression, write::GzEncoder};
 use logweir::{
     schema::FieldType,
+    sink::Codec,
     warehouse::load::{Copy, CopyColumn, CopyObject, CopySettings, Guard, Script, Step},
 };
 
@@ -93,6 +94,7 @@ impl Warehouse {
                         column("n", FieldType::Int),
                     ],
                     objects: keys.iter().map(object).collect(),
+                    codec: keys.first().map(|key| Codec::of_key(key)).unwrap_or_default(),
                     manifest: format!("s3://{BUCKET}/{manifest}"),
                 }),
                 guard(

@@ -1,7 +1,7 @@
 //! What the memory of a sink comes to: how much may be on its way at the same time.
 
 use super::Sink;
-use crate::sink::{FIRST_PART_BYTES, UPLOAD_OVERHEAD_BYTES};
+use crate::sink::{Compression, FIRST_PART_BYTES};
 
 /// What one call to Firehose takes, in bytes: the 4 MiB of lines, as many in records, the request's body with its base64,
 /// and what TLS buffers of it.
