@@ -58,7 +58,7 @@ use crate::{
         Worker, WorkerHandle,
     },
     metrics::{self, Metrics},
-    queue::{self, Published},
+    queue::{self, Intake, Published},
     schema::Catalog,
     sink::{Backoff, Driver, FileStore, Settings},
     spool::{Shelf, Spool, StartError as SpoolError},
@@ -124,7 +124,7 @@ impl StartError {
 /// What was done when a server stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped {
-    /// Segments that some sink still needs; they stay in the spool.
+    /// Segments that some sink still needs; they stay in the spool, if that is on disk.
     pub segments_left: usize,
     /// Their length in bytes.
     pub bytes_left: u64,
@@ -142,7 +142,7 @@ impl Server {
         let metrics = Arc::new(Metrics::new()?);
         let (lanes, intake) = queue::queues(config.workers(), config.queue.batches);
         let published = intake.published();
-        let spool = Spool::open(config.spool.settings(config.destinations()), intake, &metrics)?;
+        let spool = open_spool(&config, intake, &metrics)?;
         let runtime = background(&config)?;
         let (sinks, stores) = start_sinks(&config, (spool.instance(), &spool.shelf()), &runtime, &metrics)?;
         let hearts = Hearts::start(&config, &spool, &runtime, (&metrics, stores));
@@ -233,6 +233,7 @@ impl Server {
             std::thread::sleep(linger);
         }
         self.service.health.drain();
+        self.spool.hurry();
         let deadline = Instant::now() + timeout;
         let last_answer = Instant::now() + timeout / REQUESTS_SHARE;
         let _ = self.stop_accepting.send(Some(last_answer.into()));
@@ -255,6 +256,16 @@ impl Server {
         // Compressing cannot be interrupted; what it makes is not wanted any more.
         self.runtime.shutdown_background();
         Stopped { segments_left, bytes_left }
+    }
+}
+
+/// The spool on disk, or the one in memory that nothing outlives.
+fn open_spool(config: &Config, intake: Intake, metrics: &Arc<Metrics>) -> Result<Spool, SpoolError> {
+    let settings = config.spool_settings();
+    if config.spool.keeps() {
+        Spool::open(settings, intake, metrics)
+    } else {
+        Spool::in_memory(settings, intake, metrics)
     }
 }
 
@@ -319,16 +330,18 @@ fn service(config: &Config, catalog: Catalog, spool: &Spool, metrics: &Arc<Metri
         let key_itself = Key { name: key.name.clone(), streams, browser: key.browser, ..Key::default() };
         (key_itself, key.key.expose().into())
     });
+    let gate = Gate::new(GateLimits {
+        budget: config.queue.bytes.in_memory(),
+        disk_quota: config.spool.quota().get(),
+        target: config.admission.target.get(),
+        capacity_floor: config.pacing.capacity_floor.get(),
+        retry_after_cap: config.pacing.retry_after_cap.get(),
+    });
     Service {
         keys: Keyring::new(keys),
         catalog,
-        gate: Gate::new(GateLimits {
-            budget: config.queue.bytes.in_memory(),
-            disk_quota: config.spool.disk_quota.get(),
-            target: config.admission.target.get(),
-            capacity_floor: config.pacing.capacity_floor.get(),
-            retry_after_cap: config.pacing.retry_after_cap.get(),
-        }),
+        gate: if config.spool.keeps() { gate } else { gate.in_memory() },
+        keeps: config.spool.keeps(),
         clock: spool.clock(),
         health: Arc::default(),
         metrics: Arc::clone(metrics),
@@ -370,6 +383,15 @@ pub fn announce(server: &Server, config: &Config) {
         sinks = sinks.join(", "),
         "serving"
     );
+    if !config.spool.keeps() {
+        tracing::info!(
+            instance = %server.spool.instance(),
+            memory = %config.spool.memory,
+            window = %config.spool.window,
+            "nothing is kept on this instance: answers wait for the required sinks"
+        );
+        return tell_ceiling(server);
+    }
     tracing::info!(
         spool = %config.spool.dir.display(),
         instance = %server.spool.instance(),
@@ -379,6 +401,10 @@ pub fn announce(server: &Server, config: &Config) {
         at_bytes_per_second = config.pacing.capacity_floor.get(),
         "if no sink takes anything, the disk quota lasts this long"
     );
+    tell_ceiling(server);
+}
+
+fn tell_ceiling(server: &Server) {
     server.service.metrics.gauge(&metrics::MEMORY_CEILING, &[]).set(server.ceiling as f64);
     tracing::info!(bytes = server.ceiling, "memory ceiling");
 }

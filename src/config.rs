@@ -86,12 +86,15 @@ pub use server::{Server, is_loopback};
 pub use setting::Setting;
 pub use sinks::{Codec, FirehoseTarget, Packing, S3Target, Sink, SinkKind, SinkStart, SinkTarget, Sse};
 pub use size::Size;
-pub use spool::Spool;
+pub use spool::{Spool, SpoolKind};
 pub use streams::{DeclaredField, DeclaredStream, FieldKind};
 pub use warehouse::{RedshiftApi, Warehouse, WarehouseKind};
 
 use self::report::{Document, Report};
-use crate::{schema::Stream, spool::Destination};
+use crate::{
+    schema::Stream,
+    spool::{Destination, Settings as SpoolSettings},
+};
 
 /// Every setting, in the order of `config/logweir.toml`.
 ///
@@ -188,8 +191,11 @@ pub fn load(source: Source, variables: impl Iterator<Item = (String, String)>) -
     };
     let tree = document.parse()?;
     let mut report = Report::new(document, tree);
+    spool::kind::spell_out(report.tree());
     let misplaced = environment::overlay(report.tree(), variables);
     report.misplaced(misplaced);
+    spool::kind::spell_out(report.tree());
+    spool::kind::fill_in(report.tree());
     let (config, misreads): (Config, _) = read::read(report.tree());
     report.misread(misreads);
     let streams = validate::check(&config, &mut report);
@@ -208,6 +214,12 @@ impl Config {
     pub fn workers(&self) -> usize {
         let cores = || available_parallelism().map_or(1, NonZero::get);
         if self.server.workers == 0 { cores() } else { self.server.workers }
+    }
+
+    /// What the spool is told.
+    pub fn spool_settings(&self) -> SpoolSettings {
+        let object_size = self.object_size().map(Size::get);
+        SpoolSettings { object_size, ..self.spool.settings(self.destinations()) }
     }
 
     /// What each object sink makes of the segments.

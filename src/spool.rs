@@ -46,12 +46,18 @@
 //! `spool.disk_quota` for the directory, `spool.segment_size` a segment, [`MAX_GROUP_BYTES`] a group (one submission
 //! always fits), [`MAX_SPARES`] spare files, [`MAX_QUARANTINE_BYTES`] of damaged places and [`MAX_TAIL_BYTES`] of torn
 //! tails. Whole segments that cannot be read are moved, and count against the quota until somebody removes them.
+//!
+//! # Without a disk
+//!
+//! [`Spool::in_memory`] is the same over a [`MemoryDisk`]: the files, the cursors and the identity end with the process.
+//! What is called durable here is not, then, so nothing is acknowledged for it: an answer waits for the required sinks.
 
 mod cursor;
 mod disk;
 mod follow;
 mod footer;
 mod group;
+mod memory;
 mod open;
 mod patient;
 mod quarantine;
@@ -71,6 +77,7 @@ pub use cursor::Position;
 pub use disk::{Disk, DiskFile, OpenError, RealDisk};
 pub use follow::{Followed, Follower, Lag, Mark, Piece, Stretch};
 pub use footer::{Content, Destination, Footer, Former};
+pub use memory::{MemoryDisk, RESERVE_BYTES};
 pub use open::{Spool, StartError, TakenUp};
 pub use reader::{Lines, ReadError, SealedSegment};
 pub use shelf::{Consumer, Shelf};

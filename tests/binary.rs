@@ -43,6 +43,8 @@ mod large_spool;
 mod long_outage;
 #[path = "binary/memory.rs"]
 mod memory;
+#[path = "binary/no_disk.rs"]
+mod no_disk;
 #[path = "binary/objects.rs"]
 mod objects;
 #[path = "binary/plan.rs"]

@@ -41,6 +41,7 @@ pub fn memory_ceiling(config: &Config) -> u64 {
     let streams = config.limits.streams as u64 * STREAM_BYTES;
     // A damaged segment is read group by group, one segment at a time.
     let repair = config.limits.output.get().max(MAX_GROUP_BYTES as u64);
-    let asked = batches + connections + sinks + workers + streams + repair + calendars(config);
+    let spool = config.spool.in_memory();
+    let asked = batches + spool + connections + sinks + workers + streams + repair + calendars(config);
     BASE_BYTES + asked + asked * ALLOCATOR_PERCENT / 100
 }

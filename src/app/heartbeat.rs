@@ -49,6 +49,7 @@ pub(super) async fn tell_end(config: &Config, departed: Departed, (metrics, stor
         started: departed.taken_up,
         interval: config.ledger.interval.get(),
         any_required: config.sinks.iter().any(|sink| sink.required),
+        keeps: true,
         clock: departed.clock,
         shelf: departed.shelf,
         metrics: Arc::clone(metrics),
@@ -88,6 +89,8 @@ struct Vitals {
     interval: Duration,
     /// Whether any sink is required: if none is, nobody tells what is stored.
     any_required: bool,
+    /// Whether what is not stored outlives the process.
+    keeps: bool,
     clock: Arc<Clock>,
     shelf: Arc<Shelf>,
     metrics: Arc<Metrics>,
@@ -111,6 +114,7 @@ impl Vitals {
         heartbeat.at = at;
         heartbeat.oldest_unstored = oldest.filter(|_| !ended);
         heartbeat.ended = ended;
+        heartbeat.keeps = self.keeps;
         for count in counts {
             let of = |label: usize| count.labels.get(label).cloned().unwrap_or_default();
             if count.metric.name == metrics::REQUESTS.name {
@@ -153,6 +157,7 @@ impl Hearts {
             started: spool.clock().now(),
             interval: config.ledger.interval.get(),
             any_required: config.sinks.iter().any(|sink| sink.required),
+            keeps: config.spool.keeps(),
             clock: spool.clock(),
             shelf: spool.shelf(),
             metrics: Arc::clone(metrics),

@@ -17,7 +17,7 @@ use super::{
     stores::Stores,
 };
 use crate::{
-    config::{Config, Loaded},
+    config::{Config, Loaded, SpoolKind},
     metrics::Metrics,
     queue,
     spool::{RealDisk, Spool},
@@ -65,11 +65,12 @@ impl Replay {
             return Err(ReplayError::NoSpool(dir));
         }
         let mut config = loaded.config;
+        // Whatever this instance keeps, that one kept a spool on disk.
+        config.spool.kind = SpoolKind::Disk;
         config.spool.dir = dir;
         let metrics = Arc::new(Metrics::new().map_err(StartError::from)?);
         let (_, intake) = queue::queues(0, 1);
-        let spool =
-            Spool::open(config.spool.settings(config.destinations()), intake, &metrics).map_err(StartError::from)?;
+        let spool = Spool::open(config.spool_settings(), intake, &metrics).map_err(StartError::from)?;
         let (instance, segments, clock) = (spool.instance(), spool.shelf(), spool.clock());
         let taken_up = clock.now();
         // Nothing is taken: what is there is all that there will be.

@@ -33,9 +33,9 @@ impl Forecast {
     pub fn new(config: &Config) -> Self {
         Self {
             streams: config.streams.len().max(1) as u64,
-            seal_after: config.spool.seal_after,
+            seal_after: config.spool.seals_after(),
             segment_size: config.spool.segment_size,
-            disk_quota: config.spool.disk_quota,
+            disk_quota: config.spool.quota(),
             capacity_floor: config.pacing.capacity_floor,
             heartbeat: config.ledger.heartbeats.then_some(config.ledger.interval),
         }

@@ -45,8 +45,8 @@ pub struct Sink {
     pub start: SinkStart,
     /// The streams that it takes. Default `[]`: all.
     pub streams: Vec<String>,
-    /// Memory that what is on its way may take, at least a unit, see [`Sink::unit_bytes`]: fewer than `concurrency` are on
-    /// their way if it does not suffice for all of them. Default: what `concurrency` needs.
+    /// Memory that what is on its way may take: fewer than `concurrency` are then on their way if it does not suffice for
+    /// all of them. At least [`Sink::least_memory`]. Default: what `concurrency` needs.
     pub memory: Option<Size>,
     /// Objects or calls that are on their way at the same time, 1 to 32. Default 2: one is compressed while another is
     /// on its way.

@@ -3,6 +3,7 @@
 mod devices;
 mod files;
 mod loads;
+mod no_disk;
 mod rules;
 
 use super::*;
@@ -144,7 +145,7 @@ fn unknown_settings_are_told_at_every_level_with_their_line_and_what_was_meant()
                 [streams.heard.fields]\ncount = { type = 'int', requird = true }\n";
     let problems = load_text(text).unwrap_err();
     let told: Vec<_> = problems.iter().map(|problem| format!("{} {}", problem.place, problem.remedy)).collect();
-    let settings = "`dir`, `disk_quota`, `segment_size`, `seal_after`, `seal_jitter`, `early_seal_interval`, \
+    let settings = "`kind`, `dir`, `disk_quota`, `memory`, `window`, `segment_size`, `seal_after`, `seal_jitter`, `early_seal_interval`, \
                     `sync_interval`, `max_rate`";
     assert_eq!(
         told[..6],
@@ -272,7 +273,8 @@ fn a_wrong_variable_is_told_by_its_name() {
             " sinks[0].dir is a string, and has no settings of its own\n  remedy: set LOGWEIR__SINKS__0__DIR as",
         ),
         ("LOGWEIR____X", "x", " has an empty step in its name"),
-        ("LOGWEIR__SPOOL", "x", " spool is a string, not a table"),
+        ("LOGWEIR__QUEUE", "x", " queue is a string, not a table"),
+        ("LOGWEIR__SPOOL", "x", " spool.kind is \"x\", which it cannot be"),
     ] {
         let problems = load_with(&format!("{SINK}{STREAM}"), &[(name, value)]).unwrap_err();
         let told = format!("environment variable {name}:{told}");

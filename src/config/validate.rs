@@ -12,7 +12,7 @@ use super::{
     setting::Setting,
     sinks::{self, SinkTarget},
     size::Size,
-    streams,
+    spool, streams,
     streams::DeclaredStream,
     warehouse::WarehouseKind,
 };
@@ -31,6 +31,7 @@ pub(super) fn check(config: &Config, report: &mut Report) -> Vec<Stream> {
     config.admission.check(report);
     config.hints.check(report);
     config.spool.check(report);
+    spool::kind::check(config, report);
     sinks::check(config, report);
     config.ledger.check(report);
     config.fleet.check(report);
@@ -89,7 +90,7 @@ fn sizes(config: &Config, report: &mut Report) {
             "raise it, or lower the limits: such a batch would be refused for ever",
         );
     }
-    if segment < limits.output.plus(limits.output) {
+    if config.spool.keeps() && segment < limits.output.plus(limits.output) {
         report.between(
             "spool.segment_size",
             &["limits.output".into()],
@@ -119,6 +120,9 @@ fn sizes(config: &Config, report: &mut Report) {
 
 /// The spool and the objects must not lie in each other: what one makes, the other would take for its own.
 fn directories(config: &Config, report: &mut Report) {
+    if !config.spool.keeps() {
+        return;
+    }
     let spool = resolved(&config.spool.dir);
     for (index, sink) in config.sinks.iter().enumerate() {
         let SinkTarget::File { dir } = sink.target() else { continue };
@@ -218,7 +222,8 @@ pub(super) fn instead(name: &str, known: &[&str], remedy: &str) -> String {
 }
 
 fn acks(config: &Config, report: &mut Report) {
-    if config.sinks.iter().any(|sink| sink.required) {
+    // Told of the spool, if that keeps nothing.
+    if !config.spool.keeps() || config.sinks.iter().any(|sink| sink.required) {
         return;
     }
     for (name, _) in config.streams.iter().filter(|(_, stream)| stream.ack == Ack::Stored) {

@@ -86,7 +86,8 @@ impl Spares {
 
     fn keep_or_remove(&self, name: &str, len: u64) -> io::Result<()> {
         let mut pool = self.pool();
-        if pool.files.len() >= MAX_SPARES || len == 0 || self.scarce.load(Ordering::Relaxed) {
+        let full = pool.files.len() >= MAX_SPARES || !self.disk.recycles();
+        if full || len == 0 || self.scarce.load(Ordering::Relaxed) {
             drop(pool);
             return self.disk.remove(name);
         }
@@ -122,6 +123,9 @@ impl Spares {
 
     /// Makes a spare if there is none; whether it did.
     pub(super) fn prepare(&self) -> io::Result<bool> {
+        if !self.disk.recycles() {
+            return Ok(false);
+        }
         let (number, len) = {
             let mut pool = self.pool();
             let (published, quota) = &self.room;

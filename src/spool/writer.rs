@@ -284,6 +284,9 @@ impl Writer {
         let frames = || self.group.iter().flat_map(Submission::frames);
         let payload_len: usize = frames().map(|frame| frame.bytes().len()).sum();
         let len = padded_len(payload_len);
+        if !self.disk.has_room(len + BLOCK_BYTES as u64) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         if self.open.as_ref().is_some_and(|open| open.data_end > 0 && open.data_end + len > self.settings.segment_size)
         {
             self.seal(SealCause::Size);
@@ -357,7 +360,9 @@ impl Writer {
 
     /// After a full disk: is there room again?
     fn look_for_room(&self) {
-        if self.published.disk_full() && self.disk.free_bytes().is_ok_and(|free| free > 2 * MAX_GROUP_BYTES as u64) {
+        // A quota that is less than that has room when a quarter of it is free.
+        let enough = (2 * MAX_GROUP_BYTES as u64).min(self.settings.disk_quota / 4);
+        if self.published.disk_full() && self.disk.free_bytes().is_ok_and(|free| free > enough) {
             self.published.set_disk_full(false);
             self.spares.set_scarce(false);
         }

@@ -9,7 +9,7 @@ mod warehouse;
 use super::{Sink, SinkKind, SinkTarget};
 use crate::{
     batch::StreamName,
-    config::{Config, period::Period, report::Report, setting::Setting, size::Size, validate::instead},
+    config::{Config, period::Period, report::Report, setting::Setting, validate::instead},
 };
 
 /// Checks each sink, that no two are alike, and that they go with the other sections.
@@ -115,12 +115,13 @@ impl Rules<'_> {
             );
         }
         report.within(self.key("concurrency"), &sink.concurrency, &(1..=32));
-        let unit = Size::bytes(sink.unit_bytes());
-        if let Some(memory) = sink.memory.filter(|memory| *memory < unit) {
-            report.wrong(
+        let least = sink.least_memory();
+        if let Some(memory) = sink.memory.filter(|memory| *memory < least) {
+            report.between(
                 self.key("memory"),
-                format!("is {memory}, less than the {unit} that one {} on its way takes", sink.unit_name()),
-                format!("choose {unit} or more, or leave it out for as much as concurrency needs"),
+                &[self.key("kind"), self.key("codec"), self.key("level")],
+                format!("is {memory}, less than one {} on its way takes ({least})", sink.units().0),
+                "raise it, or leave it out for as much as concurrency needs",
             );
         }
         report.within(self.key("attempt_timeout"), &sink.attempt_timeout, &(Period::seconds(1)..=Period::hours(1)));

@@ -50,7 +50,7 @@ impl Sink {
 
     /// How far it may lag if it is not required, in bytes and in age. What is exceeded first counts.
     pub fn max_lag(&self, spool: &Spool) -> (Size, Period) {
-        let part = Size::bytes(spool.disk_quota.get() / LAG_PART);
+        let part = Size::bytes(spool.quota().get() / LAG_PART);
         let bytes = self.max_lag_bytes.unwrap_or(part.max(least_lag_bytes(spool)));
         (bytes, self.max_lag_age.unwrap_or(LAG_AGE.max(self.least_lag_age(spool))))
     }
@@ -58,7 +58,7 @@ impl Sink {
     /// The least that [`Self::max_lag`] may be in age: with less it would skip everything.
     pub(super) fn least_lag_age(&self, spool: &Spool) -> Period {
         let second = Period::seconds(1);
-        if self.kind.has_objects() { second.max(spool.seal_after.times(LAG_SEALS)) } else { second }
+        if self.kind.has_objects() { second.max(spool.seals_after().times(LAG_SEALS)) } else { second }
     }
 }
 
@@ -69,5 +69,5 @@ pub(super) fn least_lag_bytes(spool: &Spool) -> Size {
 
 /// The most that [`Sink::max_lag`] may be in bytes.
 pub(super) fn most_lag_bytes(spool: &Spool) -> Size {
-    Size::bytes(spool.disk_quota.get() / MOST_LAG_PART)
+    Size::bytes(spool.quota().get() / MOST_LAG_PART)
 }

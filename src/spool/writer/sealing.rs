@@ -11,6 +11,10 @@ use crate::{
     spool::{recovery::rename_sealed, segment::Name},
 };
 
+/// How often a request may cause a seal while the instance drains: whatever the last requests bring within it goes
+/// together.
+const HURRIED_SEAL_INTERVAL: Duration = Duration::from_millis(50);
+
 /// Why a segment is sealed.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum SealCause {
@@ -94,7 +98,9 @@ impl Writer {
 
     /// How long until a request may cause a seal.
     fn early_seal_in(&self, now: Instant) -> Duration {
-        let next = self.last_seal.map(|last| last + self.settings.early_seal_interval);
+        let usual = self.settings.early_seal_interval;
+        let interval = if self.signal.hurries() { usual.min(HURRIED_SEAL_INTERVAL) } else { usual };
+        let next = self.last_seal.map(|last| last + interval);
         next.map_or(Duration::ZERO, |next| next.saturating_duration_since(now))
     }
 
