@@ -20,6 +20,7 @@ mod pulse;
 mod replay;
 mod schema;
 mod sessions;
+mod sinks;
 mod stores;
 
 use std::{
@@ -29,12 +30,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    runtime::Runtime,
-    sync::watch,
-    task::JoinSet,
-    time::{Instant as TokioInstant, timeout_at},
-};
+use tokio::{runtime::Runtime, sync::watch, time::Instant as TokioInstant};
 
 pub use audit::{AuditFailure, AuditRequest, audit};
 pub use ceiling::memory_ceiling;
@@ -47,11 +43,10 @@ pub use schema::{Breaking, Changes, SchemaFailure, SchemaRequest, changes, defin
 pub use sessions::SessionError;
 pub use stores::StoreSetupError;
 
-use self::{heartbeat::Hearts, pulse::Pulse, stores::Stores};
+use self::{heartbeat::Hearts, pulse::Pulse, sinks::Sinks};
 pub use crate::warehouse::load::{Event as LoadEvent, Report as LoadReport};
 use crate::{
     admission::{Board, Demand, Gate, GateLimits},
-    batch::InstanceId,
     config::{Config, Loaded, Sink, SinkTarget, UndeclaredStreams},
     http::{
         Acceptor, AcceptorHandle, Admin, AdminHandle, BodyLimits, ConnectionLimits, Key, Keyring, Policies, Service,
@@ -60,13 +55,11 @@ use crate::{
     metrics::{self, Metrics},
     queue::{self, Intake, Published},
     schema::Catalog,
-    sink::{Backoff, Driver, FileStore, Settings},
-    spool::{Shelf, Spool, StartError as SpoolError},
+    spool::{Spool, StartError as SpoolError},
 };
 
-/// Threads of the sinks' runtime that may block, for each object that is stored at the same time: reading and
-/// compressing, and as many for the file calls.
-const BLOCKING_THREADS_PER_UPLOAD: usize = 2;
+/// Threads of the background that may block: for the keeping of the sinks' lags.
+const BLOCKING_THREADS: usize = 1;
 /// Into how many parts the time for the drain falls of which requests may take the first. One slow client must not take
 /// the time in which the sinks store what everybody else has sent.
 const REQUESTS_SHARE: u32 = 2;
@@ -85,9 +78,9 @@ pub struct Server {
     stop_working: watch::Sender<Option<TokioInstant>>,
     /// What the process may come to need, in bytes.
     ceiling: u64,
-    /// The runtime of the sinks and of everything that is not hot.
+    /// The runtime of everything that is neither hot nor a sink's.
     runtime: Runtime,
-    sinks: JoinSet<()>,
+    sinks: Sinks,
     hearts: Hearts,
 }
 
@@ -143,9 +136,16 @@ impl Server {
         let (lanes, intake) = queue::queues(config.workers(), config.queue.batches);
         let published = intake.published();
         let spool = open_spool(&config, intake, &metrics)?;
-        let runtime = background(&config)?;
-        let (sinks, stores) = start_sinks(&config, (spool.instance(), &spool.shelf()), &runtime, &metrics)?;
-        let hearts = Hearts::start(&config, &spool, &runtime, (&metrics, stores));
+        let runtime = background()?;
+        let (sinks, places) = Sinks::start(&config, (spool.instance(), &spool.shelf()), &metrics)?;
+        let known: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
+        for sink in spool.shelf().other_sinks(&known) {
+            tracing::warn!(
+                sink,
+                "a sink that has a cursor in the spool is not configured any more; nothing is kept for it"
+            );
+        }
+        let hearts = Hearts::start(&config, &spool, (&metrics, places));
         let catalog =
             Catalog::new(streams, config.limits.streams, config.ingest.undeclared_streams == UndeclaredStreams::Accept);
         let service = Arc::new(service(&config, catalog, &spool, &metrics));
@@ -243,17 +243,13 @@ impl Server {
         let segments = self.spool.shelf();
         self.spool.close();
         let mut sinks = self.sinks;
-        self.runtime.block_on(async {
-            let stored = timeout_at(deadline.into(), async { while sinks.join_next().await.is_some() {} });
-            let _ = stored.await;
-            sinks.shutdown().await;
-        });
+        sinks.finish(&self.runtime, deadline);
         segments.tidy();
         let (segments_left, bytes_left) = segments.kept();
         // Behind the last object, so that nothing it says is not so.
         self.hearts.end(&self.runtime, segments_left == 0, deadline);
         self.admin.stop();
-        // Compressing cannot be interrupted; what it makes is not wanted any more.
+        sinks.end();
         self.runtime.shutdown_background();
         Stopped { segments_left, bytes_left }
     }
@@ -269,58 +265,14 @@ fn open_spool(config: &Config, intake: Intake, metrics: &Arc<Metrics>) -> Result
     }
 }
 
-fn background(config: &Config) -> io::Result<Runtime> {
-    let uploads: usize = config.sinks.iter().map(Sink::in_flight).sum();
+/// The runtime of everything that is neither hot nor a sink's.
+fn background() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
-        // A sink whose disk hangs holds one of them; the others, the timers and the pulse go on.
-        .worker_threads(1 + config.sinks.len())
-        // One for each sink's heartbeat.
-        .max_blocking_threads(1 + uploads * BLOCKING_THREADS_PER_UPLOAD + config.sinks.len())
+        .worker_threads(1)
+        .max_blocking_threads(BLOCKING_THREADS)
         .thread_name("background")
         .enable_all()
         .build()
-}
-
-fn start_sinks(
-    config: &Config,
-    (instance, shelf): (InstanceId, &Arc<Shelf>),
-    runtime: &Runtime,
-    metrics: &Arc<Metrics>,
-) -> Result<(JoinSet<()>, Stores), StartError> {
-    let mut drivers = Vec::with_capacity(config.sinks.len());
-    let mut stores = Vec::with_capacity(config.sinks.len());
-    for sink in &config.sinks {
-        let Some(destination) = sink.destination() else { continue };
-        if let SinkTarget::File { dir } = sink.target()
-            && let Err(error) = FileStore::sweep(dir, instance)
-        {
-            tracing::warn!(sink = sink.name, %error, "cannot remove what a killed process has left of unfinished files");
-        }
-        let store = stores::store(sink, runtime)?;
-        let settings = Settings {
-            destination,
-            concurrency: sink.in_flight(),
-            attempt_timeout: sink.attempt_timeout.get(),
-            backoff: Backoff::new(sink.backoff_min.get(), sink.backoff_max.get()),
-        };
-        let consumer = shelf.consumer(&sink.name, sink.terms(&config.spool));
-        drivers.push(Driver::new(settings, Arc::clone(&store), consumer, metrics));
-        stores.push(store);
-    }
-    let known: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
-    for sink in shelf.other_sinks(&known) {
-        tracing::warn!(
-            sink,
-            "a sink that has a cursor in the spool is not configured any more; nothing is kept for it"
-        );
-    }
-    // Every sink has its consumer: from here on segments may go.
-    shelf.tidy();
-    let mut running = JoinSet::new();
-    for driver in drivers {
-        running.spawn_on(driver.run(), runtime.handle());
-    }
-    Ok((running, stores))
 }
 
 fn service(config: &Config, catalog: Catalog, spool: &Spool, metrics: &Arc<Metrics>) -> Service {

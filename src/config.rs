@@ -216,15 +216,14 @@ impl Config {
         if self.server.workers == 0 { cores() } else { self.server.workers }
     }
 
-    /// What the spool is told.
-    pub fn spool_settings(&self) -> SpoolSettings {
-        let object_size = self.object_size().map(Size::get);
-        SpoolSettings { object_size, ..self.spool.settings(self.destinations()) }
-    }
-
     /// What each object sink makes of the segments.
     pub fn destinations(&self) -> Vec<Destination> {
         self.sinks.iter().filter_map(Sink::destination).collect()
+    }
+
+    /// What the spool is told.
+    pub fn spool_settings(&self) -> SpoolSettings {
+        self.spool.settings(self.destinations(), self.object_size())
     }
 
     /// The sinks that make objects of sealed segments.

@@ -77,7 +77,11 @@ const FLOORS: [(&str, &[&str]); 23] = [
 /// Where paths that begin like this may stand: below these files and directories of `src`.
 const ROOMS: [(&[&str], &[&str], &str); 7] = [
     (&["axum"], &["http"], "what is served is http's business"),
-    (&["aws_"], &["aws", "sink/s3", "warehouse/load/data_api"], "an SDK is the business of what asks with it"),
+    (
+        &["aws_"],
+        &["aws", "sink/s3", "sink/firehose", "warehouse/load/data_api"],
+        "an SDK is the business of what asks with it",
+    ),
     (&["std", "fs"], FILES, FILES_WHY),
     (&["std", "os", "unix", "fs"], FILES, FILES_WHY),
     (&["tokio", "fs"], FILES, FILES_WHY),

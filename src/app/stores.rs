@@ -5,16 +5,19 @@ use std::{sync::Arc, time::Duration};
 use tokio::runtime::Runtime;
 
 use crate::{
-    config::{Config, Sink, SinkTarget, Sse},
-    sink::{FileStore, ObjectStore, S3Encryption, S3Settings, S3SetupError, S3Store},
+    aws::SetupError,
+    batch::StreamName,
+    config::{self, Config, FirehoseTarget, Sink, SinkTarget, Sse},
+    metrics::Metrics,
+    sink::{
+        FileStore, FirehoseSettings, FirehoseSink, LineSink, ObjectStore, Packing, S3Encryption, S3Settings, S3Store,
+        Targets,
+    },
     warehouse::Place,
 };
 
-/// How long a bucket's endpoint may take to connect.
+/// How long an endpoint may take to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The stores of all object sinks, in the order of the configuration.
-pub(super) type Stores = Vec<Arc<dyn ObjectStore>>;
 
 /// An object store cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +28,7 @@ pub enum StoreSetupError {
         /// The sink's name.
         sink: String,
         /// What is wrong.
-        source: S3SetupError,
+        source: SetupError,
     },
     /// The sink has no store.
     #[error(transparent)]
@@ -69,6 +72,36 @@ pub(super) fn store(sink: &Sink, runtime: &Runtime) -> Result<Arc<dyn ObjectStor
     };
     let store = runtime.block_on(S3Store::from_environment(settings));
     Ok(Arc::new(store.map_err(|source| StoreSetupError::Sdk { sink: sink.name.clone(), source })?))
+}
+
+/// The service of `sink`, which is of kind Firehose, at `target`. Asks it nothing yet.
+pub(super) fn firehose(
+    sink: &Sink,
+    target: &FirehoseTarget<'_>,
+    runtime: &Runtime,
+    metrics: &Metrics,
+) -> Result<Arc<dyn LineSink>, StoreSetupError> {
+    let delivery_streams = target.delivery_streams.iter();
+    let settings = FirehoseSettings {
+        sink: sink.name.clone(),
+        region: target.region.map(Into::into),
+        endpoint: target.endpoint.map(Into::into),
+        connect_timeout: CONNECT_TIMEOUT,
+        targets: Targets {
+            delivery_stream: target.delivery_stream.map(Into::into),
+            delivery_streams: delivery_streams
+                .filter_map(|(stream, name)| Some((StreamName::new(stream).ok()?, name.clone())))
+                .collect(),
+            rejected_stream: target.rejected_stream.map(Into::into),
+        },
+        packing: match target.packing {
+            config::Packing::Lines => Packing::Lines,
+            config::Packing::Single => Packing::Single,
+        },
+    };
+    let service = runtime.block_on(FirehoseSink::from_environment(settings));
+    let service = service.map_err(|source| StoreSetupError::Sdk { sink: sink.name.clone(), source })?;
+    Ok(Arc::new(service.counted_in(metrics)))
 }
 
 /// The sink whose objects are wanted is none.

@@ -3,25 +3,20 @@
 use super::Sink;
 use crate::{
     config::size::Size,
-    sink::{Compression, FIRST_PART_BYTES},
+    sink::{Compression, FIRST_PART_BYTES, LineSettings},
 };
 
-/// What a stretch of lines and the call that they are on their way in take, in bytes: 4 MiB as they were read, a part of
-/// them that is sent again, and what a call makes of them, with base64.
-const LINES_UNIT_BYTES: usize = 17 * 1024 * 1024;
-
 impl Sink {
-    /// Bytes that `count` objects or calls on their way take. Beside the calls of a line sink there is one stretch more:
-    /// lines that are set aside are longer than they were.
+    /// Bytes that `count` objects or calls on their way take.
     fn taken_by(&self, count: usize) -> u64 {
-        let (unit, count) = match self.destination() {
+        let taken = match self.destination() {
             Some(destination) => {
                 let compression = Compression::named(&destination.codec, destination.level);
-                (FIRST_PART_BYTES + compression.unwrap_or(Compression::PAGES).overhead_bytes(), count)
+                count * (FIRST_PART_BYTES + compression.unwrap_or(Compression::PAGES).overhead_bytes())
             }
-            None => (LINES_UNIT_BYTES, count + 1),
+            None => LineSettings::memory_bytes(count, LineSettings::STRETCH_BYTES),
         };
-        unit as u64 * count as u64
+        taken as u64
     }
 
     /// The least that `memory` may be: what one object or call on its way takes.

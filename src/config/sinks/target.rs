@@ -1,10 +1,13 @@
 //! What a sink is, with the settings of its kind.
 
-use std::path::Path;
+use std::{ops::RangeInclusive, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ordered::Ordered, period::Period};
+use crate::{
+    config::{ordered::Ordered, period::Period},
+    sink,
+};
 
 /// What a sink is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
@@ -129,28 +132,27 @@ impl SinkKind {
 }
 
 impl Codec {
+    /// What an object sink is told.
+    fn of_objects(self) -> sink::Codec {
+        match self {
+            Self::Gzip => sink::Codec::Gzip,
+            Self::Zstd => sink::Codec::Zstd,
+        }
+    }
+
     /// The name in the configuration and in `Content-Encoding`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-        }
+        self.of_objects().as_str()
     }
 
     /// The level that a sink has which names none.
     pub fn default_level(self) -> u32 {
-        match self {
-            Self::Gzip => 1,
-            Self::Zstd => 3,
-        }
+        self.of_objects().default_level()
     }
 
-    /// The highest level.
-    pub fn max_level(self) -> u32 {
-        match self {
-            Self::Gzip => 9,
-            Self::Zstd => 19,
-        }
+    /// The levels that there are.
+    pub fn levels(self) -> RangeInclusive<u32> {
+        self.of_objects().levels()
     }
 }
 

@@ -27,13 +27,14 @@ impl Rules<'_> {
                 "write parts that each end in `/`, such as \"logs/app/\", or \"\" for none",
             );
         }
-        let (codec, level, most) = (sink.codec(), sink.level(), sink.codec().max_level());
-        if !(1..=most).contains(&level) {
+        let (codec, level, levels) = (sink.codec(), sink.level(), sink.codec().levels());
+        if !levels.contains(&level) {
+            let (least, most) = levels.into_inner();
             report.between(
                 self.key("level"),
                 &[self.key("codec")],
-                format!("is {level}, and a level of {} is 1 to {most}", codec.as_str()),
-                format!("choose from 1 to {most}, or leave it out for {}", codec.default_level()),
+                format!("is {level}, and a level of {} is {least} to {most}", codec.as_str()),
+                format!("choose from {least} to {most}, or leave it out for {}", codec.default_level()),
             );
         }
         self.object_size(spool, report);
