@@ -366,7 +366,7 @@ fn describe(sink: &Sink) -> String {
     let place = match sink.target() {
         SinkTarget::File { dir } => dir.display().to_string(),
         SinkTarget::S3(target) => format!("s3://{}", target.bucket),
-        SinkTarget::Firehose(target) => format!("firehose:{}", target.delivery_stream),
+        SinkTarget::Firehose(target) => format!("firehose:{}", target.delivery_stream.unwrap_or_default()),
     };
     let need = if sink.required { "required" } else { "best effort" };
     format!("{} ({place}/{}, {need})", sink.name, sink.prefix)

@@ -88,7 +88,7 @@ pub(super) fn firehose(
         endpoint: target.endpoint.map(Into::into),
         connect_timeout: CONNECT_TIMEOUT,
         targets: Targets {
-            delivery_stream: Some(target.delivery_stream.to_owned()).filter(|pattern| !pattern.is_empty()),
+            delivery_stream: target.delivery_stream.map(Into::into),
             delivery_streams: delivery_streams
                 .filter_map(|(stream, name)| Some((StreamName::new(stream).ok()?, name.clone())))
                 .collect(),

@@ -34,18 +34,19 @@ pub struct Sink {
     /// Otherwise it is a best-effort sink: beyond its longest lag it goes on at the newest, and what lies between is
     /// counted.
     pub required: bool,
-    /// Best effort alone: how many bytes of the spool it may lag, at least a segment and at most half of
-    /// `spool.disk_quota`. Default a quarter of that: a dead sink leaves most of the disk to the required ones.
+    /// Best effort alone: how many bytes of the spool it may lag, at least two segments and at most half of
+    /// `spool.disk_quota`. Default a quarter of the quota, or two segments: a dead sink leaves most of the disk to the required ones.
     pub max_lag_bytes: Option<Size>,
-    /// Best effort alone: how old the oldest event that it does not have may be, 1 s to 30 days. Default 24 h: an outage
-    /// over a night is made up for.
+    /// Best effort alone: how old the oldest event that it does not have may be, 1 s to 30 days, and for an object sink,
+    /// which waits for the seal, at least twice `spool.seal_after`. Default 24 h, or that if it is more: an outage over a
+    /// night is made up for.
     pub max_lag_age: Option<Period>,
     /// Where it begins if the spool has no cursor of its name. Default `oldest`: it gets everything that is still there.
     pub start: SinkStart,
     /// The streams that it takes. Default `[]`: all.
     pub streams: Vec<String>,
-    /// Memory that what is on its way may take, at least a unit, see [`Sink::unit_bytes`]: fewer than `concurrency` are on
-    /// their way if it does not suffice for all of them. Default: what `concurrency` needs.
+    /// Memory that what is on its way may take: fewer than `concurrency` are then on their way if it does not suffice for
+    /// all of them. At least [`Sink::least_memory`]. Default: what `concurrency` needs.
     pub memory: Option<Size>,
     /// Objects or calls that are on their way at the same time, 1 to 32. Default 2: one is compressed while another is
     /// on its way.
@@ -87,7 +88,8 @@ pub struct Sink {
     /// Kind `s3`: the id or ARN of the key, if and only if `sse = "kms"`.
     pub kms_key: Option<String>,
     /// Kind `firehose`: the delivery stream of each stream, with the stream's name for `{stream}`: up to 64 letters,
-    /// digits, dots, underscores and hyphens.
+    /// digits, dots, underscores and hyphens. Lines of an undeclared stream for which that is too long are never taken, and
+    /// go where `undelivered` says. Needed unless each of `streams` has one in `delivery_streams`.
     pub delivery_stream: Option<String>,
     /// Kind `firehose`: where rejected events go, with the stream's name for `{stream}`. Default: they are not sent; then
     /// a required object sink has them.
@@ -163,8 +165,8 @@ impl Sink {
         Self { name: name.to_owned(), kind: SinkKind::Firehose, delivery_stream, ..Self::default() }
     }
 
-    /// What it is, with the settings of its kind. (A sink that lacks its directory, bucket or delivery stream did not
-    /// pass the checks; here it has an empty one.)
+    /// What it is, with the settings of its kind. (A sink that lacks its directory or bucket did not pass the checks;
+    /// here it has an empty one.)
     pub fn target(&self) -> SinkTarget<'_> {
         match self.kind {
             SinkKind::File => SinkTarget::File { dir: self.dir.as_deref().unwrap_or(Path::new("")) },
@@ -178,7 +180,7 @@ impl Sink {
                 kms_key: self.kms_key.as_deref(),
             }),
             SinkKind::Firehose => SinkTarget::Firehose(FirehoseTarget {
-                delivery_stream: self.delivery_stream.as_deref().unwrap_or_default(),
+                delivery_stream: self.delivery_stream.as_deref(),
                 delivery_streams: &self.delivery_streams,
                 rejected_stream: self.rejected_stream.as_deref(),
                 packing: self.packing.unwrap_or_default(),

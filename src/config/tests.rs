@@ -5,6 +5,7 @@ mod files;
 mod loads;
 mod no_disk;
 mod rules;
+mod sinks;
 
 use super::*;
 use crate::schema;

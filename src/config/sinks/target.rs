@@ -1,10 +1,13 @@
 //! What a sink is, with the settings of its kind.
 
-use std::path::Path;
+use std::{ops::RangeInclusive, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ordered::Ordered, period::Period};
+use crate::{
+    config::{ordered::Ordered, period::Period},
+    sink,
+};
 
 /// What a sink is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
@@ -90,8 +93,9 @@ pub struct S3Target<'s> {
 /// Delivery streams and how they are reached. Where lines go that are never taken, `Config::undelivered` tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FirehoseTarget<'s> {
-    /// The delivery stream of each stream, with [`FirehoseTarget::PLACEHOLDER`] for the stream's name.
-    pub delivery_stream: &'s str,
+    /// The delivery stream of each stream, with [`FirehoseTarget::PLACEHOLDER`] for the stream's name; `None` if every
+    /// stream that the sink takes has one of its own.
+    pub delivery_stream: Option<&'s str>,
     /// Those that are named otherwise, by stream.
     pub delivery_streams: &'s Ordered<String>,
     /// Where rejected events go, with the placeholder for the stream's name; `None` if they are not sent.
@@ -128,28 +132,27 @@ impl SinkKind {
 }
 
 impl Codec {
+    /// What an object sink is told.
+    fn of_objects(self) -> sink::Codec {
+        match self {
+            Self::Gzip => sink::Codec::Gzip,
+            Self::Zstd => sink::Codec::Zstd,
+        }
+    }
+
     /// The name in the configuration and in `Content-Encoding`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-        }
+        self.of_objects().as_str()
     }
 
     /// The level that a sink has which names none.
     pub fn default_level(self) -> u32 {
-        match self {
-            Self::Gzip => 1,
-            Self::Zstd => 3,
-        }
+        self.of_objects().default_level()
     }
 
-    /// The highest level.
-    pub fn max_level(self) -> u32 {
-        match self {
-            Self::Gzip => 9,
-            Self::Zstd => 19,
-        }
+    /// The levels that there are.
+    pub fn levels(self) -> RangeInclusive<u32> {
+        self.of_objects().levels()
     }
 }
 
@@ -159,10 +162,10 @@ impl<'s> FirehoseTarget<'s> {
     /// How long lines wait for others if nothing else is said.
     pub(super) const LINGER: Period = Period::millis(200);
 
-    /// The delivery stream of the accepted events of `stream`.
-    pub fn accepted(&self, stream: &str) -> String {
+    /// The delivery stream of the accepted events of `stream`; `None` if there is none.
+    pub fn accepted(&self, stream: &str) -> Option<String> {
         let own = self.delivery_streams.get(stream).cloned();
-        own.unwrap_or_else(|| self.delivery_stream.replace(Self::PLACEHOLDER, stream))
+        own.or_else(|| self.delivery_stream.map(|pattern| pattern.replace(Self::PLACEHOLDER, stream)))
     }
 
     /// The delivery stream of the rejected events of `stream`; `None` if they are not sent.
