@@ -401,7 +401,7 @@ impl Shelf {
     /// How many sealed segments some required sink does not have.
     pub(super) fn awaited(&self) -> usize {
         let state = self.state();
-        let next = state.sinks.iter().filter(|sink| sink.required).map(|sink| sink.next).min();
+        let next = state.sinks.iter().filter(|sink| sink.is_required()).map(|sink| sink.at.segment).min();
         next.map_or(0, |next| state.sealed.range(next..).count())
     }
 
