@@ -18,7 +18,7 @@ use crate::{
 };
 
 const STREAMS: [&str; 2] = ["heard", "shown"];
-const BATCHES: usize = 300;
+const BATCHES: usize = 120;
 const BATCH_LINES: usize = 50;
 /// How long everything may take.
 const PATIENCE: Duration = Duration::from_mins(3);
