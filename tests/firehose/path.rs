@@ -76,7 +76,7 @@ async fn every_line_arrives_and_only_what_may_have_arrived_is_there_twice() {
         for batch in 0..BATCHES {
             let name = STREAMS[batch % STREAMS.len()];
             let lines: Vec<String> = (batch * BATCH_LINES..(batch + 1) * BATCH_LINES).map(line).collect();
-            let text = lines.iter().map(|line| format!("{line}\n")).collect();
+            let text = lines.join("\n") + "\n";
             spool.put(&stream(name), Book::Accepted, text).await.await.unwrap();
             sent.extend(lines.into_iter().map(|line| ((format!("logweir-{name}"), line), 1)));
         }
