@@ -87,7 +87,8 @@ async fn deliver(
     spool.put(&stream("heard"), Book::Rejected, "{\"bad\":true}\n".into()).await.await.unwrap();
     let metrics = Arc::clone(&spool.metrics);
     tokio::task::spawn_blocking(move || spool.close()).await.unwrap();
-    timeout(PATIENCE, running).await.expect("it ends once everything is delivered").unwrap();
+    // It ends once everything is delivered.
+    timeout(PATIENCE, running).await.unwrap().unwrap();
     (sent, metrics)
 }
 
