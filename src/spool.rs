@@ -47,35 +47,49 @@
 //! before), [`MAX_GROUP_BYTES`] a group (one submission
 //! always fits), [`MAX_SPARES`] spare files, [`MAX_QUARANTINE_BYTES`] of damaged places and [`MAX_TAIL_BYTES`] of torn
 //! tails. Whole segments that cannot be read are moved, and count against the quota until somebody removes them.
+//!
+//! # Without a disk
+//!
+//! [`Spool::in_memory`] is the same over a [`MemoryDisk`]: the files, the cursors and the identity end with the process.
+//! What is called durable here is not, then, so nothing is acknowledged for it: an answer waits for the required sinks.
+//! A batch's bytes go from its reservation to the disk's own limit when its group is written; both are part of the memory
+//! ceiling. Segments are sealed every window; while the sinks are busy with two, the third stays open and gathers.
 
 mod cursor;
 mod disk;
 mod follow;
 mod footer;
 mod group;
+mod memory;
 mod open;
 mod patient;
 mod quarantine;
 mod ratio;
 mod reader;
+mod readers;
 mod recovery;
 mod scan;
 mod segment;
 mod shelf;
 mod spares;
+mod survey;
 mod terms;
+mod walk;
 mod writer;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use cursor::Position;
 pub use disk::{Disk, DiskFile, OpenError, RealDisk};
-pub use follow::{Followed, Follower, Lag, Mark, Piece, Stretch};
+pub use follow::{CURSOR_INTERVAL, Followed, Follower, Lag, Mark, Piece, Stretch};
 pub use footer::{Content, Destination, Footer, Former};
+pub use memory::{MemoryDisk, RESERVE_BYTES};
 pub use open::{Spool, StartError, TakenUp};
-pub use reader::{Lines, ReadError, SealedSegment};
-pub use shelf::{Consumer, Shelf};
+pub use reader::{Lines, SealedSegment};
+pub use shelf::{Consumer, Held, Shelf};
+pub use survey::{Survey, survey};
 pub use terms::{MaxLag, Need, Start, Terms};
+pub use walk::ReadError;
 pub use writer::Step;
 
 /// The unit in which groups are aligned and cursors are written, in bytes: what a disk writes whole, or what the page

@@ -3,7 +3,6 @@
 use crate::{
     config::{Config, Sink},
     queue::Submission,
-    sink::{Compression, FIRST_PART_BYTES},
     spool::MAX_GROUP_BYTES,
     validate::KEYS_BYTES,
 };
@@ -34,12 +33,7 @@ fn calendars(config: &Config) -> u64 {
 pub fn memory_ceiling(config: &Config) -> u64 {
     let batches = config.queue.bytes.get();
     let connections = config.server.max_connections as u64 * (config.server.max_head.get() + CONNECTION_BYTES);
-    let upload = |sink: &Sink| {
-        let destination = sink.destination();
-        let compression = Compression::named(&destination.codec, destination.level).unwrap_or(Compression::PAGES);
-        sink.concurrency as u64 * (FIRST_PART_BYTES + compression.overhead_bytes()) as u64
-    };
-    let uploads: u64 = config.sinks.iter().map(upload).sum();
+    let sinks: u64 = config.sinks.iter().map(Sink::memory_bytes).sum();
     // A worker reads, inflates and encodes one batch at a time; those bytes are reserved in the budget.
     let places = config.queue.batches as u64 * size_of::<Submission>() as u64;
     let keys = config.limits.streams as u64 * KEYS_BYTES as u64;
@@ -47,6 +41,7 @@ pub fn memory_ceiling(config: &Config) -> u64 {
     let streams = config.limits.streams as u64 * STREAM_BYTES;
     // A damaged segment is read group by group, one segment at a time.
     let repair = config.limits.output.get().max(MAX_GROUP_BYTES as u64);
-    let asked = batches + connections + uploads + workers + streams + repair + calendars(config);
+    let spool = config.spool.in_memory();
+    let asked = batches + spool + connections + sinks + workers + streams + repair + calendars(config);
     BASE_BYTES + asked + asked * ALLOCATOR_PERCENT / 100
 }

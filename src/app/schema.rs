@@ -1,6 +1,6 @@
 //! `logweir schema`: what a warehouse is told of the streams, and what has changed since.
 
-use super::stores::{self, UnknownSink};
+use super::stores::{self, NoObjects, UnknownSink};
 use crate::{
     config::{Loaded, SinkTarget, WarehouseKind, nearest},
     sink::Codec,
@@ -88,12 +88,13 @@ pub fn definitions(loaded: &Loaded) -> Result<Definitions, UnknownSink> {
     let sink = stores::named(config, warehouse.sink.as_deref())?;
     let root = match sink.target() {
         SinkTarget::S3(bucket) => format!("s3://{}/", bucket.bucket),
+        SinkTarget::Firehose(_) => return Err(NoObjects::of(sink).into()),
         SinkTarget::File { dir } => {
             let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
             format!("{}/", dir.display().to_string().trim_end_matches('/'))
         }
     };
-    let codec = Codec::named(&sink.destination().codec).unwrap_or_default();
+    let codec = Codec::named(sink.codec().as_str()).unwrap_or_default();
     let counted = config.rollups.streams.iter().map(|(stream, rollup)| Counted {
         stream: stream.to_owned(),
         device: rollup.device.clone(),

@@ -10,6 +10,8 @@ use crate::{
 
 /// The directory of the rejected events, behind the prefix.
 pub const REJECTED: &str = "_rejected/";
+/// The directory of the lines that a line sink will never take, behind the prefix.
+pub const UNDELIVERED: &str = "_undelivered/";
 
 /// The name of an object in its store.
 ///
@@ -67,6 +69,22 @@ impl ObjectKey {
         let directory = format!("{prefix}{}{}/", ledger::SEGMENTS, hour.partition());
         let codec = Compression::PAGES.codec;
         Self { directory, name: format!("{instance}-{segment}"), suffix: 0, codec }
+    }
+
+    /// The key of the lines of `stream` and `hour` that the line sink called `sink` will never take, of a stretch that ends
+    /// at `offset` of a segment: `{prefix}_undelivered/{sink}/{stream}/dt=…/hour=…/{instance}-{segment}-{offset}.ndjson.gz`.
+    ///
+    /// The same lines may stand in two such objects: after a crash they are read again, in stretches of another length.
+    pub fn undelivered(
+        prefix: &str,
+        sink: &str,
+        stream: &StreamName,
+        hour: Hour,
+        ((instance, segment), offset): ((InstanceId, SegmentId), u64),
+    ) -> Self {
+        let directory = format!("{prefix}{UNDELIVERED}{sink}/{stream}/{}/", hour.partition());
+        let codec = Compression::PAGES.codec;
+        Self { directory, name: format!("{instance}-{segment}-{offset}"), suffix: 0, codec }
     }
 
     /// The directory in which the objects of a stream, book and hour stand.
@@ -135,6 +153,10 @@ mod tests {
         assert_eq!(
             ObjectKey::page("logs/", hour, who).to_string(),
             "logs/_ledger/segments/dt=2026-11-22/hour=09/01ARZ3NDEKTSV4RRFFQ69G5FAV-0000000042.ndjson.gz"
+        );
+        assert_eq!(
+            ObjectKey::undelivered("logs/", "firehose", &stream, hour, (who, 81_920)).to_string(),
+            "logs/_undelivered/firehose/heard/dt=2026-11-22/hour=09/01ARZ3NDEKTSV4RRFFQ69G5FAV-0000000042-81920.ndjson.gz"
         );
     }
 

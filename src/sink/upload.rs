@@ -71,6 +71,8 @@ pub(super) enum Lines {
     Content(Arc<SealedSegment>, Content),
     /// A page of the books.
     Page(Vec<u8>),
+    /// What a line sink will never take: it is counted there, and in no book.
+    Undelivered(Vec<u8>),
 }
 
 impl Lines {
@@ -78,14 +80,14 @@ impl Lines {
     fn former(&self) -> &[Former] {
         match self {
             Self::Content(_, content) => content.former(),
-            Self::Page(_) => &[],
+            Self::Page(_) | Self::Undelivered(_) => &[],
         }
     }
 
     fn body(&self, compression: Compression) -> ObjectBody {
         match self {
             Self::Content(segment, content) => ObjectBody::new(Arc::clone(segment), content, compression),
-            Self::Page(text) => ObjectBody::of_text(text.clone(), compression),
+            Self::Page(text) | Self::Undelivered(text) => ObjectBody::of_text(text.clone(), compression),
         }
     }
 }
@@ -196,7 +198,9 @@ impl Upload {
 
     /// The key holds something else: the next attempt is for another one.
     async fn step_aside(&mut self, frozen: &ObjectKey) {
-        self.outcomes().occupied.increment(1);
+        if let Some(outcomes) = self.outcomes() {
+            outcomes.occupied.increment(1);
+        }
         let (key, sink) = (&self.plan.key, &self.counts.sink);
         tracing::error!(sink, %key, "the key holds something else; storing under another");
         self.plan.key = if key.suffix() < MAX_SUFFIX { key.another() } else { frozen.clone() };
@@ -205,21 +209,24 @@ impl Upload {
         }
     }
 
-    fn outcomes(&self) -> &Outcomes {
+    fn outcomes(&self) -> Option<&Outcomes> {
         match self.lines {
-            Lines::Content(..) => &self.counts.objects,
-            Lines::Page(_) => &self.counts.pages,
+            Lines::Content(..) => Some(&self.counts.objects),
+            Lines::Page(_) => Some(&self.counts.pages),
+            Lines::Undelivered(_) => None,
         }
     }
 
     fn count(&self, placed: Placed, began: Instant) {
         let (key, sink) = (&self.plan.key, &self.counts.sink);
-        match placed {
-            Placed::Stored(_) => self.outcomes().stored.increment(1),
-            Placed::Existed | Placed::Occupied => self.outcomes().existed.increment(1),
+        match (placed, self.outcomes()) {
+            (Placed::Stored(_), Some(outcomes)) => outcomes.stored.increment(1),
+            (Placed::Existed | Placed::Occupied, Some(outcomes)) => outcomes.existed.increment(1),
+            (_, None) => {}
         }
         let Lines::Content(_, Content { events, .. }) = self.lines else {
-            tracing::debug!(sink, %key, "stored a page of the books");
+            let what = if matches!(self.lines, Lines::Page(_)) { "a page of the books" } else { "undelivered lines" };
+            tracing::debug!(sink, %key, what, "stored an object beside the events");
             return;
         };
         self.counts.seconds.record(began.elapsed().as_secs_f64());
