@@ -14,10 +14,14 @@
 //!   them (see [`ledger`](crate::ledger)).
 
 mod backoff;
+mod codec;
 mod driver;
 mod file;
-mod gzip_object;
+mod filter;
+mod firehose;
 mod lines;
+mod member;
+mod object_body;
 mod object_key;
 mod s3;
 mod store;
@@ -26,11 +30,15 @@ mod upload;
 use std::{error::Error, fmt};
 
 pub use backoff::Backoff;
+pub use codec::{Codec, Compression};
 pub use driver::{Driver, Settings};
 pub use file::FileStore;
-pub use gzip_object::{BodyError, FIRST_PART_BYTES, ObjectBody, PART_BYTES, Part, UPLOAD_OVERHEAD_BYTES};
-pub use lines::{CallLimits, Fate, Left, LineSink, Outcome, Parcel};
-pub use object_key::{ObjectKey, REJECTED};
+pub use filter::Filter;
+pub use firehose::{FirehoseSettings, FirehoseSetupError, FirehoseSink, Packing, Targets};
+pub use lines::{Aside, CallLimits, Fate, Left, LineDriver, LineSettings, LineSink, Outcome, Parcel};
+pub use member::{Counted, Counter, MAX_WINDOW_BYTES, Member};
+pub use object_body::{BodyError, FIRST_PART_BYTES, ObjectBody, PART_BYTES, Part};
+pub use object_key::{ObjectKey, ObjectName, REJECTED, UNDELIVERED};
 pub use s3::{S3Encryption, S3Settings, S3SetupError, S3Store};
 pub use store::{BoxFuture, Listed, ObjectReader, ObjectStore, Page, StoreError, Told};
 
@@ -57,7 +65,7 @@ pub struct ObjectFacts {
     pub events: u64,
     /// Their uncompressed length in bytes.
     pub bytes: u64,
-    /// CRC-32 of the uncompressed bytes: what a gzip member's trailer says too.
+    /// CRC-32 of the uncompressed bytes: what a gzip member's trailer says too, and a zstd frame does not.
     pub crc32: u32,
     /// The earliest event time.
     pub first_event: Option<Millis>,

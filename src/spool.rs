@@ -63,26 +63,32 @@ mod memory;
 mod open;
 mod patient;
 mod quarantine;
+mod ratio;
 mod reader;
+mod readers;
 mod recovery;
 mod scan;
 mod segment;
 mod shelf;
 mod spares;
+mod survey;
 mod terms;
+mod walk;
 mod writer;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use cursor::Position;
 pub use disk::{Disk, DiskFile, OpenError, RealDisk};
-pub use follow::{Followed, Follower, Lag, Mark, Piece, Stretch};
+pub use follow::{CURSOR_INTERVAL, Followed, Follower, Lag, Mark, Piece, Stretch};
 pub use footer::{Content, Destination, Footer, Former};
 pub use memory::{MemoryDisk, RESERVE_BYTES};
 pub use open::{Spool, StartError, TakenUp};
-pub use reader::{Lines, ReadError, SealedSegment};
-pub use shelf::{Consumer, Shelf};
+pub use reader::{Lines, SealedSegment};
+pub use shelf::{Consumer, Held, Shelf};
+pub use survey::{Survey, survey};
 pub use terms::{MaxLag, Need, Start, Terms};
+pub use walk::ReadError;
 pub use writer::Step;
 
 /// The unit in which groups are aligned and cursors are written, in bytes: what a disk writes whole, or what the page
@@ -106,6 +112,9 @@ pub struct Settings {
     pub disk_quota: u64,
     /// Where a segment is sealed, in bytes.
     pub segment_size: u64,
+    /// The compressed size at which the largest object of a segment is aimed: a segment is sealed once it is believed to
+    /// become as large, and at `segment_size` at the latest; `None` for `segment_size` alone.
+    pub object_size: Option<u64>,
     /// When a segment is sealed at the latest.
     pub seal_after: Duration,
     /// By what part of `seal_after` instances differ, 0 to 1, so that a fleet does not upload in the same second.

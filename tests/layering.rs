@@ -41,9 +41,9 @@ const FLOORS: [(&str, &[&str]); 23] = [
     // What reads the objects: it knows their keys and their books.
     ("warehouse", &["aws", "batch", "ledger", "schema", "sink"]),
     ("http", &["admission", "batch", "metrics", "queue", "schema", "validate"]),
-    // The configuration makes what others are told: schemas, the limits of validation, the settings of the spool. It
-    // does not know who starts with them.
-    ("config", &["batch", "schema", "spool", "validate"]),
+    // The configuration makes what others are told: schemas, the limits of validation, the settings of the spool; and what
+    // the memory of sinks comes to. It does not know who starts with them.
+    ("config", &["batch", "schema", "sink", "spool", "validate"]),
     // Fleets of devices: they know a server by its answers.
     ("rehearse", &["admission", "batch", "client", "schema"]),
     ("telemetry", &["config"]),
@@ -77,7 +77,11 @@ const FLOORS: [(&str, &[&str]); 23] = [
 /// Where paths that begin like this may stand: below these files and directories of `src`.
 const ROOMS: [(&[&str], &[&str], &str); 7] = [
     (&["axum"], &["http"], "what is served is http's business"),
-    (&["aws_"], &["aws", "sink/s3", "warehouse/load/data_api"], "an SDK is the business of what asks with it"),
+    (
+        &["aws_"],
+        &["aws", "sink/s3", "sink/firehose", "warehouse/load/data_api"],
+        "an SDK is the business of what asks with it",
+    ),
     (&["std", "fs"], FILES, FILES_WHY),
     (&["std", "os", "unix", "fs"], FILES, FILES_WHY),
     (&["tokio", "fs"], FILES, FILES_WHY),

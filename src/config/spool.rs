@@ -96,13 +96,14 @@ impl Spool {
         if self.keeps() { 0 } else { self.memory.get().saturating_add(spool::RESERVE_BYTES) }
     }
 
-    /// What the spool is told, with what each sink makes of its segments.
-    pub fn settings(&self, destinations: Vec<spool::Destination>) -> spool::Settings {
+    /// What the spool is told, with what each object sink makes of its segments and what an object is to have.
+    pub(super) fn settings(&self, destinations: Vec<spool::Destination>, object_size: Option<Size>) -> spool::Settings {
         let early = if self.keeps() { self.early_seal_interval } else { self.window };
         spool::Settings {
             dir: self.dir.clone(),
             disk_quota: self.quota().get(),
             segment_size: self.segment_size.get(),
+            object_size: object_size.map(Size::get),
             seal_after: self.seals_after().get(),
             // Every window is sealed on request, which knows no jitter.
             seal_jitter: if self.keeps() { self.seal_jitter } else { 0.0 },

@@ -5,6 +5,7 @@ mod files;
 mod loads;
 mod no_disk;
 mod rules;
+mod sinks;
 
 use super::*;
 use crate::schema;
@@ -112,7 +113,7 @@ fn a_sink_is_told_by_its_kind() {
         kms_key: Some("k"),
     };
     assert_eq!(config.sinks[1].target(), SinkTarget::S3(target));
-    let settings = config.spool.settings(config.destinations());
+    let settings = config.spool_settings();
     let places: Vec<_> = settings.destinations.iter().map(|d| (&*d.sink, &*d.place, &*d.prefix, d.level)).collect();
     assert_eq!(places, [("files", "objects", "", 1), ("lake", "logs", "a/b/", 6)]);
     assert_eq!((settings.segment_size, settings.seal_after.as_secs()), (64 << 20, 300));

@@ -13,11 +13,22 @@
 //! - **[`Fate::Never`] is for the line, not for the day.** Only what would be refused for ever is: wrong credentials, a stream
 //!   that is missing or a service that is down are mended by people, and the lines wait.
 
+mod counts;
+mod delivery;
+mod driver;
+mod outage;
 mod outcome;
+mod pace;
 mod parcel;
+mod source;
+mod stretches;
+mod undelivered;
+mod work;
 
+pub use driver::{LineDriver, LineSettings};
 pub use outcome::{Fate, Left, Outcome};
 pub use parcel::{CallLimits, Parcel};
+pub use undelivered::Aside;
 
 use super::BoxFuture;
 

@@ -6,7 +6,8 @@ use ::metrics::{Counter, Histogram};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Backoff, BodyError, ObjectBody, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore, Placed, PutError, PutFailure,
+    Backoff, BodyError, Compression, ObjectBody, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore, Placed, PutError,
+    PutFailure,
 };
 use crate::{
     metrics::{self, Declared, Metrics},
@@ -70,6 +71,8 @@ pub(super) enum Lines {
     Content(Arc<SealedSegment>, Content),
     /// A page of the books.
     Page(Vec<u8>),
+    /// What a line sink will never take: it is counted there, and in no book.
+    Undelivered(Vec<u8>),
 }
 
 impl Lines {
@@ -77,14 +80,14 @@ impl Lines {
     fn former(&self) -> &[Former] {
         match self {
             Self::Content(_, content) => content.former(),
-            Self::Page(_) => &[],
+            Self::Page(_) | Self::Undelivered(_) => &[],
         }
     }
 
-    fn body(&self, level: u32) -> ObjectBody {
+    fn body(&self, compression: Compression) -> ObjectBody {
         match self {
-            Self::Content(segment, content) => ObjectBody::new(Arc::clone(segment), content, level),
-            Self::Page(text) => ObjectBody::of_text(text.clone(), level),
+            Self::Content(segment, content) => ObjectBody::new(Arc::clone(segment), content, compression),
+            Self::Page(text) | Self::Undelivered(text) => ObjectBody::of_text(text.clone(), compression),
         }
     }
 }
@@ -95,13 +98,15 @@ pub(super) struct Kept {
     pub(super) events: u64,
     pub(super) bytes: u64,
     pub(super) crc32: u32,
+    /// How many compressed bytes were put; `None` if it was stored before.
+    pub(super) compressed: Option<u64>,
 }
 
 /// One object on its way.
 pub(super) struct Upload {
     pub(super) plan: ObjectPlan,
     pub(super) lines: Lines,
-    pub(super) level: u32,
+    pub(super) compression: Compression,
     pub(super) attempt_timeout: Duration,
     pub(super) backoff: Backoff,
     pub(super) store: Arc<dyn ObjectStore>,
@@ -132,7 +137,11 @@ impl Upload {
                 Ok(placed) => {
                     self.count(placed, began);
                     let ObjectFacts { events, bytes, crc32, .. } = self.plan.facts;
-                    return Ok(Some(Kept { key: self.plan.key, events, bytes, crc32 }));
+                    let compressed = match placed {
+                        Placed::Stored(compressed) => Some(compressed),
+                        Placed::Existed | Placed::Occupied => None,
+                    };
+                    return Ok(Some(Kept { key: self.plan.key, events, bytes, crc32, compressed }));
                 }
                 Err(error) => error,
             };
@@ -175,7 +184,7 @@ impl Upload {
                     let told = told?;
                     let same = |former: &Former| told.matches(former.events, former.bytes, former.crc32);
                     let Former { events, bytes, crc32 } = former.into_iter().find(same)?;
-                    return Some(Kept { key: self.plan.key.clone(), events, bytes, crc32 });
+                    return Some(Kept { key: self.plan.key.clone(), events, bytes, crc32, compressed: None });
                 }
                 Err(error) => self.try_again(error.cause.as_str(), &error, attempt).await,
             }
@@ -183,13 +192,15 @@ impl Upload {
     }
 
     async fn attempt(&self) -> Result<Placed, PutError> {
-        let put = timeout(self.attempt_timeout, self.store.put(&self.plan, self.lines.body(self.level)));
+        let put = timeout(self.attempt_timeout, self.store.put(&self.plan, self.lines.body(self.compression)));
         put.await.unwrap_or_else(|elapsed| Err(PutError::store(PutFailure::Timeout, elapsed)))
     }
 
     /// The key holds something else: the next attempt is for another one.
     async fn step_aside(&mut self, frozen: &ObjectKey) {
-        self.outcomes().occupied.increment(1);
+        if let Some(outcomes) = self.outcomes() {
+            outcomes.occupied.increment(1);
+        }
         let (key, sink) = (&self.plan.key, &self.counts.sink);
         tracing::error!(sink, %key, "the key holds something else; storing under another");
         self.plan.key = if key.suffix() < MAX_SUFFIX { key.another() } else { frozen.clone() };
@@ -198,21 +209,24 @@ impl Upload {
         }
     }
 
-    fn outcomes(&self) -> &Outcomes {
+    fn outcomes(&self) -> Option<&Outcomes> {
         match self.lines {
-            Lines::Content(..) => &self.counts.objects,
-            Lines::Page(_) => &self.counts.pages,
+            Lines::Content(..) => Some(&self.counts.objects),
+            Lines::Page(_) => Some(&self.counts.pages),
+            Lines::Undelivered(_) => None,
         }
     }
 
     fn count(&self, placed: Placed, began: Instant) {
         let (key, sink) = (&self.plan.key, &self.counts.sink);
-        match placed {
-            Placed::Stored(_) => self.outcomes().stored.increment(1),
-            Placed::Existed | Placed::Occupied => self.outcomes().existed.increment(1),
+        match (placed, self.outcomes()) {
+            (Placed::Stored(_), Some(outcomes)) => outcomes.stored.increment(1),
+            (Placed::Existed | Placed::Occupied, Some(outcomes)) => outcomes.existed.increment(1),
+            (_, None) => {}
         }
         let Lines::Content(_, Content { events, .. }) = self.lines else {
-            tracing::debug!(sink, %key, "stored a page of the books");
+            let what = if matches!(self.lines, Lines::Page(_)) { "a page of the books" } else { "undelivered lines" };
+            tracing::debug!(sink, %key, what, "stored an object beside the events");
             return;
         };
         self.counts.seconds.record(began.elapsed().as_secs_f64());

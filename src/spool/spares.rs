@@ -75,19 +75,19 @@ impl Spares {
         self.disk.create(name)
     }
 
-    /// Takes a file of `len` bytes that nobody needs: as a spare if there is room, else it is removed. It is gone already
-    /// if an attempt that seemed to fail has done so.
-    pub(super) fn give(&self, name: &str, len: u64) -> io::Result<()> {
-        match self.keep_or_remove(name, len) {
+    /// Takes a file of `len` bytes that nobody needs: as a spare if there is room and nobody reads it, else it is removed.
+    /// It is gone already if an attempt that seemed to fail has done so.
+    pub(super) fn give(&self, name: &str, len: u64, being_read: bool) -> io::Result<()> {
+        match self.keep_or_remove(name, len, being_read) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             given => given,
         }
     }
 
-    fn keep_or_remove(&self, name: &str, len: u64) -> io::Result<()> {
+    fn keep_or_remove(&self, name: &str, len: u64, being_read: bool) -> io::Result<()> {
         let mut pool = self.pool();
         let full = pool.files.len() >= MAX_SPARES || self.disk.is_memory();
-        if full || len == 0 || self.scarce.load(Ordering::Relaxed) {
+        if being_read || full || len == 0 || self.scarce.load(Ordering::Relaxed) {
             drop(pool);
             return self.disk.remove(name);
         }

@@ -18,6 +18,7 @@ fn settings(dir: &Path) -> Settings {
         dir: dir.to_owned(),
         disk_quota: 1 << 30,
         segment_size: 1 << 20,
+        object_size: None,
         seal_after: Duration::from_hours(1),
         seal_jitter: 0.0,
         early_seal_interval: Duration::from_millis(50),

@@ -28,7 +28,7 @@ use super::{
     spares::Spares,
 };
 use crate::{
-    batch::{Frame, InstanceId, SegmentId},
+    batch::{Frame, InstanceId, Millis, SegmentId},
     queue::{Intake, Lost, Published, Signal, Submission},
 };
 
@@ -92,6 +92,8 @@ pub(in crate::spool) struct OpenSegment {
     file_len: u64,
     /// Where the last durable group ends; 0 before the first.
     data_end: u64,
+    /// Where the last durable group begins, and when the oldest of it was received.
+    last_group: (u64, Millis),
     facts: Facts,
     /// When it is sealed at the latest.
     seal_at: Instant,
@@ -213,8 +215,7 @@ impl Writer {
                 self.intake.settle(Ok(segment));
                 self.group.clear();
                 // Only now: neither who waits for this group nor its memory waits for its segment to be sealed.
-                if self.open.as_ref().is_some_and(|open| open.data_end + NEARLY_FULL_BYTES > self.settings.segment_size)
-                {
+                if self.open.as_ref().is_some_and(|open| self.is_large_enough(open)) {
                     self.seal(SealCause::Size);
                 }
             }
@@ -274,6 +275,13 @@ impl Writer {
         }
     }
 
+    /// Whether `open` is nearly full, or its largest object is believed to be as large as is aimed at.
+    fn is_large_enough(&self, open: &OpenSegment) -> bool {
+        let Settings { segment_size, object_size, destinations, .. } = &self.settings;
+        let reached = |aim: u64| self.shelf.compressed(open.facts.longest(destinations)) >= aim;
+        open.data_end + NEARLY_FULL_BYTES > *segment_size || object_size.is_some_and(reached)
+    }
+
     fn write_group(&mut self) -> io::Result<SegmentId> {
         let frames = || self.group.iter().flat_map(Submission::frames);
         let payload_len: usize = frames().map(|frame| frame.bytes().len()).sum();
@@ -328,8 +336,9 @@ impl Writer {
             return Err(error);
         }
         let file_len = file.len()?;
-        let (facts, sealing) = (Facts::default(), Sealing::NotBegun);
-        Ok(OpenSegment { id, life, file, file_len, data_end: 0, facts, seal_at: Instant::now(), sealing })
+        let (facts, sealing, last_group) = (Facts::default(), Sealing::NotBegun, (0, Millis::MAX));
+        let seal_at = Instant::now();
+        Ok(OpenSegment { id, life, file, file_len, data_end: 0, last_group, facts, seal_at, sealing })
     }
 
     /// Opens a segment and writes its first block, durably.
@@ -400,6 +409,8 @@ fn write_frames(
         open.facts.add(frame.header(), frame.payload());
     }
     open.facts.groups += 1;
+    let oldest = frames().map(|frame| frame.header().received).min();
+    open.last_group = (at, oldest.unwrap_or(Millis::MAX));
     open.data_end = at + start.len() as u64 + header.padded_len();
     open.file_len = open.file_len.max(open.data_end);
     Ok(took)

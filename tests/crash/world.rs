@@ -196,6 +196,7 @@ impl World {
             dir: "simulated".into(),
             disk_quota: 1 << 40,
             segment_size: 512 << 10,
+            object_size: None,
             seal_after: Duration::from_hours(1),
             seal_jitter: 0.0,
             early_seal_interval: Duration::ZERO,

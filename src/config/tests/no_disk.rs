@@ -34,7 +34,7 @@ fn segments_are_small_windows_short_and_streams_promise_what_is_stored() {
     let Loaded { config, streams, .. } = load_with(&format!("{text}{SINK}"), &[]).unwrap();
     let acks: Vec<_> = streams.iter().map(|stream| stream.ack).collect();
     assert_eq!(acks, [schema::Ack::Memory, schema::Ack::Stored, schema::Ack::Stored]);
-    let settings = config.spool.settings(Vec::new());
+    let settings = config.spool.settings(Vec::new(), None);
     assert_eq!((settings.disk_quota, settings.segment_size), (64 << 20, 4 << 20));
     let second = std::time::Duration::from_secs(1);
     assert_eq!((settings.seal_after, settings.early_seal_interval), (second, second));

@@ -8,7 +8,7 @@ use std::{
 use super::{AGAIN_AFTER, IDLE, OpenSegment, Writer};
 use crate::{
     batch::SegmentId,
-    spool::{recovery::rename_sealed, segment::Name},
+    spool::{recovery::rename_sealed, segment::Name, shelf::Readable},
 };
 
 /// How often a request may cause a seal while the instance drains: whatever the last requests bring within it goes
@@ -176,7 +176,11 @@ impl Writer {
         }
         let bytes = self.unsealed.iter().map(Unsealed::bytes).sum::<u64>();
         let open_bytes = self.open.as_ref().map_or(0, |open| open.file_len);
-        self.shelf.set_open(self.unsealed.len() + usize::from(holds.is_some()), bytes + open_bytes, since);
+        // What is behind a segment that waits to be sealed waits with it.
+        let oldest = self.unsealed.front().map_or(holds, Unsealed::written);
+        let readable = oldest.map(|open| Readable { segment: open.id, end: open.data_end, last: open.last_group });
+        let unsealed = self.unsealed.len() + usize::from(holds.is_some());
+        self.shelf.set_open(unsealed, bytes + open_bytes, since, readable);
     }
 
     fn finish(&self, unsealed: &mut Unsealed) -> io::Result<()> {
@@ -194,14 +198,14 @@ impl Writer {
                 }
                 self.disk.sync_dir()?;
                 self.spares.expect(open.file_len, self.settings.segment_size);
-                self.shelf.add(open.id, open.file_len, open.facts.first_received());
+                self.shelf.add(open.id, open.file_len, open.facts.first_received(), Some(open.data_end));
             }
             Unsealed::Left(id, _) => {
                 if let Some(sealed) = self.recovery.seal(*id, &self.settings.destinations)? {
-                    self.shelf.add(*id, sealed.len, sealed.first_received);
+                    self.shelf.add(*id, sealed.len, sealed.first_received, None);
                 }
             }
-            Unsealed::Sealed(id, bytes) => self.shelf.add(*id, *bytes, None),
+            Unsealed::Sealed(id, bytes) => self.shelf.add(*id, *bytes, None, None),
         }
         Ok(())
     }
