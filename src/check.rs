@@ -1,5 +1,7 @@
 //! `logweir check`: what a sound configuration comes to.
 
+mod sinks;
+
 use std::fmt::Write;
 
 use bytesize::ByteSize;
@@ -10,8 +12,8 @@ use crate::{
     schema::{Load, UnknownFields},
 };
 
-/// The effective configuration with its secrets masked, what it makes of the data, what it may come to need, and who is
-/// let in less than others.
+/// The effective configuration with its secrets masked, what it makes of the data, what it may come to need, who is let in
+/// less than others, and what is sound and yet hardly meant.
 pub fn report(loaded: &Loaded) -> String {
     let config = &loaded.config;
     let ceiling = app::memory_ceiling(config);
@@ -24,7 +26,9 @@ pub fn report(loaded: &Loaded) -> String {
         ceiling = ByteSize(ceiling),
         bytes = ceiling,
     );
-    for told in limits(config).into_iter().chain(unloaded(loaded)).chain(uncounted(loaded)) {
+    let warnings = sinks::warnings(config).into_iter().map(|warning| format!("warning: {warning}"));
+    let told = sinks::lines(config).into_iter().chain(limits(config)).chain(unloaded(loaded)).chain(uncounted(loaded));
+    for told in told.chain(warnings) {
         // Writing to a string cannot fail.
         let _ = writeln!(report, "# {told}");
     }
@@ -113,7 +117,7 @@ mod tests {
         let loaded = load(source, std::iter::empty()).unwrap_or_else(|problems| panic!("{problems}"));
         let report = report(&loaded);
         let (_, behind) = report.split_once("# the memory ceiling is ").unwrap();
-        behind.lines().skip(1).map(ToOwned::to_owned).collect()
+        behind.lines().skip(1).filter(|line| !line.starts_with("# sink files: ")).map(ToOwned::to_owned).collect()
     }
 
     #[test]
