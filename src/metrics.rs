@@ -139,9 +139,9 @@ declare! {
     SINK_SKIPPED_BYTES: Kind::Counter, "logweir_sink_skipped_bytes_total", Bytes, ["sink"], "Bytes of the spool that a best-effort sink has passed over for that.";
     SINK_LINES: Kind::Counter, "logweir_sink_lines_total", Count, ["sink", "outcome"], "Lines of a line sink: delivered; repeated, which were sent again after a call of unknown outcome and may be there twice; undelivered, which it will never take and which were set aside.";
     SINK_LINE_BYTES: Kind::Counter, "logweir_sink_line_bytes_total", Bytes, ["sink"], "Bytes of lines delivered to a line sink.";
-    SINK_CALLS: Kind::Counter, "logweir_sink_calls_total", Count, ["sink", "outcome"], "Calls of a line sink: delivered, in part, later, or of unknown outcome.";
+    SINK_CALLS: Kind::Counter, "logweir_sink_calls_total", Count, ["sink", "outcome"], "Calls of a line sink: delivered, in part, later, undelivered (none of its lines will ever be taken), or of unknown outcome.";
     SINK_RECORDS: Kind::Counter, "logweir_sink_records_total", Count, ["sink"], "Records that lines were packed into, those that were sent again included.";
-    SINK_RETRIES: Kind::Counter, "logweir_sink_retries_total", Count, ["sink", "cause"], "Calls of a line sink after which lines were sent again, by cause.";
+    SINK_RETRIES: Kind::Counter, "logweir_sink_retries_total", Count, ["sink", "cause"], "Calls of a line sink after which lines were sent again, by cause; undelivered if they will never be taken and there is no place to set them aside.";
     SINK_CALL_SECONDS: Kind::Histogram(Buckets::Seconds), "logweir_sink_call_seconds", Seconds, ["sink"], "Duration of one call of a line sink.";
     SINK_DELAY_SECONDS: Kind::Histogram(Buckets::Seconds), "logweir_sink_delay_seconds", Seconds, ["sink"], "From when lines were received to when a line sink had them, by the oldest of each call.";
     SINK_CONCURRENCY: Kind::Gauge, "logweir_sink_concurrency", Count, ["sink"], "Calls that may be on their way to a line sink at the same time, as its throttling allows now.";

@@ -51,6 +51,8 @@
 //!
 //! [`Spool::in_memory`] is the same over a [`MemoryDisk`]: the files, the cursors and the identity end with the process.
 //! What is called durable here is not, then, so nothing is acknowledged for it: an answer waits for the required sinks.
+//! A batch's bytes go from its reservation to the disk's own limit when its group is written; both are part of the memory
+//! ceiling. Segments are sealed every window; while the sinks are busy with two, the third stays open and gathers.
 
 mod cursor;
 mod disk;
@@ -63,25 +65,30 @@ mod patient;
 mod quarantine;
 mod ratio;
 mod reader;
+mod readers;
 mod recovery;
 mod scan;
 mod segment;
 mod shelf;
 mod spares;
+mod survey;
 mod terms;
+mod walk;
 mod writer;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use cursor::Position;
 pub use disk::{Disk, DiskFile, OpenError, RealDisk};
-pub use follow::{Followed, Follower, Lag, Mark, Piece, Stretch};
+pub use follow::{CURSOR_INTERVAL, Followed, Follower, Lag, Mark, Piece, Stretch};
 pub use footer::{Content, Destination, Footer, Former};
 pub use memory::{MemoryDisk, RESERVE_BYTES};
 pub use open::{Spool, StartError, TakenUp};
-pub use reader::{Lines, ReadError, SealedSegment};
-pub use shelf::{Consumer, Shelf};
+pub use reader::{Lines, SealedSegment};
+pub use shelf::{Consumer, Held, Shelf};
+pub use survey::{Survey, survey};
 pub use terms::{MaxLag, Need, Start, Terms};
+pub use walk::ReadError;
 pub use writer::Step;
 
 /// The unit in which groups are aligned and cursors are written, in bytes: what a disk writes whole, or what the page

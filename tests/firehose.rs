@@ -1,7 +1,7 @@
 //! Firehose: against a stub that holds calls to the real limits and fails where it is told to, and against moto, which
 //! somebody else has written from the same documentation.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "firehose/faults.rs"]
 mod faults;
@@ -9,8 +9,12 @@ mod faults;
 mod firehose_server;
 #[path = "firehose/limits.rs"]
 mod limits;
+#[path = "common/live_spool.rs"]
+mod live_spool;
 #[path = "firehose/moto.rs"]
 mod moto;
+#[path = "firehose/path.rs"]
+mod path;
 
 use std::{io, sync::Arc, sync::Mutex, time::Duration};
 
@@ -24,6 +28,8 @@ use logweir::{
 
 const ACCESS_KEY: &str = "AKIALOGWEIRTESTS";
 const SECRET_KEY: &str = "a secret that must not be found in a log";
+/// The sink's name.
+const SINK: &str = "firehose";
 /// The delivery stream of the stream `heard`.
 const DELIVERY_STREAM: &str = "logweir-heard";
 
@@ -38,7 +44,7 @@ fn config() -> SdkConfig {
 
 fn settings(endpoint: String, packing: Packing) -> FirehoseSettings {
     FirehoseSettings {
-        sink: "firehose".into(),
+        sink: SINK.into(),
         region: None,
         endpoint: Some(endpoint),
         connect_timeout: Duration::from_secs(3),

@@ -198,17 +198,17 @@ fn sizes(codec: &str, object_size: u64, streams: &[&str], text: &[(&str, String)
 /// Holds all but the first and the last of `sizes` to the target, give or take 30 %.
 fn hit(sizes: &[u64], target: u64, learning: usize) {
     let learned = &sizes[learning..sizes.len() - 1];
-    assert!(learned.len() >= 5, "{sizes:?}");
+    assert!(learned.len() >= 4, "{sizes:?}");
     let within = target * 7 / 10..=target * 13 / 10;
     assert!(learned.iter().all(|size| within.contains(size)), "{sizes:?} for {target}");
 }
 
 #[test]
 fn objects_come_near_their_target_size_once_the_ratio_is_learned() {
-    const TARGET: u64 = 512 * 1024;
+    const TARGET: u64 = 192 * 1024;
     const BATCH: usize = 64 * 1024;
     // What hardly compresses, and what does so twenty times: far from what is believed at first.
-    let noisy: Vec<_> = (0..160).map(|seed| ("heard", noise(BATCH, seed))).collect();
+    let noisy: Vec<_> = (0..64).map(|seed| ("heard", noise(BATCH, seed))).collect();
     let plain = |seed: u64| {
         let mut random = fastrand::Rng::with_seed(seed);
         let line = |_| {
@@ -220,17 +220,15 @@ fn objects_come_near_their_target_size_once_the_ratio_is_learned() {
         };
         ("heard", (0..BATCH / 500).map(line).collect::<String>())
     };
-    let plain: Vec<_> = (0..2_000).map(plain).collect();
-    for codec in ["gzip", "zstd"] {
-        hit(&sizes(codec, TARGET, &[], &noisy), TARGET, 3);
-        hit(&sizes(codec, TARGET, &[], &plain), TARGET, 8);
-    }
+    let plain: Vec<_> = (0..900).map(plain).collect();
+    hit(&sizes("gzip", TARGET, &[], &noisy), TARGET, 3);
+    hit(&sizes("zstd", TARGET, &[], &plain), TARGET, 3);
 }
 
 #[test]
 fn a_stream_that_no_sink_takes_seals_no_segment_for_its_size() {
-    const TARGET: u64 = 256 * 1024;
-    let batch = |seed| [("heard", noise(16 * 1024, seed)), ("other", noise(256 * 1024, seed))];
-    let text: Vec<_> = (0..160).flat_map(batch).collect();
+    const TARGET: u64 = 192 * 1024;
+    let batch = |seed| [("heard", noise(16 * 1024, seed)), ("other", noise(64 * 1024, seed))];
+    let text: Vec<_> = (0..200).flat_map(batch).collect();
     hit(&sizes("gzip", TARGET, &["heard"], &text), TARGET, 3);
 }

@@ -20,6 +20,8 @@ pub struct Forecast {
     pub object_size: Option<Size>,
     /// What the spool may use.
     pub disk_quota: Size,
+    /// Whether that is disk, and not memory.
+    pub keeps: bool,
     /// Bytes a second that the durable path is believed to take.
     pub capacity_floor: Size,
     /// How often a heartbeat is written into the books; `None` for never.
@@ -61,6 +63,7 @@ impl Forecast {
             segment_size: spool.segment_size,
             object_size: config.object_size(),
             disk_quota: spool.quota(),
+            keeps: spool.keeps(),
             capacity_floor: config.pacing.capacity_floor,
             heartbeat: config.ledger.heartbeats.then_some(config.ledger.interval),
         }
@@ -147,7 +150,8 @@ impl fmt::Display for Forecast {
         let lasts = |rate| humantime::format_duration(self.outage(rate));
         write!(
             f,
-            "while the sinks take nothing, the disk quota of {} lasts {} at {}/s and {} at 1 MiB/s",
+            "while the sinks take nothing, the {} of {} lasts {} at {}/s and {} at 1 MiB/s",
+            if self.keeps { "disk quota" } else { "memory" },
             self.disk_quota,
             lasts(self.capacity_floor),
             self.capacity_floor,
@@ -159,6 +163,7 @@ impl fmt::Display for Forecast {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::SpoolKind;
 
     #[test]
     fn the_default_is_forecast() {
@@ -175,6 +180,15 @@ mod tests {
              at 100 events/s of 600 stored bytes an object has about 3.4 MiB compressed (at 1:5)\n\
              while the sinks take nothing, the disk quota of 10 GiB lasts 17m 4s at 10 MiB/s and 2h 50m 40s at 1 MiB/s"
         );
+    }
+
+    #[test]
+    fn without_a_disk_there_is_an_object_for_each_stream_and_window_and_memory_bridges_no_outage() {
+        let mut config = Config::default();
+        config.spool.kind = SpoolKind::None;
+        let forecast = Forecast::new(&config);
+        assert_eq!((forecast.objects_a_day(), forecast.object_bytes(100, 600)), (86_400, 12_000));
+        assert!(forecast.to_string().ends_with("the memory of 64 MiB lasts 6s at 10 MiB/s and 1m 4s at 1 MiB/s"));
     }
 
     #[test]

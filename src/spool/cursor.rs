@@ -37,6 +37,27 @@ pub struct Position {
     pub received: Millis,
 }
 
+/// A place in the spool: at a group, at a frame, or between two lines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) segment: SegmentId,
+    /// In bytes of the file; 0 for its beginning.
+    pub(super) offset: u64,
+}
+
+impl Place {
+    /// Where `segment` begins.
+    pub(super) fn at(segment: SegmentId) -> Self {
+        Self { segment, offset: 0 }
+    }
+}
+
+impl Position {
+    pub(super) fn place(self) -> Place {
+        Place { segment: self.segment, offset: self.offset }
+    }
+}
+
 /// A sink's durable position.
 #[derive(Debug)]
 pub(super) struct Cursor {
@@ -62,12 +83,30 @@ pub(super) fn file_name(sink: &str) -> String {
     format!("cursor-{sink}")
 }
 
+/// The name of the cursor file of a sink that is not configured any more.
+pub(super) fn retired_name(sink: &str) -> String {
+    format!("retired-{sink}")
+}
+
 /// Where the sink called `sink` stands.
 ///
 /// # Errors
 /// The operating system's, if the file is there and cannot be opened.
 pub(super) fn read(disk: &dyn Disk, sink: &str) -> io::Result<Found> {
-    Ok(records(&*open_again(disk, &file_name(sink))?).1)
+    read_file(disk, &file_name(sink))
+}
+
+/// What the cursor's file called `name` tells.
+///
+/// # Errors
+/// The operating system's, if the file is there and cannot be opened.
+pub(super) fn read_file(disk: &dyn Disk, name: &str) -> io::Result<Found> {
+    Ok(found(&*open_again(disk, name)?))
+}
+
+/// What a cursor's file tells.
+pub(super) fn found(file: &dyn DiskFile) -> Found {
+    records(file).1
 }
 
 impl Cursor {

@@ -69,9 +69,9 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
         true
     }
 
-    /// Whether a file that held a segment is better written anew than made anew.
-    fn recycles(&self) -> bool {
-        true
+    /// Whether its files are memory: none is worth to be kept for another use, and every batch waits for the sinks.
+    fn is_memory(&self) -> bool {
+        false
     }
 }
 
@@ -237,6 +237,39 @@ impl Disk for RealDisk {
     fn free_bytes(&self) -> io::Result<u64> {
         let stats = rustix::fs::fstatvfs(&self.dir)?;
         Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
+    }
+}
+
+/// Somebody who looks at a directory, whoever has it, and changes nothing.
+#[derive(Debug)]
+pub(super) struct Onlooker<'r>(&'r Path);
+
+impl<'r> Onlooker<'r> {
+    pub(super) fn new(root: &'r Path) -> Self {
+        Self(root)
+    }
+
+    /// The name and length in bytes of every file but those in the quarantine.
+    pub(super) fn list(&self) -> io::Result<Vec<(String, u64)>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(self.0)? {
+            let entry = entry?;
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_file() => {
+                    files.extend(entry.file_name().into_string().ok().map(|name| (name, metadata.len())));
+                }
+                Ok(_) => {}
+                // It has another name by now, or none.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(files)
+    }
+
+    /// Opens a file for reading.
+    pub(super) fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(RealFile(File::open(self.0.join(name))?)))
     }
 }
 

@@ -109,9 +109,8 @@ impl Disk for MemoryDisk {
         bytes.saturating_add(RESERVE_BYTES) <= self.room.free()
     }
 
-    /// Memory that was used before is no cheaper than other memory.
-    fn recycles(&self) -> bool {
-        false
+    fn is_memory(&self) -> bool {
+        true
     }
 }
 
@@ -229,7 +228,9 @@ impl DiskFile for MemoryFile {
             room.give_back(len as u64);
             return Err(io::ErrorKind::StorageFull.into());
         }
-        parts.iter().for_each(|part| bytes.extend_from_slice(part));
+        for part in parts {
+            bytes.extend_from_slice(part);
+        }
         let freed = self.0.extents().put(offset, bytes.into());
         room.give_back(freed);
         Ok(())

@@ -180,6 +180,7 @@ impl TakenUp {
             unsealed.len(),
             unsealed.iter().map(Unsealed::bytes).sum(),
             (!unsealed.is_empty()).then_some(unknown_since),
+            None,
         );
         let signal = intake.signal();
         let start = WriterStart { spares: Arc::clone(&spares), recovery, next: found.next, unsealed };
@@ -247,9 +248,13 @@ fn keeper(spares: Arc<Spares>, signal: Arc<Signal>) -> impl FnOnce() {
 /// What is in the directory.
 fn find(disk: &dyn Disk) -> io::Result<Found> {
     let mut found = Found { next: SegmentId(1), ..Found::default() };
+    let mut retired = Vec::new();
     for (name, len) in disk.list()? {
         if let Some(sink) = name.strip_prefix("cursor-") {
             found.cursors.push(sink.to_owned());
+        }
+        if name.starts_with("retired-") {
+            retired.push(name.clone());
         }
         match Name::parse(&name) {
             Some(Name::Spare(number)) => found.spares.push((number, len)),
@@ -264,15 +269,25 @@ fn find(disk: &dyn Disk) -> io::Result<Found> {
         // One that cannot be read says nothing: its sink begins at the oldest segment, see `Shelf::begin_at`.
         let Ok(cursor::Found { position, damaged }) = cursor::read(disk, sink) else { continue };
         let Some(position) = position else { continue };
-        // Whoever may have come further may have passed the number that would be next.
-        let next = if damaged { position.segment.next() } else { position.segment };
-        found.next = found.next.max(next);
+        found.next = found.next.max(behind(position, damaged));
         found.last_received = found.last_received.max(Some(position.received));
         found.done_until = Some(found.done_until.map_or(position.received, |least| least.min(position.received)));
+    }
+    for name in &retired {
+        // Whoever comes back must not find another segment under the number where it stood.
+        if let Ok(cursor::Found { position: Some(position), damaged }) = cursor::read_file(disk, name) {
+            found.next = found.next.max(behind(position, damaged));
+        }
     }
     let newest = found.open.last().max(found.sealed.last()).map(|(segment, _)| *segment);
     found.next = found.next.max(newest.map_or(SegmentId(1), SegmentId::next));
     Ok(found)
+}
+
+/// The first segment of which a sink that stands at `position` has nothing. One whose cursor is damaged may have come
+/// further, and have passed the number that would be next.
+fn behind(position: cursor::Position, damaged: bool) -> SegmentId {
+    if damaged || position.offset > 0 { position.segment.next() } else { position.segment }
 }
 
 impl Found {

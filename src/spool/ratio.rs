@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 /// What is believed before anything was stored: about what gzip at level 1 makes of logs.
 const FIRST: f64 = 5.0;
 /// How much the first belief weighs, in compressed bytes.
-const FIRST_WEIGHT: f64 = 256.0 * 1024.0;
+const FIRST_WEIGHT: f64 = 64.0 * 1024.0;
 /// How far back is remembered, in compressed bytes.
 const REMEMBERED: f64 = 64.0 * 1024.0 * 1024.0;
 /// Lines that hardly compress become as many bytes; and whatever one object has come to, another one is not believed to

@@ -11,7 +11,6 @@ use super::{
     footer::Footer,
     patient::read_again,
     quarantine::Quarantine,
-    reader::SealedSegment,
     scan::{Scan, scan},
     segment::{Life, Name},
 };
@@ -157,7 +156,11 @@ impl Recovery {
     ///
     /// # Errors
     /// The operating system's, if the footer cannot be written. It can be tried again.
-    pub(super) fn repair(&self, segment: SegmentId, destinations: &[Destination]) -> io::Result<Option<SealedSegment>> {
+    pub(super) fn repair(
+        &self,
+        segment: SegmentId,
+        destinations: &[Destination],
+    ) -> io::Result<Option<(Box<dyn DiskFile>, Footer)>> {
         let name = Name::Sealed(segment).to_string();
         let file = match self.disk.open(&name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -183,13 +186,13 @@ impl Recovery {
         if let Some(former) = &former {
             footer.remember(former);
             if footer == *former {
-                return Ok(Some(SealedSegment { file, footer }));
+                return Ok(Some((file, footer)));
             }
         }
         footer.write(&*file, len.next_multiple_of(super::BLOCK_BYTES as u64))?;
         let lost: u64 = footer.contents.iter().map(super::Content::lost_events).sum();
         tracing::error!(%segment, groups = footer.groups, lost, "a damaged segment was repaired from what is sound in it");
-        Ok(Some(SealedSegment { file, footer }))
+        Ok(Some((file, footer)))
     }
 
     fn set_aside(&self, file: &dyn DiskFile, segment: SegmentId, scan: &Scan) {

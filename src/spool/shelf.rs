@@ -1,23 +1,38 @@
-//! The sealed segments, and who still needs them.
+//! The sealed segments and what is durable of the open one, and who still needs them.
+
+mod ages;
+mod consumer;
+mod following;
+mod keep_up;
+mod retire;
+mod sinks;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::Notify;
 
+pub(super) use self::keep_up::Skipped;
+use self::{
+    ages::Ages,
+    sinks::{Lacks, SinkState},
+};
+pub use self::{consumer::Consumer, retire::Held};
 use super::{
     DiskFile,
-    cursor::{Cursor, Position},
+    cursor::{Cursor, Place, Position},
+    follow::Lag,
     footer::{Destination, Footer},
     ratio::Ratio,
     reader::SealedSegment,
+    readers::{BeingRead, Readers},
     recovery::Recovery,
     segment::Name,
     spares::Spares,
-    terms::Terms,
+    terms::{Start, Terms},
 };
 use crate::{
     batch::{Millis, SegmentId},
@@ -28,7 +43,10 @@ use crate::{
 /// How far a cursor may stand before the newest segment there is, in segments.
 const MAX_BROUGHT_BACK: u64 = 64;
 
-/// The sealed segments of a spool: the writer adds them, the sinks pass them, the last one's passing removes them.
+/// The segments of a spool: the writer adds them, the sinks pass them, the last one's passing removes them.
+///
+/// What every sink has done, and what its cursor says, stands here, so that the shelf can go on without one that hangs.
+/// Whoever moves a cursor holds it for as long as that takes, and asks the shelf then whether it stands further by now.
 #[derive(Debug)]
 pub struct Shelf {
     recovery: Arc<Recovery>,
@@ -37,6 +55,7 @@ pub struct Shelf {
     news: StoredNews,
     state: Mutex<State>,
     repairing: Mutex<()>,
+    readers: Arc<Readers>,
     /// The newest segment that there was at the start.
     newest: Option<SegmentId>,
     /// The sinks that have a cursor.
@@ -44,8 +63,6 @@ pub struct Shelf {
     unknown_since: Millis,
     /// How much smaller lines become as objects.
     ratio: Ratio,
-    /// A segment was sealed, or none will be any more.
-    changed: Notify,
 }
 
 /// What a shelf starts with.
@@ -59,6 +76,16 @@ pub(super) struct ShelfStart {
     pub(super) unknown_since: Millis,
 }
 
+/// What of the segment that is the oldest on its way to the shelf can be read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Readable {
+    pub(super) segment: SegmentId,
+    /// Where its last durable group ends.
+    pub(super) end: u64,
+    /// Where that group begins, and when the oldest of it was received.
+    pub(super) last: (u64, Millis),
+}
+
 #[derive(Debug, Default)]
 struct State {
     sealed: BTreeMap<SegmentId, Sealed>,
@@ -69,6 +96,7 @@ struct State {
     open_bytes: u64,
     /// The received time of the first event that is not in a sealed segment.
     open_since: Option<Millis>,
+    open: Option<Open>,
     sinks: Vec<SinkState>,
     closed: bool,
 }
@@ -78,12 +106,76 @@ struct Sealed {
     bytes: u64,
     /// The received time of its first event, once known.
     since: Option<Millis>,
+    /// Where its last group ends, if this process has written it.
+    data_end: Option<u64>,
+    ages: Ages,
 }
 
+/// The segment that followers read beyond the sealed ones.
 #[derive(Debug)]
-struct SinkState {
-    required: bool,
-    next: SegmentId,
+struct Open {
+    segment: SegmentId,
+    /// Where its last durable group ends.
+    end: u64,
+    ages: Ages,
+}
+
+/// What there is at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum There {
+    /// A sealed segment, this one or a later one.
+    Sealed(SegmentId),
+    /// A segment that is not sealed, durable up to here.
+    Open(SegmentId, u64),
+    /// Nothing yet.
+    Nothing,
+    /// Nothing, for ever.
+    Ended,
+}
+
+impl State {
+    fn there(&self, at: Place) -> There {
+        if let Some((segment, _)) = self.sealed.range(at.segment..).next() {
+            return There::Sealed(*segment);
+        }
+        match &self.open {
+            Some(open) if at < (Place { segment: open.segment, offset: open.end }) => {
+                There::Open(open.segment, open.end)
+            }
+            _ if self.closed => There::Ended,
+            _ => There::Nothing,
+        }
+    }
+
+    /// Whether the file of `segment` is one of the spool's now.
+    fn holds(&self, segment: SegmentId) -> bool {
+        self.sealed.contains_key(&segment) || self.open.as_ref().is_some_and(|open| open.segment == segment)
+    }
+
+    /// Before which segment everything can go.
+    fn passed(&self) -> Option<SegmentId> {
+        self.sinks.iter().map(|sink| sink.durable.segment).min()
+    }
+
+    fn set_readable(&mut self, readable: Option<Readable>) {
+        let Some(Readable { segment, end, last: (begin, since) }) = readable else {
+            self.open = None;
+            return;
+        };
+        let open = match &mut self.open {
+            Some(open) if open.segment == segment => open,
+            open => open.insert(Open { segment, end, ages: Ages::default() }),
+        };
+        open.end = end;
+        open.ages.add(begin, since);
+        let end = Place { segment, offset: end };
+        for sink in &mut self.sinks {
+            if sink.wakes_at.is_some_and(|at| at <= end) {
+                sink.wakes_at = None;
+                sink.news.notify_waiters();
+            }
+        }
+    }
 }
 
 impl Shelf {
@@ -94,11 +186,11 @@ impl Shelf {
         start: ShelfStart,
     ) -> Self {
         let ShelfStart { sealed, next, cursors, unknown_since } = start;
-        let sealed = sealed.into_iter().map(|(segment, bytes)| (segment, Sealed { bytes, since: None }));
-        let sealed: BTreeMap<_, _> = sealed.collect();
+        let unknown = |bytes| Sealed { bytes, since: None, data_end: None, ages: Ages::default() };
+        let sealed: BTreeMap<_, _> = sealed.into_iter().map(|(segment, bytes)| (segment, unknown(bytes))).collect();
         let newest = sealed.last_key_value().map(|(segment, _)| *segment);
         let state = Mutex::new(State { sealed, next, ..State::default() });
-        let (repairing, changed) = (Mutex::default(), Notify::new());
+        let (repairing, readers) = (Mutex::default(), Arc::default());
         let shelf = Self {
             recovery,
             spares,
@@ -106,11 +198,11 @@ impl Shelf {
             news,
             state,
             repairing,
+            readers,
             newest,
             cursors,
             unknown_since,
             ratio: Ratio::default(),
-            changed,
         };
         shelf.publish_usage(&shelf.state());
         shelf
@@ -129,22 +221,24 @@ impl Shelf {
     // What the writer tells.
 
     /// The files of the `unsealed` segments that hold something have `bytes`, and their first event was received at
-    /// `since`.
-    pub(super) fn set_open(&self, unsealed: usize, bytes: u64, since: Option<Millis>) {
+    /// `since`. Of the oldest of them this is `readable`: nothing if only a later process or a retry can seal it, so that
+    /// no follower passes over it. Wakes whom it concerns; if nobody waits, it looks for that only.
+    pub(super) fn set_open(&self, unsealed: usize, bytes: u64, since: Option<Millis>, readable: Option<Readable>) {
         let mut state = self.state();
         state.unsealed = unsealed;
         state.open_bytes = bytes;
         state.open_since = since;
+        state.set_readable(readable);
         self.publish_usage(&state);
     }
 
-    /// A segment was sealed: `bytes` long, with events since `since`.
-    pub(super) fn add(&self, segment: SegmentId, bytes: u64, since: Option<Millis>) {
+    /// A segment was sealed: `bytes` long, with events since `since`. Its last group ends at `data_end`, if that is known.
+    pub(super) fn add(&self, segment: SegmentId, bytes: u64, since: Option<Millis>, data_end: Option<u64>) {
         let mut state = self.state();
         state.next = state.next.max(segment.next());
-        state.sealed.insert(segment, Sealed { bytes, since });
-        drop(state);
-        self.changed.notify_waiters();
+        let ages = state.open.take_if(|open| open.segment == segment).map(|open| open.ages.seal());
+        state.sealed.insert(segment, Sealed { bytes, since, data_end, ages: ages.unwrap_or_default() });
+        state.sinks.iter().for_each(|sink| sink.news.notify_waiters());
     }
 
     /// How many compressed bytes `lines` bytes of lines are believed to become.
@@ -154,20 +248,68 @@ impl Shelf {
 
     /// No segment will be added any more.
     pub(super) fn close(&self) {
-        self.state().closed = true;
-        self.changed.notify_waiters();
+        let mut state = self.state();
+        state.closed = true;
+        state.sinks.iter().for_each(|sink| sink.news.notify_waiters());
+    }
+
+    /// Nothing that is in the spool was received before this, as far as is known.
+    pub(super) fn unknown_since(&self) -> Millis {
+        self.unknown_since
     }
 
     // What the sinks ask and tell.
 
-    /// The sink called `name` begins to take segments where its cursor stands, or at the oldest one.
+    /// The sink called `name` begins to take segments where its cursor stands; if it has none, where `terms` say.
     pub fn consumer(self: &Arc<Self>, name: &str, terms: Terms) -> Consumer {
-        let cursor = Cursor::open(&self.recovery.disk, name);
-        let next = self.begin_at(name, cursor.found().position);
+        self.bring_back(name);
+        let (place, news) = self.add_sink(name, terms);
+        Consumer::new(self, place, news)
+    }
+
+    /// Keeps what the sink called `name` still needs, which nobody drives now.
+    pub fn keep_for(&self, name: &str) {
+        self.add_sink(name, Terms::KEPT);
+    }
+
+    fn add_sink(&self, name: &str, terms: Terms) -> (usize, Arc<Notify>) {
+        let mut cursor = Cursor::open(&self.recovery.disk, name);
+        let found = cursor.found();
+        let mut at = self.begin_at(name, found.position);
+        // One that is damaged is no new sink's.
+        if terms.start == Start::Now && found == super::cursor::Found::default() {
+            at = self.behind_everything();
+            let now = Position { segment: at.segment, offset: at.offset, received: self.unknown_since };
+            if let Err(error) = cursor.advance(now) {
+                tracing::warn!(sink = name, %error, "where a new sink begins could not be made durable");
+            }
+        }
+        let news = Arc::new(Notify::new());
         let mut state = self.state();
-        state.sinks.push(SinkState { required: terms.is_required(), next });
-        let place = state.sinks.len() - 1;
-        Consumer { shelf: Arc::clone(self), place, cursor }
+        state.sinks.push(SinkState {
+            name: name.to_owned(),
+            need: terms.need,
+            cursor: Arc::new(Mutex::new(cursor)),
+            news: Arc::clone(&news),
+            follows: false,
+            at,
+            received: found.position.map_or(Millis::MIN, |position| position.received),
+            durable: at,
+            hops: VecDeque::new(),
+            wakes_at: None,
+            skips: 0,
+            skipped_to: Place::default(),
+            unsaid: (0, 0),
+            said: None,
+        });
+        (state.sinks.len() - 1, news)
+    }
+
+    /// Behind everything that there is.
+    fn behind_everything(&self) -> Place {
+        let state = self.state();
+        let open = state.open.as_ref().map(|open| Place { segment: open.segment, offset: open.end });
+        Place::at(state.next).max(open.unwrap_or_default())
     }
 
     /// Where the sink called `name` begins whose cursor stands at `position`.
@@ -176,31 +318,31 @@ impl Shelf {
     /// stored. It points nowhere if it stands before segments that are still to come, whose numbers begin anew then; or
     /// far before every segment there is: what a sink has passed is removed, and a crash brings only a few of the last
     /// removed back.
-    fn begin_at(&self, name: &str, position: Option<Position>) -> SegmentId {
-        let Some(Position { segment, .. }) = position else { return SegmentId::default() };
+    fn begin_at(&self, name: &str, position: Option<Position>) -> Place {
+        let Some(position) = position else { return Place::default() };
+        let segment = position.segment;
         let far = self.newest.is_some_and(|newest| segment.0 > newest.0.saturating_add(MAX_BROUGHT_BACK));
         if segment <= self.state().next && !far {
-            return segment;
+            return position.place();
         }
         self.recovery.metrics.counter(&metrics::QUARANTINED, &["cursor"]).increment(1);
         tracing::error!(sink = name, cursor = %segment, "a cursor points nowhere; beginning at the oldest segment");
-        SegmentId::default()
+        Place::default()
     }
 
-    /// The sinks that have a cursor and are none of `known`.
-    pub fn other_sinks<'a>(&'a self, known: &'a [&str]) -> impl Iterator<Item = &'a str> {
-        self.cursors.iter().map(String::as_str).filter(|sink| !known.contains(sink))
-    }
-
-    /// Keeps what the sink called `name` still needs, which nobody drives now.
-    pub fn keep_for(&self, name: &str) {
-        let next = self.begin_at(name, Cursor::open(&self.recovery.disk, name).found().position);
-        self.state().sinks.push(SinkState { required: false, next });
-    }
-
-    /// Nothing that is in the spool was received before this, as far as is known.
-    pub(super) fn unknown_since(&self) -> Millis {
-        self.unknown_since
+    /// Makes durable that `sink` has done everything before `to`, unless its cursor stands further by now.
+    fn move_cursor(&self, sink: usize, to: Position) -> io::Result<()> {
+        let cursor = Arc::clone(&self.state().sinks[sink].cursor);
+        let mut cursor = cursor.lock().unwrap_or_else(PoisonError::into_inner);
+        if to.place() <= self.state().sinks[sink].durable {
+            return Ok(());
+        }
+        cursor.advance(to)?;
+        let mut state = self.state();
+        let sink = &mut state.sinks[sink];
+        sink.durable = to.place();
+        sink.done(to.place(), to.received);
+        Ok(())
     }
 
     /// Publishes how far the required sinks are, and removes what all have passed. To be called when every sink of
@@ -211,10 +353,11 @@ impl Shelf {
     pub fn settle(&self) -> io::Result<()> {
         let gone = {
             let mut state = self.state();
-            if let Some(stored) = state.sinks.iter().filter(|sink| sink.required).map(|sink| sink.next).min() {
+            if let Some(stored) = state.sinks.iter().filter(|sink| sink.is_required()).map(|sink| sink.at.segment).min()
+            {
                 self.news.publish(stored);
             }
-            let Some(passed) = state.sinks.iter().map(|sink| sink.next).min() else { return Ok(()) };
+            let Some(passed) = state.passed() else { return Ok(()) };
             let kept = state.sealed.split_off(&passed);
             std::mem::replace(&mut state.sealed, kept)
         };
@@ -222,7 +365,9 @@ impl Shelf {
         let mut kept = Vec::new();
         let mut result = Ok(());
         for (segment, sealed) in gone {
-            if let Err(error) = self.spares.give(&Name::Sealed(segment).to_string(), sealed.bytes) {
+            // Who begins to read it from here on finds that the shelf does not hold it.
+            let being_read = self.readers.any(segment);
+            if let Err(error) = self.spares.give(&Name::Sealed(segment).to_string(), sealed.bytes, being_read) {
                 kept.push((segment, sealed));
                 result = Err(error);
             }
@@ -243,7 +388,7 @@ impl Shelf {
     /// Whether something is kept that every sink has passed.
     pub(super) fn is_untidy(&self) -> bool {
         let state = self.state();
-        let passed = state.sinks.iter().map(|sink| sink.next).min();
+        let passed = state.passed();
         passed.is_some_and(|passed| state.sealed.first_key_value().is_some_and(|(oldest, _)| *oldest < passed))
     }
 
@@ -251,6 +396,13 @@ impl Shelf {
     pub fn sealed(&self) -> (usize, u64) {
         let state = self.state();
         (state.sealed.len(), state.sealed.values().map(|sealed| sealed.bytes).sum())
+    }
+
+    /// How many sealed segments some required sink does not have.
+    pub(super) fn awaited(&self) -> usize {
+        let state = self.state();
+        let next = state.sinks.iter().filter(|sink| sink.is_required()).map(|sink| sink.at.segment).min();
+        next.map_or(0, |next| state.sealed.range(next..).count())
     }
 
     /// How many segments hold something that not every sink has, the open one included, and their length in bytes.
@@ -262,22 +414,30 @@ impl Shelf {
 
     /// The received time of the oldest event that some required sink has not stored; `None` if they have all.
     pub fn oldest_unstored(&self) -> Option<Millis> {
-        let oldest = {
+        let lacks: Vec<_> = {
             let state = self.state();
-            let next = state.sinks.iter().filter(|sink| sink.required).map(|sink| sink.next).min()?;
-            match state.sealed.range(next..).next() {
-                None => return state.open_since,
-                Some((_, Sealed { since: Some(since), .. })) => return Some(*since),
-                Some((segment, _)) => *segment,
-            }
+            state.sinks.iter().filter(|sink| sink.is_required()).map(|sink| state.lacks(sink, true)).collect()
         };
-        // Without the lock, and once: reading takes its time.
-        let footer = self.footer(oldest).ok().flatten();
+        lacks.into_iter().filter_map(|lacks| self.since(lacks)).min()
+    }
+
+    fn since(&self, lacks: Lacks) -> Option<Millis> {
+        match lacks {
+            Lacks::Nothing => None,
+            Lacks::Since(since) => Some(since),
+            Lacks::First(segment) => Some(self.first_received(segment)),
+        }
+    }
+
+    /// The received time of the first event of a sealed segment, as its footer tells. Reads it without the lock, and once:
+    /// reading takes its time.
+    fn first_received(&self, segment: SegmentId) -> Millis {
+        let footer = self.footer(segment).ok().flatten();
         let since = footer.and_then(|(_, footer)| footer.first_received()).unwrap_or(self.unknown_since);
-        if let Some(sealed) = self.state().sealed.get_mut(&oldest) {
+        if let Some(sealed) = self.state().sealed.get_mut(&segment) {
             sealed.since = Some(since);
         }
-        Some(since)
+        since
     }
 
     fn footer(&self, segment: SegmentId) -> io::Result<Option<(Box<dyn DiskFile>, Footer)>> {
@@ -285,90 +445,51 @@ impl Shelf {
         Ok(Footer::read(&*file, segment)?.map(|footer| (file, footer)))
     }
 
-    /// Makes a damaged segment readable again: what is sound in it gets a new footer, what is not is quarantined. `None`
-    /// if nothing is sound.
-    fn repair(&self, segment: SegmentId, destinations: &[Destination]) -> io::Result<Option<SealedSegment>> {
+    /// Opens a sealed segment; one without a valid footer is repaired first, and with `repair` any. `None` if nothing in
+    /// it is valid, or if it was let go.
+    pub(super) fn open(
+        &self,
+        segment: SegmentId,
+        destinations: &[Destination],
+        repair: bool,
+    ) -> io::Result<Option<SealedSegment>> {
+        let being_read = self.readers.begin(segment);
+        if !self.state().sealed.contains_key(&segment) {
+            return Ok(None);
+        }
+        let whole = |(file, footer)| SealedSegment { file, footer, being_read };
+        if !repair {
+            match self.footer(segment) {
+                Ok(Some(found)) => return Ok(Some(whole(found))),
+                // No sound footer: what can be read is found out by reading all of it.
+                Ok(None) => {}
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Err(_) if !self.state().sealed.contains_key(&segment) => return Ok(None),
+                Err(_) => {}
+            }
+        }
         // One at a time: two sinks may come upon the same place. The writer does not wait for it.
         let _one = self.repairing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.recovery.repair(segment, destinations)
-    }
-}
-
-/// A sink's view of the shelf.
-#[derive(Debug)]
-pub struct Consumer {
-    shelf: Arc<Shelf>,
-    place: usize,
-    cursor: Cursor,
-}
-
-impl Consumer {
-    /// The next segment to take; waits until there is one. `None` once there never will be one.
-    pub async fn next(&self) -> Option<SegmentId> {
-        loop {
-            let changed = self.shelf.changed.notified();
-            let mut changed = std::pin::pin!(changed);
-            // Registered before looking, so that nothing is missed in between.
-            changed.as_mut().enable();
-            {
-                let state = self.shelf.state();
-                let next = state.sinks[self.place].next;
-                if let Some((segment, _)) = state.sealed.range(next..).next() {
-                    return Some(*segment);
-                }
-                if state.closed {
-                    return None;
-                }
-            }
-            changed.await;
+        if !self.state().sealed.contains_key(&segment) {
+            return Ok(None);
         }
+        Ok(self.recovery.repair(segment, destinations)?.map(whole))
     }
 
-    /// Opens a segment that [`Self::next`] gave; one without a valid footer is repaired first. `None` if nothing in it
-    /// is valid: it was quarantined, and is to be passed. Blocks.
-    ///
-    /// # Errors
-    /// The operating system's.
-    pub fn open(&self, segment: SegmentId, destinations: &[Destination]) -> io::Result<Option<SealedSegment>> {
-        match self.shelf.footer(segment) {
-            Ok(Some((file, footer))) => Ok(Some(SealedSegment { file, footer })),
-            // No sound footer: what can be read is found out by reading all of it.
-            Ok(None) => self.shelf.repair(segment, destinations),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.shelf.repair(segment, destinations),
-            Err(error) => Err(error),
+    /// Opens the file of a segment that is not sealed, or was not a moment ago. `None` if it was let go meanwhile.
+    pub(super) fn open_unsealed(&self, segment: SegmentId) -> io::Result<Option<(Box<dyn DiskFile>, BeingRead)>> {
+        let being_read = self.readers.begin(segment);
+        if !self.state().holds(segment) {
+            return Ok(None);
         }
-    }
-
-    /// Opens a segment that was found damaged when it was read, after a repair. `None` if nothing in it is valid. Blocks.
-    ///
-    /// # Errors
-    /// The operating system's.
-    pub fn repair(&self, segment: SegmentId, destinations: &[Destination]) -> io::Result<Option<SealedSegment>> {
-        self.shelf.repair(segment, destinations)
-    }
-
-    /// The sink has all of `segment`, whose last event was received at `received`: moves the cursor, and lets go what
-    /// nobody needs. Blocks.
-    ///
-    /// # Errors
-    /// The operating system's. The cursor is then where it was, or one further.
-    pub fn pass(&mut self, segment: SegmentId, received: Millis) -> io::Result<()> {
-        let next = segment.next();
-        self.cursor.advance(Position { segment: next, offset: 0, received })?;
-        self.shelf.state().sinks[self.place].next = next;
-        // The sink has the segment whether or not its file can be let go.
-        self.shelf.tidy();
-        Ok(())
-    }
-
-    /// `lines` bytes of lines have become an object of `compressed` bytes: the target size of objects is aimed at by it.
-    pub fn stored(&self, lines: u64, compressed: u64) {
-        self.shelf.ratio.learn(lines, compressed);
-    }
-
-    /// How many bytes of sealed segments the sink has not passed.
-    pub fn lag_bytes(&self) -> u64 {
-        let state = self.shelf.state();
-        state.sealed.range(state.sinks[self.place].next..).map(|(_, sealed)| sealed.bytes).sum()
+        let disk = &self.recovery.disk;
+        let file = match disk.open(&Name::Open(segment).to_string()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => disk.open(&Name::Sealed(segment).to_string()),
+            opened => opened,
+        };
+        match file {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.state().holds(segment) => Ok(None),
+            opened => Ok(Some((opened?, being_read))),
+        }
     }
 }

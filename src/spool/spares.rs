@@ -2,7 +2,7 @@
 //!
 //! Writing into blocks that the file system has already given out makes fdatasync cheaper: it has no metadata to
 //! commit. A segment that every sink has passed becomes a spare; where there is none, one is filled with zeros in the
-//! background, as long as the last segment was.
+//! background, as long as the last segment was. A disk in memory has none: used memory is no cheaper than other memory.
 
 use std::{
     io,
@@ -75,19 +75,19 @@ impl Spares {
         self.disk.create(name)
     }
 
-    /// Takes a file of `len` bytes that nobody needs: as a spare if there is room, else it is removed. It is gone already
-    /// if an attempt that seemed to fail has done so.
-    pub(super) fn give(&self, name: &str, len: u64) -> io::Result<()> {
-        match self.keep_or_remove(name, len) {
+    /// Takes a file of `len` bytes that nobody needs: as a spare if there is room and nobody reads it, else it is removed.
+    /// It is gone already if an attempt that seemed to fail has done so.
+    pub(super) fn give(&self, name: &str, len: u64, being_read: bool) -> io::Result<()> {
+        match self.keep_or_remove(name, len, being_read) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             given => given,
         }
     }
 
-    fn keep_or_remove(&self, name: &str, len: u64) -> io::Result<()> {
+    fn keep_or_remove(&self, name: &str, len: u64, being_read: bool) -> io::Result<()> {
         let mut pool = self.pool();
-        let full = pool.files.len() >= MAX_SPARES || !self.disk.recycles();
-        if full || len == 0 || self.scarce.load(Ordering::Relaxed) {
+        let full = pool.files.len() >= MAX_SPARES || self.disk.is_memory();
+        if being_read || full || len == 0 || self.scarce.load(Ordering::Relaxed) {
             drop(pool);
             return self.disk.remove(name);
         }
@@ -123,7 +123,7 @@ impl Spares {
 
     /// Makes a spare if there is none; whether it did.
     pub(super) fn prepare(&self) -> io::Result<bool> {
-        if !self.disk.recycles() {
+        if self.disk.is_memory() {
             return Ok(false);
         }
         let (number, len) = {

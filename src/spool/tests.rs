@@ -589,3 +589,62 @@ fn a_spool_in_memory_has_an_identity_of_its_own_each_time_and_leaves_nothing() {
         assert!(!place.exists());
     });
 }
+
+#[test]
+fn in_memory_a_window_that_is_due_stays_open_while_the_sinks_have_enough_to_do() {
+    run(async {
+        let rig = Rig::in_memory(Settings { early_seal_interval: Duration::ZERO, ..settings(Path::new("nowhere")) });
+        let shelf = rig.spool.shelf();
+        let mut sink = shelf.consumer("files", Terms::REQUIRED);
+        let _best_effort = shelf.consumer("search", Terms::KEPT);
+        let sealed = async |count: usize| {
+            while shelf.sealed().0 < count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let mut waiting = Vec::new();
+        for count in 1..=2 {
+            waiting.push(rig.line("waits").await.segment);
+            rig.submitter.request_seal();
+            sealed(count).await;
+        }
+        // The sink takes nothing: what comes now goes together.
+        for _ in 0..5 {
+            waiting.push(rig.line("waits").await.segment);
+            rig.submitter.request_seal();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(shelf.sealed().0, 2);
+        let passed = sink.next().await.unwrap();
+        sink.pass(passed, Millis::new(NOW).unwrap()).unwrap();
+        // One is passed, and is kept for the other sink, which nobody waits for.
+        sealed(3).await;
+        assert_eq!(waiting[2..].iter().collect::<std::collections::BTreeSet<_>>().len(), 1);
+        rig.spool.close();
+    });
+}
+
+#[test]
+fn in_a_hurry_a_seal_does_not_wait_for_its_interval() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let hour = Duration::from_hours(1);
+        let rig = Rig::open(Settings { early_seal_interval: hour, ..settings(dir.path()) });
+        let shelf = rig.spool.shelf();
+        let wait = async |count: usize| {
+            while shelf.sealed().0 < count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        rig.line("first").await;
+        rig.submitter.request_seal();
+        wait(1).await;
+        rig.line("second").await;
+        rig.submitter.request_seal();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(shelf.sealed().0, 1, "it waits for its interval");
+        rig.spool.hurry();
+        wait(2).await;
+        rig.spool.close();
+    });
+}

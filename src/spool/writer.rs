@@ -28,7 +28,7 @@ use super::{
     spares::Spares,
 };
 use crate::{
-    batch::{Frame, InstanceId, SegmentId},
+    batch::{Frame, InstanceId, Millis, SegmentId},
     queue::{Intake, Lost, Published, Signal, Submission},
 };
 
@@ -92,6 +92,8 @@ pub(in crate::spool) struct OpenSegment {
     file_len: u64,
     /// Where the last durable group ends; 0 before the first.
     data_end: u64,
+    /// Where the last durable group begins, and when the oldest of it was received.
+    last_group: (u64, Millis),
     facts: Facts,
     /// When it is sealed at the latest.
     seal_at: Instant,
@@ -334,8 +336,9 @@ impl Writer {
             return Err(error);
         }
         let file_len = file.len()?;
-        let (facts, sealing) = (Facts::default(), Sealing::NotBegun);
-        Ok(OpenSegment { id, life, file, file_len, data_end: 0, facts, seal_at: Instant::now(), sealing })
+        let (facts, sealing, last_group) = (Facts::default(), Sealing::NotBegun, (0, Millis::MAX));
+        let seal_at = Instant::now();
+        Ok(OpenSegment { id, life, file, file_len, data_end: 0, last_group, facts, seal_at, sealing })
     }
 
     /// Opens a segment and writes its first block, durably.
@@ -406,6 +409,8 @@ fn write_frames(
         open.facts.add(frame.header(), frame.payload());
     }
     open.facts.groups += 1;
+    let oldest = frames().map(|frame| frame.header().received).min();
+    open.last_group = (at, oldest.unwrap_or(Millis::MAX));
     open.data_end = at + start.len() as u64 + header.padded_len();
     open.file_len = open.file_len.max(open.data_end);
     Ok(took)

@@ -11,7 +11,6 @@
 use std::{
     borrow::Cow,
     collections::VecDeque,
-    convert::Infallible,
     fmt,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, mpsc},
@@ -447,12 +446,12 @@ impl State {
                 _ => None,
             })
             .collect();
-        let entry = |code: &Option<&str>| match code {
+        let entry = |code: Option<&str>| match code {
             None => serde_json::json!({"RecordId": format!("{:032x}", random.u128(..))}),
             Some(code) => serde_json::json!({"ErrorCode": code, "ErrorMessage": "Slow down."}),
         };
         let failed = codes.iter().flatten().count();
-        let entries: Vec<_> = codes.iter().map(entry).collect();
+        let entries: Vec<_> = codes.iter().copied().map(entry).collect();
         let (name, records) = asked;
         let taken = codes.iter().map(|code| fault.takes() && code.is_none());
         self.keep(head, body.len(), name, records.into_iter().zip(taken).collect(), fault.clone(), None);
@@ -525,7 +524,7 @@ impl State {
             totals.records += 1;
             totals.bytes += record.len() as u64;
             totals.billed_bytes += record.len().next_multiple_of(BILLED_BYTES) as u64;
-            totals.lines += (record.iter().filter(|byte| **byte == b'\n').count() as u64).max(1);
+            totals.lines += (record.split(|byte| *byte == b'\n').count() as u64 - 1).max(1);
         }
         drop(totals);
         if self.counting {
@@ -569,8 +568,7 @@ fn error(status: u16, code: &str, message: &str) -> Response<Full<Bytes>> {
 
 fn answered(status: u16, body: Bytes) -> Response<Full<Bytes>> {
     let builder = Response::builder().status(status).header("content-type", "application/x-amz-json-1.1");
-    let answer: Result<_, Infallible> = Ok(builder.body(Full::new(body)).unwrap());
-    answer.unwrap_or_else(|never| match never {})
+    builder.body(Full::new(body)).unwrap()
 }
 
 /// The bytes that `text` is base64 of, with padding.

@@ -60,7 +60,7 @@ async fn what_the_driver_may_hand_over_is_one_call_within_the_limits() {
         assert_eq!(calls.len(), 2);
         for call in calls {
             assert!(call.body_bytes <= MAX_BODY_BYTES && call.records.len() <= MAX_RECORDS, "{packing:?}");
-            assert!(call.body_bytes <= FirehoseSink::CALL_MEMORY_BYTES / 3);
+            assert!(call.body_bytes <= FirehoseSink::CALL_MEMORY_BYTES / 2);
         }
     }
 }

@@ -17,6 +17,34 @@ const LONGEST_AFTER: Duration = Duration::from_mins(15);
 /// How much of what a service says is repeated, in bytes.
 const MESSAGE_BYTES: usize = 200;
 
+/// How codes begin that ask for less: services write them with `Exception` at the end, or without.
+const THROTTLED: [&str; 7] = [
+    "ServiceUnavailable",
+    "LimitExceeded",
+    "RequestLimitExceeded",
+    "RequestThrottl",
+    "SlowDown",
+    "Throttl",
+    "TooManyRequests",
+];
+/// How codes begin that deny access.
+const DENIED: [&str; 12] = [
+    "AccessDenied",
+    "ExpiredToken",
+    "IncompleteSignature",
+    "InvalidClientTokenId",
+    "InvalidKMSResource",
+    "InvalidSignature",
+    "MissingAuthentication",
+    "NotAuthorized",
+    "OptInRequired",
+    "RequestExpired",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClient",
+];
+/// How codes begin of what failed within.
+const SERVER: [&str; 1] = ["Internal"];
+
 /// What became of the records of a call.
 #[derive(Debug)]
 pub(super) struct Verdict {
@@ -121,25 +149,26 @@ fn shown(text: &str) -> String {
 fn fate<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Fate {
     match error {
         SdkError::ServiceError(answered) => {
-            let (status, code) = (answered.raw().status().as_u16(), answered.err().code().unwrap_or_default());
-            let cause = cause_of(code, status);
-            match (status, code) {
-                // Refused: it had no effect.
-                (400..=499, _) => Fate::Later(cause),
-                _ if cause == PutFailure::Throttled => Fate::Later(cause),
-                _ => Fate::Unknown(cause),
-            }
+            let code = answered.err().code().unwrap_or_default();
+            answered_fate(answered.raw().status().as_u16(), code)
         }
         // Nothing was sent.
         SdkError::ConstructionFailure(_) => Fate::Later(PutFailure::Other),
         SdkError::DispatchFailure(failed) => dispatch(failed.as_connector_error()),
         SdkError::TimeoutError(_) => Fate::Unknown(PutFailure::Timeout),
-        // The connection broke within the answer, or the answer is not Firehose's.
-        SdkError::ResponseError(broken) => match cause_of("", broken.raw().status().as_u16()) {
-            PutFailure::Other => Fate::Unknown(PutFailure::Network),
-            cause => Fate::Unknown(cause),
-        },
+        // There is a status and no error that the SDK knows to read: a balancer's, or the connection broke within the answer.
+        SdkError::ResponseError(broken) => answered_fate(broken.raw().status().as_u16(), ""),
         _ => Fate::Unknown(PutFailure::Other),
+    }
+}
+
+/// What is to become of the records of a call that is answered with a status, and perhaps a code.
+fn answered_fate(status: u16, code: &str) -> Fate {
+    match (status, cause_of(code, status)) {
+        // Refused: it had no effect.
+        (400..=499, cause) | (_, cause @ PutFailure::Throttled) => Fate::Later(cause),
+        (500..=599, cause) => Fate::Unknown(cause),
+        _ => Fate::Unknown(PutFailure::Network),
     }
 }
 
@@ -170,24 +199,13 @@ fn dispatch(error: Option<&ConnectorError>) -> Fate {
 
 /// In which way Firehose failed. Codes go before the status: much of what is not the caller's fault is answered with 400.
 fn cause_of(code: &str, status: u16) -> PutFailure {
-    match code {
-        "ServiceUnavailableException" | "ServiceUnavailable" | "LimitExceededException" | "RequestLimitExceeded" => {
-            return PutFailure::Throttled;
-        }
-        "SlowDown" | "TooManyRequestsException" => return PutFailure::Throttled,
-        code if code.starts_with("Throttl") || code.starts_with("RequestThrottl") => return PutFailure::Throttled,
-        code if code.starts_with("Internal") => return PutFailure::Server,
-        code if code.starts_with("AccessDenied") || code.starts_with("ExpiredToken") => return PutFailure::Denied,
-        code if code.starts_with("UnrecognizedClient") || code.starts_with("MissingAuthentication") => {
-            return PutFailure::Denied;
-        }
-        "InvalidClientTokenId" | "InvalidSignatureException" | "SignatureDoesNotMatch" | "IncompleteSignature" => {
-            return PutFailure::Denied;
-        }
-        "InvalidKMSResourceException" | "NotAuthorized" | "OptInRequired" | "RequestExpired" => {
-            return PutFailure::Denied;
-        }
-        _ => {}
+    let is_of = |beginnings: &[&str]| beginnings.iter().any(|beginning| code.starts_with(beginning));
+    if is_of(&THROTTLED) {
+        return PutFailure::Throttled;
+    } else if is_of(&DENIED) {
+        return PutFailure::Denied;
+    } else if is_of(&SERVER) {
+        return PutFailure::Server;
     }
     match status {
         401 | 403 => PutFailure::Denied,

@@ -32,12 +32,12 @@ const LONGEST_BODY: usize =
 const _: () = assert!(LONGEST_BODY <= REQUEST_BYTES);
 // A record is ended by lines, or by bytes: then it and its neighbour are longer than one, so there are at most six such
 // pairs, and then the last.
-const _: () = assert!(CALL_LINES / RECORD_LINES + 2 * (CALL_BYTES / RECORD_BYTES) + 1 <= CALL_RECORDS);
+const _: () = assert!(CALL_LINES / RECORD_LINES + 2 * (CALL_BYTES / RECORD_BYTES) < CALL_RECORDS);
 
 /// What a call takes of memory at the most, in bytes: the lines and their ends; its body, which the SDK grows by doubling,
-/// so that an old and a new one lie side by side; and one record as base64. Records share the bytes of the lines.
+/// so that for a moment it is there twice; and one record as base64. Records share the bytes of the lines.
 pub(super) const CALL_MEMORY_BYTES: usize =
-    CALL_BYTES + CALL_LINES * size_of::<u32>() + 3 * LONGEST_BODY + RECORD_BYTES.div_ceil(3) * 4;
+    CALL_BYTES + CALL_LINES * size_of::<u32>() + 2 * LONGEST_BODY + RECORD_BYTES.div_ceil(3) * 4;
 
 /// How lines are packed into records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -147,9 +147,9 @@ async fn run(source: &mut impl Source, work: &mut Work) {
             read(source, work).await
         } else {
             let until = trouble.until;
-            let turn = |work: &Work| {
+            let turn = |work: &Work, now| {
                 let is_turn = work.done().is_some() || if ended { work.is_empty() } else { work.has_room() };
-                is_turn.then(|| until.unwrap_or_else(Instant::now))
+                is_turn.then(|| until.unwrap_or(now))
             };
             tokio::select! {
                 () = source.skipped(), if !skipped => Event::Skipped,
@@ -182,7 +182,7 @@ async fn read(source: &mut impl Source, work: &mut Work) -> Event {
     let (most, linger) = (work.settings.stretch_bytes, work.settings.linger);
     // Reading is not begun anew each time that a call ends: lines that linger would linger for ever.
     let patience = 2 * linger + DONE_AFTER;
-    let turn = |work: &Work| work.done().map(|(_, since)| since + patience);
+    let turn = |work: &Work, _| work.done().map(|(_, since)| since + patience);
     tokio::select! {
         read = source.read(most, linger) => Event::Read(read),
         () = work.go_on(turn) => Event::Turn,
@@ -227,3 +227,6 @@ impl Trouble {
         self.until.is_none_or(|until| now >= until)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -172,3 +172,6 @@ impl Recent {
         (sum > 0).then(|| sum as f64 / elapsed.min(window).max(SLOT).as_secs_f64())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -143,3 +143,83 @@ impl Undelivered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        batch::{Book, Millis, SegmentId},
+        sink::{FileStore, Parcel},
+    };
+
+    fn undelivered(root: &std::path::Path) -> Undelivered {
+        let destination = Destination {
+            sink: "objects".into(),
+            kind: "file".into(),
+            place: root.to_str().unwrap().into(),
+            prefix: "logs/".into(),
+            codec: "gzip".into(),
+            level: 1,
+            streams: Vec::new(),
+        };
+        let (attempt_timeout, backoff) = (Duration::from_mins(1), Backoff::new(Duration::ZERO, Duration::ZERO));
+        let aside = Aside { store: Arc::new(FileStore::default()), destination, attempt_timeout, backoff };
+        let instance = InstanceId::parse("01ARZ3NDEKTSV4RRFFQ69G5FAV").unwrap();
+        Undelivered::new(aside, "firehose", instance, &Arc::new(Metrics::new().unwrap()))
+    }
+
+    fn never(stream: &str, book: Book, hours: i64, text: &'static [u8]) -> Arc<Never> {
+        let parcel = Parcel::new(StreamName::new(stream).unwrap(), book, text);
+        let received = Millis::new(1_795_338_000_123 + hours * 3_600_000).unwrap();
+        Arc::new(Never { parcel, why: "a \"reason\"".into(), received })
+    }
+
+    fn read(path: &std::path::Path) -> String {
+        std::io::read_to_string(flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap())).unwrap()
+    }
+
+    #[tokio::test]
+    async fn lines_are_set_aside_as_they_were_by_stream_and_hour() {
+        let dir = tempfile::tempdir().unwrap();
+        let undelivered = undelivered(dir.path());
+        let lines = [
+            never("heard", Book::Accepted, 0, b"{\"a\" : 1.50, \"received_at\":\"2026-11-22T08:59:59.999Z\"}\n"),
+            never("heard", Book::Rejected, 0, b"{\"received_at\":7}\nno \"json\"\n\xFF\n\n"),
+            never("heard", Book::Accepted, 1, b"[]\n"),
+            never("shown", Book::Accepted, 0, b"{}\n"),
+        ];
+        let end = Mark { segment: SegmentId(7), offset: 4_096, received: Millis::MIN };
+        // Once more is what a restart does: the same objects are there.
+        for _ in 0..2 {
+            undelivered.store(&lines, end).await;
+        }
+        let object = |stream: &str, hour: &str| {
+            let name = "01ARZ3NDEKTSV4RRFFQ69G5FAV-0000000007-4096.ndjson.gz";
+            read(&dir.path().join(format!("logs/_undelivered/firehose/{stream}/dt=2026-11-22/hour={hour}/{name}")))
+        };
+        let told = |stream: &str, book: &str, at: &str, line: &str| {
+            format!(
+                "{{\"sink\":\"firehose\",\"stream\":\"{stream}\",\"book\":\"{book}\",\"why\":\"a \\\"reason\\\"\",\
+                 \"received_at\":\"2026-11-22T{at}Z\",\"line\":{line}}}\n"
+            )
+        };
+        assert_eq!(
+            object("heard", "09"),
+            [
+                told(
+                    "heard",
+                    "accepted",
+                    "08:59:59.999",
+                    "{\"a\" : 1.50, \"received_at\":\"2026-11-22T08:59:59.999Z\"}"
+                ),
+                told("heard", "rejected", "09:00:00.123", "{\"received_at\":7}"),
+                told("heard", "rejected", "09:00:00.123", "\"no \\\"json\\\"\""),
+                told("heard", "rejected", "09:00:00.123", "\"\u{FFFD}\""),
+                told("heard", "rejected", "09:00:00.123", "\"\""),
+            ]
+            .concat()
+        );
+        assert_eq!(object("heard", "10"), told("heard", "accepted", "10:00:00.123", "[]"));
+        assert_eq!(object("shown", "09"), told("shown", "accepted", "09:00:00.123", "{}"));
+    }
+}

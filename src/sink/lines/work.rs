@@ -153,11 +153,11 @@ impl Work {
 
     /// Starts calls and takes what becomes of them, until the instant that `turn` tells, if it tells one. Loses nothing if
     /// it is dropped.
-    pub(super) async fn go_on(&mut self, turn: impl Fn(&Self) -> Option<Instant>) {
+    pub(super) async fn go_on(&mut self, turn: impl Fn(&Self, Instant) -> Option<Instant>) {
         loop {
             let now = Instant::now();
             let next = self.start(now);
-            let turn = turn(self);
+            let turn = turn(self, now);
             if turn.is_some_and(|turn| turn <= now) {
                 return;
             }
@@ -288,7 +288,7 @@ impl Work {
         let source = outcome.error.unwrap_or_else(|| "no reason was given".into());
         let error = StoreError { cause: sorted.cause.unwrap_or(PutFailure::Other), source };
         self.outage.failed(&self.settings.sink, &error, wait, now);
-        if sorted.again != [0..delivery.parcel.lines()] {
+        if sorted.again.iter().map(ExactSizeIterator::len).sum::<usize>() < delivery.parcel.lines() {
             delivery.parcel = Arc::new(delivery.parcel.only(&sorted.again));
         }
         delivery.perhaps = sorted.perhaps;

@@ -8,12 +8,19 @@ use std::{
 use super::{AGAIN_AFTER, IDLE, OpenSegment, Writer};
 use crate::{
     batch::SegmentId,
-    spool::{recovery::rename_sealed, segment::Name},
+    spool::{recovery::rename_sealed, segment::Name, shelf::Readable},
 };
 
 /// How often a request may cause a seal while the instance drains: whatever the last requests bring within it goes
 /// together.
 const HURRIED_SEAL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// In memory, a segment that is due stays open while so many sealed ones wait for the required sinks: one that they are
+/// about to store, and one that they find when they have. More would only be more and smaller objects, and what is in
+/// them not stored sooner: so windows grow to what the sinks stand.
+const MOST_AWAITED: usize = 2;
+/// How soon it is looked again whether the sinks have stored one of them.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Why a segment is sealed.
 #[derive(Debug, Clone, Copy)]
@@ -89,11 +96,21 @@ impl Writer {
             return;
         }
         let now = Instant::now();
-        if self.open.as_ref().is_some_and(|open| now >= open.seal_at) {
-            self.seal(SealCause::Age);
+        let cause = if self.open.as_ref().is_some_and(|open| now >= open.seal_at) {
+            SealCause::Age
         } else if self.signal.seal_requested() && self.early_seal_in(now).is_zero() {
-            self.seal(SealCause::Request);
+            SealCause::Request
+        } else {
+            return;
+        };
+        if !self.sinks_are_busy() {
+            self.seal(cause);
         }
+    }
+
+    /// Whether to seal now would not bring anything to the sinks sooner.
+    fn sinks_are_busy(&self) -> bool {
+        self.disk.is_memory() && self.shelf.awaited() >= MOST_AWAITED
     }
 
     /// How long until a request may cause a seal.
@@ -111,7 +128,7 @@ impl Writer {
         if self.signal.seal_requested() {
             due = due.min(self.early_seal_in(now));
         }
-        due.min(IDLE)
+        if due < LOOK_AGAIN && self.sinks_are_busy() { LOOK_AGAIN } else { due.min(IDLE) }
     }
 
     /// Closes the open segment for good, if it holds anything; else its file is given back.
@@ -159,7 +176,11 @@ impl Writer {
         }
         let bytes = self.unsealed.iter().map(Unsealed::bytes).sum::<u64>();
         let open_bytes = self.open.as_ref().map_or(0, |open| open.file_len);
-        self.shelf.set_open(self.unsealed.len() + usize::from(holds.is_some()), bytes + open_bytes, since);
+        // What is behind a segment that waits to be sealed waits with it.
+        let oldest = self.unsealed.front().map_or(holds, Unsealed::written);
+        let readable = oldest.map(|open| Readable { segment: open.id, end: open.data_end, last: open.last_group });
+        let unsealed = self.unsealed.len() + usize::from(holds.is_some());
+        self.shelf.set_open(unsealed, bytes + open_bytes, since, readable);
     }
 
     fn finish(&self, unsealed: &mut Unsealed) -> io::Result<()> {
@@ -177,14 +198,14 @@ impl Writer {
                 }
                 self.disk.sync_dir()?;
                 self.spares.expect(open.file_len, self.settings.segment_size);
-                self.shelf.add(open.id, open.file_len, open.facts.first_received());
+                self.shelf.add(open.id, open.file_len, open.facts.first_received(), Some(open.data_end));
             }
             Unsealed::Left(id, _) => {
                 if let Some(sealed) = self.recovery.seal(*id, &self.settings.destinations)? {
-                    self.shelf.add(*id, sealed.len, sealed.first_received);
+                    self.shelf.add(*id, sealed.len, sealed.first_received, None);
                 }
             }
-            Unsealed::Sealed(id, bytes) => self.shelf.add(*id, *bytes, None),
+            Unsealed::Sealed(id, bytes) => self.shelf.add(*id, *bytes, None, None),
         }
         Ok(())
     }

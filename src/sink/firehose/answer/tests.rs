@@ -65,6 +65,9 @@ fn what_got_no_answer_may_have_been_taken_once_it_was_sent() {
         (PutSdkError::construction_failure(io()), Later(F::Other)),
         (PutSdkError::response_error(io(), response(200)), Unknown(F::Network)),
         (PutSdkError::response_error(io(), response(502)), Unknown(F::Server)),
+        // Without a body, the SDK finds no error in an answer.
+        (PutSdkError::response_error(io(), response(429)), Later(F::Throttled)),
+        (PutSdkError::response_error(io(), response(403)), Later(F::Denied)),
     ] {
         let text = format!("{error:?}");
         assert_eq!(fate_of(&Verdict::of(1, Err(error))), expected, "{text}");
