@@ -1,6 +1,7 @@
 //! `logweir check`: what a sound configuration comes to.
 
 mod sinks;
+mod spool;
 
 use std::fmt::Write;
 
@@ -33,6 +34,12 @@ pub fn report(loaded: &Loaded) -> String {
         let _ = writeln!(report, "# {told}");
     }
     report
+}
+
+/// What the spool's directory holds for sinks that are configured no more, and for new ones: a line each. Nothing there is
+/// changed, and a server may run on it.
+pub fn spool(config: &Config) -> String {
+    spool::lines(config).into_iter().map(|told| format!("# {told}\n")).collect()
 }
 
 /// What has changed for the warehouse's tables `since` an older configuration: a line each.

@@ -150,3 +150,131 @@ fn tiny(config: &Config, forecast: &Forecast) -> Option<String> {
         ByteSize(size)
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Loaded, Source, load};
+
+    const FILES: &str = "[[sinks]]\nname = 'files'\ndir = 'objects'\n";
+
+    fn config(text: &str) -> Config {
+        let source = Source::Text { name: "f.toml".to_owned(), text: text.to_owned() };
+        let Loaded { config, .. } = load(source, std::iter::empty()).unwrap_or_else(|problems| panic!("{problems}"));
+        config
+    }
+
+    /// What is warned of `text` behind a sink, before a stream.
+    fn warned(text: &str) -> Vec<String> {
+        warnings(&config(&format!("{FILES}{text}[streams.any]\n")))
+    }
+
+    #[test]
+    fn each_sink_is_told_with_what_it_takes_and_costs() {
+        let text = "
+            [[sinks]]
+            name = 'lake'
+            kind = 's3'
+            bucket = 'b'
+            codec = 'zstd'
+            memory = '25MiB'
+            streams = ['heard']
+            [[sinks]]
+            name = 'hose'
+            kind = 'firehose'
+            delivery_stream = 'logs-{stream}'
+            delivery_streams = { heard = 'h' }
+            required = false
+            max_lag_age = '1h'
+            concurrency = 3
+            undelivered = 'lake'
+            [streams.heard]
+            [streams.seen]
+        ";
+        assert_eq!(
+            lines(&config(&format!("{FILES}{text}"))),
+            [
+                "sink files: directory objects, required, all streams, gzip at level 1, 2 objects at a time in up to 34 MiB",
+                "sink files: up to 2304 objects and pages of the books are put a day, for 2 streams",
+                "sink lake: bucket b, required, stream heard, zstd at level 3, 1 object at a time in up to 21 MiB",
+                "sink lake: up to 2016 objects and pages of the books are put a day, for 1 stream",
+                "sink hose: Firehose, to logs-{stream}, h, best effort (it may lag 2560 MiB and 1h), all streams without \
+                 rejected events, what is never taken goes to lake, 3 calls at a time in up to 68 MiB",
+                "sink hose: at 100 events/s of 600 stored bytes a stream makes about 13140000 records a month of 146.9 GiB, \
+                 billed as 188.0 GiB",
+            ]
+        );
+    }
+
+    #[test]
+    fn settings_that_make_tiny_objects_are_warned_of_with_what_to_change() {
+        assert_eq!(warned(""), [""; 0]);
+        let of = |text: &str| {
+            let mut warned = warned(text);
+            assert_eq!(warned.len(), 1, "{warned:?}");
+            warned.remove(0)
+        };
+        let by_age = of("[spool]\nseal_after = '10s'\n");
+        assert_eq!(
+            by_age,
+            "objects are tiny, about 117.2 KiB (at 100 events/s of 600 stored bytes, with a seal every 10s): each costs a \
+             request to put and more to read, and COPY wants 1 MB to 1 GB; raise spool.seal_after, if data may be later"
+        );
+        let streams: String = (0..20).map(|n| format!("[streams.s{n}]\n")).collect();
+        let by_size = of(&streams);
+        assert!(
+            by_size.starts_with(
+                "objects are tiny, about 624.2 KiB (a segment of spool.segment_size (64 MiB) is shared by"
+            )
+        );
+        assert!(
+            by_size.ends_with(
+                "by 21 streams): each costs a request to put and more to read, and COPY wants 1 MB to 1 GB; \
+            raise spool.segment_size to some 105 MiB"
+            ),
+            "{by_size}"
+        );
+        assert_eq!(
+            warned(&format!("{streams}[spool]\nsegment_size = '105MiB'\n")),
+            [""; 0],
+            "what is told to do helps"
+        );
+        let early = of("[streams.kept]\nack = 'stored'\n");
+        assert!(early.contains("with a seal every 5s") && early.contains("raise spool.early_seal_interval"), "{early}");
+        let none = of("[spool]\nkind = 'none'\n");
+        assert!(
+            none.contains("a segment of spool.segment_size (4 MiB)") && none.contains("spool.memory with it"),
+            "{none}"
+        );
+        let none = of("[spool]\nkind = 'none'\nsegment_size = '16MiB'\n");
+        assert!(none.contains("with a seal every 1s") && none.contains("the price of keeping nothing"), "{none}");
+        let hose = "[[sinks]]\nname = 'h'\nkind = 'firehose'\ndelivery_stream = 'x'\nrejected_stream = 'y'\n";
+        let no_objects = config(&format!("{hose}[spool]\nseal_after = '1s'\n[streams.any]\n"));
+        assert_eq!(warnings(&no_objects), [""; 0], "no sink makes objects");
+    }
+
+    #[test]
+    fn an_object_size_that_will_not_be_reached_is_warned_of() {
+        let sink =
+            |name: &str, size: &str| format!("[[sinks]]\nname = '{name}'\ndir = '{name}'\nobject_size = '{size}'\n");
+        assert_eq!(warned(&sink("b", "12MiB")), [""; 0]);
+        assert_eq!(
+            warned(&sink("b", "13MiB")),
+            [
+                "sink b: object_size is 13 MiB, and a segment of spool.segment_size (64 MiB) makes an object of about 12.8 MiB at \
+                 most; raise spool.segment_size to some 65 MiB"
+            ]
+        );
+        assert_eq!(
+            warned(&(sink("b", "12MiB") + &sink("c", "2MiB"))),
+            ["sink b: object_size is 12 MiB, and segments are sealed for all sinks at the smallest, 2 MiB"]
+        );
+    }
+
+    #[test]
+    fn that_no_sink_is_required_is_warned_of() {
+        let optional = config(&format!("{FILES}required = false\n[streams.any]\n"));
+        let warned = warnings(&optional);
+        assert!(warned.len() == 1 && warned[0].starts_with("no sink is required: what is acknowledged"), "{warned:?}");
+    }
+}
