@@ -63,7 +63,7 @@ pub use connection::{Connection, Tls};
 pub use drain::Drain;
 pub use environment::environment;
 pub use fleet::Fleet;
-pub use forecast::Forecast;
+pub use forecast::{Forecast, Records};
 pub use hints::Hints;
 pub use ingest::{Ingest, UndeclaredStreams};
 pub use keys::Key;

@@ -68,7 +68,7 @@ const FLOORS: [(&str, &[&str]); 23] = [
             "warehouse",
         ],
     ),
-    ("check", &["app", "config", "schema"]),
+    ("check", &["app", "config", "schema", "spool"]),
     ("commands", &["app", "batch", "check", "cli", "config", "metrics", "rehearse", "signals", "telemetry"]),
     // The thin binary, a crate of its own, has no row to hold: it may import everything.
     ("main", &[]),
