@@ -17,8 +17,8 @@ use std::{hint::black_box, time::Instant};
 
 use logweir::{
     batch::{Book, FrameBuilder, Millis, StreamName},
-    gzip::Encoder,
     schema::{Ack, Field, FieldType, Load, Priority, Schema, Stream, UnknownFields},
+    sink::{Codec, Compression, FIRST_PART_BYTES, ObjectBody},
     validate::{Batch, Format, Limits, Output, Room, SentAt, Validator},
 };
 
@@ -51,16 +51,27 @@ fn main() {
             black_box(crc32fast::hash(piece));
         }
     });
-    let mut compressed = 0;
-    measure("gzip", lines.len() / 640, lines.len(), || {
-        let (mut encoder, mut out) = (Encoder::new(), Vec::with_capacity(lines.len()));
-        for piece in lines.chunks(256 * 1024) {
-            encoder.write(piece, &mut out);
+    compressions(&lines);
+}
+
+/// The choices of a sink side by side: how long they take, and what they come to.
+fn compressions(lines: &[u8]) {
+    let choices = [(Codec::Gzip, 1), (Codec::Gzip, 6), (Codec::Zstd, 1), (Codec::Zstd, 3), (Codec::Zstd, 9)];
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    for (codec, level) in choices {
+        let name = format!("{} {level}", codec.as_str());
+        let mut compressed = 0;
+        measure(&name, lines.len() / 640, lines.len(), || {
+            let mut body = ObjectBody::of_text(lines.to_vec(), Compression { codec, level });
+            compressed = 0;
+            while let Some(part) = runtime.block_on(body.next_part(FIRST_PART_BYTES)).expect("it is compressed") {
+                compressed += part.bytes.len();
+            }
+        });
+        if compressed > 0 {
+            println!("{:<40} {:>12.2}", format!("{name}, ratio"), lines.len() as f64 / compressed as f64);
         }
-        encoder.finish(&mut out);
-        compressed = out.len();
-    });
-    println!("{:<40} {:>12.2}", "gzip, ratio", lines.len() as f64 / compressed as f64);
+    }
 }
 
 /// Every field of the events, with its type.

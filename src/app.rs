@@ -13,6 +13,7 @@ mod ceiling;
 mod descriptors;
 mod files;
 mod heartbeat;
+mod lags;
 mod listen;
 mod load;
 mod policy;
@@ -20,6 +21,7 @@ mod pulse;
 mod replay;
 mod schema;
 mod sessions;
+mod sinks;
 mod stores;
 
 use std::{
@@ -29,12 +31,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    runtime::Runtime,
-    sync::watch,
-    task::JoinSet,
-    time::{Instant as TokioInstant, timeout_at},
-};
+use tokio::{runtime::Runtime, sync::watch, time::Instant as TokioInstant};
 
 pub use audit::{AuditFailure, AuditRequest, audit};
 pub use ceiling::memory_ceiling;
@@ -47,26 +44,23 @@ pub use schema::{Breaking, Changes, SchemaFailure, SchemaRequest, changes, defin
 pub use sessions::SessionError;
 pub use stores::StoreSetupError;
 
-use self::{heartbeat::Hearts, pulse::Pulse, stores::Stores};
+use self::{heartbeat::Hearts, pulse::Pulse, sinks::Sinks};
 pub use crate::warehouse::load::{Event as LoadEvent, Report as LoadReport};
 use crate::{
     admission::{Board, Demand, Gate, GateLimits},
-    batch::InstanceId,
-    config::{Config, Loaded, SinkTarget, UndeclaredStreams},
+    config::{Config, Loaded, Sink, SinkTarget, UndeclaredStreams},
     http::{
         Acceptor, AcceptorHandle, Admin, AdminHandle, BodyLimits, ConnectionLimits, Key, Keyring, Policies, Service,
         Worker, WorkerHandle,
     },
     metrics::{self, Metrics},
-    queue::{self, Published},
+    queue::{self, Intake, Published},
     schema::Catalog,
-    sink::{Backoff, Driver, FileStore, Settings},
-    spool::{Shelf, Spool, StartError as SpoolError, Terms},
+    spool::{Held, Spool, StartError as SpoolError},
 };
 
-/// Threads of the sinks' runtime that may block, for each object that is stored at the same time: reading and
-/// compressing, and as many for the file calls.
-const BLOCKING_THREADS_PER_UPLOAD: usize = 2;
+/// Threads of the background that may block: for the keeping of the sinks' lags.
+const BLOCKING_THREADS: usize = 1;
 /// Into how many parts the time for the drain falls of which requests may take the first. One slow client must not take
 /// the time in which the sinks store what everybody else has sent.
 const REQUESTS_SHARE: u32 = 2;
@@ -85,9 +79,9 @@ pub struct Server {
     stop_working: watch::Sender<Option<TokioInstant>>,
     /// What the process may come to need, in bytes.
     ceiling: u64,
-    /// The runtime of the sinks and of everything that is not hot.
+    /// The runtime of everything that is neither hot nor a sink's.
     runtime: Runtime,
-    sinks: JoinSet<()>,
+    sinks: Sinks,
     hearts: Hearts,
 }
 
@@ -124,7 +118,7 @@ impl StartError {
 /// What was done when a server stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped {
-    /// Segments that some sink still needs; they stay in the spool.
+    /// Segments that some sink still needs; they stay in the spool, if that is on disk.
     pub segments_left: usize,
     /// Their length in bytes.
     pub bytes_left: u64,
@@ -142,10 +136,12 @@ impl Server {
         let metrics = Arc::new(Metrics::new()?);
         let (lanes, intake) = queue::queues(config.workers(), config.queue.batches);
         let published = intake.published();
-        let spool = Spool::open(config.spool.settings(config.destinations()), intake, &metrics)?;
-        let runtime = background(&config)?;
-        let (sinks, stores) = start_sinks(&config, (spool.instance(), &spool.shelf()), &runtime, &metrics)?;
-        let hearts = Hearts::start(&config, &spool, &runtime, (&metrics, stores));
+        let spool = open_spool(&config, intake, &metrics)?;
+        let runtime = background()?;
+        retire(&config, &spool);
+        let (sinks, places) = Sinks::start(&config, (spool.instance(), &spool.shelf()), &metrics)?;
+        runtime.spawn(lags::watch(spool.shelf(), spool.clock()));
+        let hearts = Hearts::start(&config, &spool, (&metrics, places));
         let catalog =
             Catalog::new(streams, config.limits.streams, config.ingest.undeclared_streams == UndeclaredStreams::Accept);
         let service = Arc::new(service(&config, catalog, &spool, &metrics));
@@ -233,6 +229,7 @@ impl Server {
             std::thread::sleep(linger);
         }
         self.service.health.drain();
+        self.spool.hurry();
         let deadline = Instant::now() + timeout;
         let last_answer = Instant::now() + timeout / REQUESTS_SHARE;
         let _ = self.stop_accepting.send(Some(last_answer.into()));
@@ -242,74 +239,49 @@ impl Server {
         let segments = self.spool.shelf();
         self.spool.close();
         let mut sinks = self.sinks;
-        self.runtime.block_on(async {
-            let stored = timeout_at(deadline.into(), async { while sinks.join_next().await.is_some() {} });
-            let _ = stored.await;
-            sinks.shutdown().await;
-        });
+        sinks.finish(&self.runtime, deadline);
         segments.tidy();
         let (segments_left, bytes_left) = segments.kept();
         // Behind the last object, so that nothing it says is not so.
         self.hearts.end(&self.runtime, segments_left == 0, deadline);
         self.admin.stop();
-        // Compressing cannot be interrupted; what it makes is not wanted any more.
+        sinks.end();
         self.runtime.shutdown_background();
         Stopped { segments_left, bytes_left }
     }
 }
 
-fn background(config: &Config) -> io::Result<Runtime> {
-    let uploads: usize = config.sinks.iter().map(|sink| sink.concurrency).sum();
+/// The spool on disk, or the one in memory that nothing outlives.
+fn open_spool(config: &Config, intake: Intake, metrics: &Arc<Metrics>) -> Result<Spool, SpoolError> {
+    let settings = config.spool_settings();
+    if config.spool.keeps() {
+        Spool::open(settings, intake, metrics)
+    } else {
+        Spool::in_memory(settings, intake, metrics)
+    }
+}
+
+/// Says what the sinks still lacked that were configured when the spool was last used and are not any more.
+fn retire(config: &Config, spool: &Spool) {
+    let known: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
+    for Held { sink, segments, bytes } in spool.shelf().retire(&known) {
+        tracing::warn!(
+            sink,
+            segments,
+            bytes,
+            "a sink is not configured any more: nothing is kept for it, and this much it had not stored"
+        );
+    }
+}
+
+/// The runtime of everything that is neither hot nor a sink's.
+fn background() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
-        // A sink whose disk hangs holds one of them; the others, the timers and the pulse go on.
-        .worker_threads(1 + config.sinks.len())
-        // One for each sink's heartbeat.
-        .max_blocking_threads(1 + uploads * BLOCKING_THREADS_PER_UPLOAD + config.sinks.len())
+        .worker_threads(1)
+        .max_blocking_threads(BLOCKING_THREADS)
         .thread_name("background")
         .enable_all()
         .build()
-}
-
-fn start_sinks(
-    config: &Config,
-    (instance, shelf): (InstanceId, &Arc<Shelf>),
-    runtime: &Runtime,
-    metrics: &Arc<Metrics>,
-) -> Result<(JoinSet<()>, Stores), StartError> {
-    let mut drivers = Vec::with_capacity(config.sinks.len());
-    let mut stores = Vec::with_capacity(config.sinks.len());
-    for sink in &config.sinks {
-        if let SinkTarget::File { dir } = sink.target()
-            && let Err(error) = FileStore::sweep(dir, instance)
-        {
-            tracing::warn!(sink = sink.name, %error, "cannot remove what a killed process has left of unfinished files");
-        }
-        let store = stores::store(sink, runtime)?;
-        let settings = Settings {
-            destination: sink.destination(),
-            concurrency: sink.concurrency,
-            attempt_timeout: sink.attempt_timeout.get(),
-            backoff: Backoff::new(sink.backoff_min.get(), sink.backoff_max.get()),
-        };
-        let terms = if sink.required { Terms::REQUIRED } else { Terms::KEPT };
-        let consumer = shelf.consumer(&sink.name, terms);
-        drivers.push(Driver::new(settings, Arc::clone(&store), consumer, metrics));
-        stores.push(store);
-    }
-    let known: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
-    for sink in shelf.other_sinks(&known) {
-        tracing::warn!(
-            sink,
-            "a sink that has a cursor in the spool is not configured any more; nothing is kept for it"
-        );
-    }
-    // Every sink has its consumer: from here on segments may go.
-    shelf.tidy();
-    let mut running = JoinSet::new();
-    for driver in drivers {
-        running.spawn_on(driver.run(), runtime.handle());
-    }
-    Ok((running, stores))
 }
 
 fn service(config: &Config, catalog: Catalog, spool: &Spool, metrics: &Arc<Metrics>) -> Service {
@@ -319,16 +291,18 @@ fn service(config: &Config, catalog: Catalog, spool: &Spool, metrics: &Arc<Metri
         let key_itself = Key { name: key.name.clone(), streams, browser: key.browser, ..Key::default() };
         (key_itself, key.key.expose().into())
     });
+    let gate = Gate::new(GateLimits {
+        budget: config.queue.bytes.in_memory(),
+        disk_quota: config.spool.quota().get(),
+        target: config.admission.target.get(),
+        capacity_floor: config.pacing.capacity_floor.get(),
+        retry_after_cap: config.pacing.retry_after_cap.get(),
+    });
     Service {
         keys: Keyring::new(keys),
         catalog,
-        gate: Gate::new(GateLimits {
-            budget: config.queue.bytes.in_memory(),
-            disk_quota: config.spool.disk_quota.get(),
-            target: config.admission.target.get(),
-            capacity_floor: config.pacing.capacity_floor.get(),
-            retry_after_cap: config.pacing.retry_after_cap.get(),
-        }),
+        gate: if config.spool.keeps() { gate } else { gate.in_memory() },
+        keeps: config.spool.keeps(),
         clock: spool.clock(),
         health: Arc::default(),
         metrics: Arc::clone(metrics),
@@ -370,6 +344,15 @@ pub fn announce(server: &Server, config: &Config) {
         sinks = sinks.join(", "),
         "serving"
     );
+    if !config.spool.keeps() {
+        tracing::info!(
+            instance = %server.spool.instance(),
+            memory = %config.spool.memory,
+            window = %config.spool.window,
+            "nothing is kept on this instance: answers wait for the required sinks"
+        );
+        return tell_ceiling(server);
+    }
     tracing::info!(
         spool = %config.spool.dir.display(),
         instance = %server.spool.instance(),
@@ -379,15 +362,20 @@ pub fn announce(server: &Server, config: &Config) {
         at_bytes_per_second = config.pacing.capacity_floor.get(),
         "if no sink takes anything, the disk quota lasts this long"
     );
+    tell_ceiling(server);
+}
+
+fn tell_ceiling(server: &Server) {
     server.service.metrics.gauge(&metrics::MEMORY_CEILING, &[]).set(server.ceiling as f64);
     tracing::info!(bytes = server.ceiling, "memory ceiling");
 }
 
 /// What a sink is, without anything secret.
-fn describe(sink: &crate::config::Sink) -> String {
+fn describe(sink: &Sink) -> String {
     let place = match sink.target() {
         SinkTarget::File { dir } => dir.display().to_string(),
         SinkTarget::S3(target) => format!("s3://{}", target.bucket),
+        SinkTarget::Firehose(target) => format!("firehose:{}", target.delivery_stream.unwrap_or_default()),
     };
     let need = if sink.required { "required" } else { "best effort" };
     format!("{} ({place}/{}, {need})", sink.name, sink.prefix)

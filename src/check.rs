@@ -1,5 +1,8 @@
 //! `logweir check`: what a sound configuration comes to.
 
+mod sinks;
+mod spool;
+
 use std::fmt::Write;
 
 use bytesize::ByteSize;
@@ -10,8 +13,8 @@ use crate::{
     schema::{Load, UnknownFields},
 };
 
-/// The effective configuration with its secrets masked, what it makes of the data, what it may come to need, and who is
-/// let in less than others.
+/// The effective configuration with its secrets masked, what it makes of the data, what it may come to need, who is let in
+/// less than others, and what is sound and yet hardly meant.
 pub fn report(loaded: &Loaded) -> String {
     let config = &loaded.config;
     let ceiling = app::memory_ceiling(config);
@@ -24,11 +27,19 @@ pub fn report(loaded: &Loaded) -> String {
         ceiling = ByteSize(ceiling),
         bytes = ceiling,
     );
-    for told in limits(config).into_iter().chain(unloaded(loaded)).chain(uncounted(loaded)) {
+    let warnings = sinks::warnings(config).into_iter().map(|warning| format!("warning: {warning}"));
+    let told = sinks::lines(config).into_iter().chain(limits(config)).chain(unloaded(loaded)).chain(uncounted(loaded));
+    for told in told.chain(warnings) {
         // Writing to a string cannot fail.
         let _ = writeln!(report, "# {told}");
     }
     report
+}
+
+/// What the spool's directory holds for sinks that are configured no more, and for new ones: a line each. Nothing there is
+/// changed, and a server may run on it.
+pub fn spool(config: &Config) -> String {
+    spool::lines(config).into_iter().map(|told| format!("# {told}\n")).collect()
 }
 
 /// What has changed for the warehouse's tables `since` an older configuration: a line each.
@@ -113,7 +124,7 @@ mod tests {
         let loaded = load(source, std::iter::empty()).unwrap_or_else(|problems| panic!("{problems}"));
         let report = report(&loaded);
         let (_, behind) = report.split_once("# the memory ceiling is ").unwrap();
-        behind.lines().skip(1).map(ToOwned::to_owned).collect()
+        behind.lines().skip(1).filter(|line| !line.starts_with("# sink files: ")).map(ToOwned::to_owned).collect()
     }
 
     #[test]

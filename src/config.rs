@@ -63,7 +63,7 @@ pub use connection::{Connection, Tls};
 pub use drain::Drain;
 pub use environment::environment;
 pub use fleet::Fleet;
-pub use forecast::Forecast;
+pub use forecast::{Forecast, Records};
 pub use hints::Hints;
 pub use ingest::{Ingest, UndeclaredStreams};
 pub use keys::Key;
@@ -84,14 +84,17 @@ pub use rollups::{Rollup, Rollups};
 pub use secret::Secret;
 pub use server::{Server, is_loopback};
 pub use setting::Setting;
-pub use sinks::{S3Target, Sink, SinkKind, SinkTarget, Sse};
+pub use sinks::{Codec, FirehoseTarget, Packing, S3Target, Sink, SinkKind, SinkStart, SinkTarget, Sse};
 pub use size::Size;
-pub use spool::Spool;
+pub use spool::{Spool, SpoolKind};
 pub use streams::{DeclaredField, DeclaredStream, FieldKind};
 pub use warehouse::{RedshiftApi, Warehouse, WarehouseKind};
 
 use self::report::{Document, Report};
-use crate::{schema::Stream, spool::Destination};
+use crate::{
+    schema::Stream,
+    spool::{Destination, Settings as SpoolSettings},
+};
 
 /// Every setting, in the order of `config/logweir.toml`.
 ///
@@ -188,8 +191,11 @@ pub fn load(source: Source, variables: impl Iterator<Item = (String, String)>) -
     };
     let tree = document.parse()?;
     let mut report = Report::new(document, tree);
+    spool::kind::spell_out(report.tree());
     let misplaced = environment::overlay(report.tree(), variables);
     report.misplaced(misplaced);
+    spool::kind::spell_out(report.tree());
+    spool::kind::fill_in(report.tree());
     let (config, misreads): (Config, _) = read::read(report.tree());
     report.misread(misreads);
     let streams = validate::check(&config, &mut report);
@@ -210,9 +216,38 @@ impl Config {
         if self.server.workers == 0 { cores() } else { self.server.workers }
     }
 
-    /// What each sink makes of the segments.
+    /// What each object sink makes of the segments.
     pub fn destinations(&self) -> Vec<Destination> {
-        self.sinks.iter().map(Sink::destination).collect()
+        self.sinks.iter().filter_map(Sink::destination).collect()
+    }
+
+    /// What the spool is told.
+    pub fn spool_settings(&self) -> SpoolSettings {
+        self.spool.settings(self.destinations(), self.object_size())
+    }
+
+    /// The sinks that make objects of sealed segments.
+    pub fn object_sinks(&self) -> impl Iterator<Item = &Sink> {
+        self.sinks.iter().filter(|sink| sink.kind.has_objects())
+    }
+
+    /// The object sink that stands for all if none is named: the first required one, or else the first.
+    pub fn main_object_sink(&self) -> Option<&Sink> {
+        self.object_sinks().find(|sink| sink.required).or_else(|| self.object_sinks().next())
+    }
+
+    /// The object sink in whose place lines are kept that `sink`, a line sink, can never deliver.
+    pub fn undelivered(&self, sink: &Sink) -> Option<&Sink> {
+        match &sink.undelivered {
+            Some(name) => self.object_sinks().find(|other| other.name == *name),
+            None => self.main_object_sink(),
+        }
+    }
+
+    /// The compressed bytes that an object is to have: the smallest of what the sinks ask for, since a segment is sealed for
+    /// all of them.
+    pub fn object_size(&self) -> Option<Size> {
+        self.object_sinks().filter_map(|sink| sink.object_size).min()
     }
 }
 

@@ -69,8 +69,10 @@ fn serve(loaded: Loaded, file: Option<&Path>) -> ExitCode {
     let Stopped { segments_left, bytes_left } = server.stop(config.drain.linger.get(), config.drain.timeout.get());
     if segments_left == 0 {
         tracing::info!("stopped; everything is stored");
-    } else {
+    } else if config.spool.keeps() {
         tracing::warn!(segments_left, bytes_left, "stopped; what is not stored stays in the spool");
+    } else {
+        tracing::warn!(segments_left, bytes_left, "stopped; what is not stored is gone, and was not called stored");
     }
     ExitCode::SUCCESS
 }

@@ -140,6 +140,7 @@ pub struct Signal {
     thread: OnceLock<Thread>,
     sleeping: AtomicBool,
     seal: AtomicBool,
+    hurry: AtomicBool,
     stop: AtomicBool,
     closed: AtomicBool,
 }
@@ -175,6 +176,17 @@ impl Signal {
     /// Takes the request for a seal back: it was met.
     pub fn seal_done(&self) {
         self.seal.store(false, Ordering::Relaxed);
+    }
+
+    /// From now on a request for a seal is met at once: the instance drains, and nobody comes whom a batch could wait for.
+    pub fn hurry(&self) {
+        self.hurry.store(true, Ordering::Relaxed);
+        self.unpark();
+    }
+
+    /// Whether [`Self::hurry`] was called.
+    pub fn hurries(&self) -> bool {
+        self.hurry.load(Ordering::Relaxed)
     }
 
     /// Asks the writer to settle everything, to seal and to end.

@@ -7,6 +7,11 @@
 //!   and received hour in a segment becomes one object, whose key and content were frozen when the segment was sealed;
 //! - a *line sink* ([`LineSink`], driven by [`LineDriver`]) takes lines as they become durable, without waiting for the seal.
 //!
+//! An object is exactly one gzip member or one zstd frame, as its sink is configured ([`Codec`]). The codec stands in its
+//! name, and nobody reads two in one breath: after a change a place holds both, side by side. Objects are compared by
+//! their lines, never by their compressed bytes. A sink may take some streams only; then its objects and its books are of
+//! those.
+//!
 //! What an object sink promises (P2, P7):
 //!
 //! - an object is put under its frozen key on the condition that there is none; if there is one, it is compared: the
@@ -30,12 +35,14 @@
 //!    that its back end can have, and the rig says which it cannot.
 
 mod backoff;
+mod codec;
 mod driver;
 mod file;
 mod filter;
 mod firehose;
-mod gzip_object;
 mod lines;
+mod member;
+mod object_body;
 mod object_key;
 mod s3;
 mod store;
@@ -44,13 +51,15 @@ mod upload;
 use std::{error::Error, fmt};
 
 pub use backoff::Backoff;
+pub use codec::{Codec, Compression};
 pub use driver::{Driver, Settings};
 pub use file::FileStore;
 pub use filter::Filter;
 pub use firehose::{FirehoseSettings, FirehoseSetupError, FirehoseSink, Packing, Targets};
-pub use gzip_object::{BodyError, FIRST_PART_BYTES, ObjectBody, PART_BYTES, Part, UPLOAD_OVERHEAD_BYTES};
 pub use lines::{Aside, CallLimits, Fate, Left, LineDriver, LineSettings, LineSink, Outcome, Parcel};
-pub use object_key::{ObjectKey, REJECTED, UNDELIVERED};
+pub use member::{Counted, Counter, MAX_WINDOW_BYTES, Member};
+pub use object_body::{BodyError, FIRST_PART_BYTES, ObjectBody, PART_BYTES, Part};
+pub use object_key::{ObjectKey, ObjectName, REJECTED, UNDELIVERED};
 pub use s3::{S3Encryption, S3Settings, S3SetupError, S3Store};
 pub use store::{BoxFuture, Listed, ObjectReader, ObjectStore, Page, StoreError, Told};
 
@@ -77,7 +86,7 @@ pub struct ObjectFacts {
     pub events: u64,
     /// Their uncompressed length in bytes.
     pub bytes: u64,
-    /// CRC-32 of the uncompressed bytes: what a gzip member's trailer says too.
+    /// CRC-32 of the uncompressed bytes: what a gzip member's trailer says too, and a zstd frame does not.
     pub crc32: u32,
     /// The earliest event time.
     pub first_event: Option<Millis>,

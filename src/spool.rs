@@ -43,18 +43,28 @@
 //!
 //! # Limits
 //!
-//! `spool.disk_quota` for the directory, `spool.segment_size` a segment, [`MAX_GROUP_BYTES`] a group (one submission
+//! `spool.disk_quota` for the directory, `spool.segment_size` a segment (less where a target size of objects is reached
+//! before), [`MAX_GROUP_BYTES`] a group (one submission
 //! always fits), [`MAX_SPARES`] spare files, [`MAX_QUARANTINE_BYTES`] of damaged places and [`MAX_TAIL_BYTES`] of torn
 //! tails. Whole segments that cannot be read are moved, and count against the quota until somebody removes them.
+//!
+//! # Without a disk
+//!
+//! [`Spool::in_memory`] is the same over a [`MemoryDisk`]: the files, the cursors and the identity end with the process.
+//! What is called durable here is not, then, so nothing is acknowledged for it: an answer waits for the required sinks.
+//! A batch's bytes go from its reservation to the disk's own limit when its group is written; both are part of the memory
+//! ceiling. Segments are sealed every window; while the sinks are busy with two, the third stays open and gathers.
 
 mod cursor;
 mod disk;
 mod follow;
 mod footer;
 mod group;
+mod memory;
 mod open;
 mod patient;
 mod quarantine;
+mod ratio;
 mod reader;
 mod readers;
 mod recovery;
@@ -73,6 +83,7 @@ pub use cursor::Position;
 pub use disk::{Disk, DiskFile, OpenError, RealDisk};
 pub use follow::{CURSOR_INTERVAL, Followed, Follower, Lag, Mark, Piece, Stretch};
 pub use footer::{Content, Destination, Footer, Former};
+pub use memory::{MemoryDisk, RESERVE_BYTES};
 pub use open::{Spool, StartError, TakenUp};
 pub use reader::{Lines, SealedSegment};
 pub use shelf::{Consumer, Held, Shelf};
@@ -102,6 +113,9 @@ pub struct Settings {
     pub disk_quota: u64,
     /// Where a segment is sealed, in bytes.
     pub segment_size: u64,
+    /// The compressed size at which the largest object of a segment is aimed: a segment is sealed once it is believed to
+    /// become as large, and at `segment_size` at the latest; `None` for `segment_size` alone.
+    pub object_size: Option<u64>,
     /// When a segment is sealed at the latest.
     pub seal_after: Duration,
     /// By what part of `seal_after` instances differ, 0 to 1, so that a fleet does not upload in the same second.

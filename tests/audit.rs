@@ -51,6 +51,8 @@ struct Site {
     store: Arc<dyn ObjectStore>,
     place: String,
     kind: &'static str,
+    codec: &'static str,
+    streams: Vec<String>,
     root: PathBuf,
     _dir: Option<tempfile::TempDir>,
     server: Option<S3Server>,
@@ -61,7 +63,16 @@ impl Site {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("objects");
         let place = root.to_str().unwrap().to_owned();
-        Self { store: Arc::new(FileStore::default()), place, kind: "file", root, _dir: Some(dir), server: None }
+        Self {
+            store: Arc::new(FileStore::default()),
+            place,
+            kind: "file",
+            codec: "gzip",
+            streams: Vec::new(),
+            root,
+            _dir: Some(dir),
+            server: None,
+        }
     }
 
     async fn bucket() -> Self {
@@ -80,7 +91,16 @@ impl Site {
             connect_timeout: Duration::from_secs(3),
         };
         let store = Arc::new(S3Store::with_config(&config, settings).unwrap());
-        Self { store, place: BUCKET.into(), kind: "s3", root: server.path(""), _dir: None, server: Some(server) }
+        Self {
+            store,
+            place: BUCKET.into(),
+            kind: "s3",
+            codec: "gzip",
+            streams: Vec::new(),
+            root: server.path(""),
+            _dir: None,
+            server: Some(server),
+        }
     }
 
     async fn both() -> [Self; 2] {
@@ -93,9 +113,9 @@ impl Site {
             kind: self.kind.into(),
             place: self.place.clone(),
             prefix: PREFIX.into(),
-            codec: "gzip".into(),
+            codec: self.codec.into(),
             level: 1,
-            streams: Vec::new(),
+            streams: self.streams.clone(),
         }
     }
 
@@ -121,7 +141,9 @@ impl Site {
         let driver = Driver::new(settings, Arc::clone(&self.store), segments.consumer(), &segments.metrics);
         timeout(Duration::from_mins(1), driver.run()).await.unwrap();
         // Before a test reaches in.
-        for key in segments.objects().into_iter().map(|object| object.plan().key) {
+        let streams = &self.streams;
+        let keys = segments.objects().into_iter().map(|object| object.plan().key);
+        for key in keys.filter(|key| streams.is_empty() || streams.iter().any(|it| key.to_string().contains(it))) {
             let (frozen, another) = (self.path(&key.to_string()), self.path(&key.another().to_string()));
             let object = fs::read(if another.exists() { another } else { frozen }).unwrap();
             copy_rules::check(&object).unwrap_or_else(|rule| panic!("{key}: {rule}"));
@@ -258,6 +280,80 @@ async fn what_was_removed_cut_changed_or_copied_is_named() {
         if site.kind == "file" {
             assert!(report.contains(&format!("changed: {cut}")) && report.contains(&format!("changed: {changed}")));
         }
+    }
+}
+
+#[tokio::test]
+async fn a_place_of_both_codecs_adds_up_and_what_is_wrong_with_its_frames_is_named() {
+    for mut site in Site::both().await {
+        site.store(batches()).await;
+        site.codec = "zstd";
+        site.store(batches()).await;
+        for quick in [false, true] {
+            let (summary, report) = site.audit(quick, LATER).await;
+            assert_eq!(summary, Summary::default(), "{} quick: {quick}\n{report}", site.kind);
+            assert_eq!(row(&report, "2026-11-22T09", "heard"), ["300", "300", "6", "6", "0"], "{report}");
+        }
+        let frames = |directory: &str| -> Vec<String> {
+            site.keys(directory).into_iter().filter(|key| key.ends_with(".ndjson.zst")).collect()
+        };
+        let [cut, twice] = &frames("heard/dt=2026-11-22/hour=09")[..] else { panic!() };
+        let bytes = fs::read(site.path(cut)).unwrap();
+        fs::write(site.path(cut), &bytes[..bytes.len() - 1]).unwrap();
+        let bytes = fs::read(site.path(twice)).unwrap();
+        fs::write(site.path(twice), [&bytes[..], &bytes[..]].concat()).unwrap();
+        let original = &frames("heard/dt=2026-11-22/hour=11")[0];
+        let copy = original.replace(".ndjson.zst", "-1.ndjson.zst");
+        fs::copy(site.path(original), site.path(&copy)).unwrap();
+        // Under the name of the other codec, and so the same lines a second time.
+        let renamed = original.replace(".ndjson.zst", ".ndjson.gz");
+        gzip(&site.path(&renamed), &lines(70, "g"));
+        let removed = &frames("seen/dt=2026-11-22/hour=10")[0];
+        fs::remove_file(site.path(removed)).unwrap();
+        let (summary, report) = site.audit(false, LATER).await;
+        for named in [
+            format!("unreadable: {cut} (it is truncated)"),
+            format!("unreadable: {twice} (there is something behind its zstd frame)"),
+            format!("duplicate: {copy} (70 events of "),
+            format!("duplicate: {renamed} (70 events of "),
+            format!("missing: {removed} (8 events)"),
+        ] {
+            assert!(report.contains(&named), "{} does not name {named}:\n{report}", site.kind);
+        }
+        assert_eq!(summary.differences, 5, "{report}");
+        let (_, report) = site.audit(true, LATER).await;
+        assert!(report.contains(&format!("missing: {removed}")) && report.contains(&format!(": {copy} (")), "{report}");
+        // A file is read, since a frame tells too little.
+        if site.kind == "file" {
+            assert!(report.contains(&format!(": {cut} (")) && report.contains(&format!(": {twice} (")), "{report}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_place_of_some_streams_adds_up_and_what_it_lacks_of_them_is_named() {
+    for mut site in Site::both().await {
+        site.streams = vec!["seen".into()];
+        let instance = site.store(batches()).await;
+        let at = |millis| Millis::new(millis).unwrap();
+        let mut heartbeat = Heartbeat::new(instance, at(RECEIVED), Duration::from_mins(1));
+        heartbeat.at = at(RECEIVED + 3 * HOUR);
+        heartbeat.ended = true;
+        // The heartbeats of such a place count what the sink has there.
+        let counts = EventCounts { received: 26, accepted: 24, refused: 0, rejected: 2 };
+        heartbeat.events.insert("seen".into(), counts);
+        site.beat(&heartbeat).await;
+        for quick in [false, true] {
+            let (summary, report) = site.audit(quick, LATER).await;
+            assert_eq!(summary, Summary::default(), "{report}");
+            assert_eq!(row(&report, "2026-11-22T11", "seen"), ["9", "9", "2", "2", "0"], "{report}");
+            assert!(!report.contains("  heard"), "{report}");
+        }
+        let page = site.keys("_ledger/segments/dt=2026-11-22/hour=10").remove(0);
+        fs::remove_file(site.path(&page)).unwrap();
+        let (summary, report) = site.audit(false, LATER).await;
+        assert_eq!(summary.differences, 2, "the object is not in the books, and events are not spooled: {report}");
+        assert!(report.contains("not spooled: seen, accepted events of ") && report.contains("(24 by its"), "{report}");
     }
 }
 

@@ -25,6 +25,8 @@ mod copy_rules;
 mod crash;
 #[path = "binary/crash_s3.rs"]
 mod crash_s3;
+#[path = "binary/crash_two_sinks.rs"]
+mod crash_two_sinks;
 #[path = "binary/defaults.rs"]
 mod defaults;
 #[path = "binary/descriptors.rs"]
@@ -37,12 +39,20 @@ mod drain_s3;
 mod fault_proxy;
 #[path = "binary/figures.rs"]
 mod figures;
+#[path = "binary/firehose.rs"]
+mod firehose;
+#[path = "common/firehose_server.rs"]
+mod firehose_server;
+#[path = "binary/isolation.rs"]
+mod isolation;
 #[path = "binary/large_spool.rs"]
 mod large_spool;
 #[path = "binary/long_outage.rs"]
 mod long_outage;
 #[path = "binary/memory.rs"]
 mod memory;
+#[path = "binary/no_disk.rs"]
+mod no_disk;
 #[path = "binary/objects.rs"]
 mod objects;
 #[path = "binary/plan.rs"]

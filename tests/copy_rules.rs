@@ -37,6 +37,14 @@ fn gzip(text: &str) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+fn frame(text: &str, checksum: bool) -> Vec<u8> {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 3).unwrap();
+    encoder.include_checksum(checksum).unwrap();
+    encoder.set_pledged_src_size(Some(text.len() as u64)).unwrap();
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
 fn line(members: &str) -> String {
     format!("{{{OWN},{members}}}")
 }
@@ -164,6 +172,7 @@ fn each_rule_of_a_column_is_broken_by_a_value() {
 #[test]
 fn each_rule_of_an_object_is_broken_by_one() {
     assert_eq!(check(&gzip("{\"a\":1}\n{\"a\":2}\n")), Ok(()));
+    assert_eq!(check(&frame("{\"a\":1}\n{\"a\":2}\n", true)), Ok(()));
     let sound = gzip("{\"a\":1}\n");
     for (object, rule) in [
         ([&sound[..], &sound[..]].concat(), "behind the first gzip member"),
@@ -175,6 +184,13 @@ fn each_rule_of_an_object_is_broken_by_one() {
         (gzip("{\"a\":1}\n\n"), "an empty line"),
         (gzip("{\"a\":1}\n\n{\"a\":1}\n"), "an empty line"),
         (gzip("{\"a\":1}\n1\n"), "expected an object"),
+        (frame("", true), "does not end with a line"),
+        (frame("{\"a\":1}\n1\n", true), "expected an object"),
+        ([frame("{\"a\":1}\n", true), frame("{\"a\":1}\n", true)].concat(), "behind the first zstd frame"),
+        ([&frame("{\"a\":1}\n", true)[..], b"\0"].concat(), "behind the first zstd frame"),
+        (frame("{\"a\":1}\n", true)[..20].to_vec(), "no frame"),
+        (frame("{\"a\":1}\n", false), "no checksum"),
+        (zstd::encode_all(&b"{\"a\":1}\n"[..], 3).unwrap(), "does not tell the length"),
         // A line that a server wrote has all that a server writes.
         (gzip("{\"received_at\":\"2026-11-22T09:00:00.000Z\"}\n"), "no event_id"),
     ] {
@@ -189,8 +205,12 @@ fn a_tree_is_held_to_the_rules_and_to_the_configuration_in_it() {
     let write = |key: &str, text: &str| {
         let path = root.path().join(key);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let is_object = path.extension().is_some_and(|extension| extension == "gz");
-        fs::write(path, if is_object { gzip(text) } else { text.into() }).unwrap();
+        let bytes = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("gz") => gzip(text),
+            Some("zst") => frame(text, true),
+            _ => text.into(),
+        };
+        fs::write(path, bytes).unwrap();
     };
     let path = root.path().to_owned();
     let breaks = || catch_unwind(|| check_tree(&path)).is_err();
@@ -205,6 +225,11 @@ fn a_tree_is_held_to_the_rules_and_to_the_configuration_in_it() {
     // What two configurations declare otherwise holds nobody.
     write("other.toml", "[streams.heard.fields]\ntext = 'string'\n");
     assert!(!breaks());
-    write("objects/raw/_rejected/heard/dt=2026-11-22/hour=10/x.ndjson.gz", "7\n");
-    assert!(breaks());
+    for name in ["x.ndjson.gz", "x.ndjson.zst"] {
+        let key = format!("objects/raw/_rejected/heard/dt=2026-11-22/hour=10/{name}");
+        write(&key, "7\n");
+        assert!(breaks(), "{name}");
+        fs::remove_file(root.path().join(key)).unwrap();
+        assert!(!breaks());
+    }
 }

@@ -43,6 +43,8 @@ mod keys;
 mod limits;
 #[path = "http/metrics.rs"]
 mod metrics;
+#[path = "http/no_disk.rs"]
+mod no_disk;
 #[path = "http/overload.rs"]
 mod overload;
 #[path = "http/protocol.rs"]

@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use logweir::{
     config::{self, Loaded, Source},
+    sink::Codec,
     warehouse::{
         Names, Table,
         target::{Counted, Definitions, Objects},
@@ -54,7 +55,11 @@ fn definitions(configuration: &str, root: &str) -> Definitions {
     Definitions {
         tables: streams.iter().map(Table::new).collect(),
         names: Names::new(&config.warehouse.schema),
-        objects: Objects { root: root.to_owned(), prefix: config.sinks[0].prefix.clone() },
+        objects: Objects {
+            root: root.to_owned(),
+            prefix: config.sinks[0].prefix.clone(),
+            codec: Codec::named(config.sinks[0].codec().as_str()).unwrap(),
+        },
         timezone: config.rollups.timezone.clone(),
         dedupe_window: Duration::from_hours(7 * 24),
         rollup_days: config.rollups.days,

@@ -41,9 +41,9 @@ const FLOORS: [(&str, &[&str]); 23] = [
     // What reads the objects: it knows their keys and their books.
     ("warehouse", &["aws", "batch", "ledger", "schema", "sink"]),
     ("http", &["admission", "batch", "metrics", "queue", "schema", "validate"]),
-    // The configuration makes what others are told: schemas, the limits of validation, the settings of the spool. It
-    // does not know who starts with them.
-    ("config", &["batch", "schema", "spool", "validate"]),
+    // The configuration makes what others are told: schemas, the limits of validation, the settings of the spool; and what
+    // the memory of sinks comes to. It does not know who starts with them.
+    ("config", &["batch", "schema", "sink", "spool", "validate"]),
     // Fleets of devices: they know a server by its answers.
     ("rehearse", &["admission", "batch", "client", "schema"]),
     ("telemetry", &["config"]),
@@ -68,7 +68,7 @@ const FLOORS: [(&str, &[&str]); 23] = [
             "warehouse",
         ],
     ),
-    ("check", &["app", "config", "schema"]),
+    ("check", &["app", "config", "schema", "spool"]),
     ("commands", &["app", "batch", "check", "cli", "config", "metrics", "rehearse", "signals", "telemetry"]),
     // The thin binary, a crate of its own, has no row to hold: it may import everything.
     ("main", &[]),

@@ -113,6 +113,19 @@ fn large() -> (Segments, Object) {
     small_of(&noise(LARGE_BYTES, 1))
 }
 
+/// A segment of `lines` that is to become a zstd frame.
+fn zstd_of(lines: &str) -> (Segments, Object) {
+    let destination = Destination { codec: "zstd".into(), level: 3, ..destination() };
+    let segments = Segments::sealed(&destination, &[("heard", lines.to_owned())]);
+    let object = segments.objects().remove(0);
+    (segments, object)
+}
+
+/// The lines in a zstd frame that has nothing behind it.
+fn unframed(bytes: &[u8]) -> Vec<u8> {
+    copy_rules::lines(bytes).unwrap().into_iter().chain([b'\n']).collect()
+}
+
 /// Something else under the key of `plan`.
 fn at_the_key_of(plan: &ObjectPlan, other: &Object) -> ObjectPlan {
     ObjectPlan { key: plan.key.clone(), ..other.plan() }
@@ -211,6 +224,71 @@ async fn a_large_object_goes_in_equal_parts_and_is_found_when_it_is_put_again() 
     assert_eq!(store.put(&plan, object.body()).await.unwrap(), Placed::Existed);
     assert_eq!(server.object(&plan.key.to_string()), bytes);
     no_upload_is_left(&server).await;
+}
+
+#[tokio::test]
+async fn a_zstd_object_arrives_as_one_is_found_again_and_leaves_another_alone() {
+    let server = Bucket::start().await;
+    let (_segments, object) = zstd_of("{\"event_id\":\"1\"}\n{\"event_id\":\"2\"}\n");
+    let (_others, other) = zstd_of("{\"event_id\":\"1\"}\n{\"event_id\":\"3\"}\n");
+    let plan = object.plan();
+    let key = plan.key.to_string();
+    assert!(key.ends_with("-0000000001.ndjson.zst"), "{key}");
+    let store = store(&server);
+    assert!(matches!(store.put(&plan, object.body()).await.unwrap(), Placed::Stored(_)));
+    let bytes = server.object(&key);
+    assert_eq!(unframed(&bytes), object.lines());
+    let seen = server.seen().remove(0);
+    assert_eq!(seen.header("content-type"), Some("application/zstd"));
+    assert_eq!(seen.header("content-encoding"), None);
+    assert_eq!(seen.header("x-amz-meta-logweir-crc32"), Some(format!("{:08x}", plan.facts.crc32).as_str()));
+    assert_eq!(store.put(&plan, object.body()).await.unwrap(), Placed::Existed);
+    assert_eq!(store.put(&at_the_key_of(&plan, &other), other.body()).await.unwrap(), Placed::Occupied);
+    assert_eq!(server.object(&key), bytes);
+    let told = store.told(BUCKET, &key).await.unwrap().unwrap();
+    assert!(told.matches(2, object.lines().len() as u64, plan.facts.crc32), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_large_zstd_object_goes_in_equal_parts_and_is_one_frame() {
+    let server = Bucket::start().await;
+    let (_segments, object) = zstd_of(&noise(LARGE_BYTES, 1));
+    let plan = object.plan();
+    let store = store(&server);
+    let placed = store.put(&plan, object.body()).await.unwrap();
+    let bytes = server.object(&plan.key.to_string());
+    assert_eq!(placed, Placed::Stored(bytes.len() as u64));
+    assert!(bytes.len() > FIRST_PART_BYTES, "{}", bytes.len());
+    assert_eq!(unframed(&bytes), object.lines());
+    let seen = server.seen();
+    let part = Operation::Part;
+    let operations: Vec<_> = seen.iter().map(|seen| seen.operation).collect();
+    assert_eq!(operations, [Operation::Create, part, part, part, Operation::Complete]);
+    assert_eq!(seen[0].header("content-type"), Some("application/zstd"));
+    assert!(seen[1..4].iter().zip(bytes.chunks(PART_BYTES)).all(|(part, bytes)| part.body_bytes == bytes.len()));
+    assert_eq!(store.put(&plan, object.body()).await.unwrap(), Placed::Existed);
+    let failed = store.put(&ObjectPlan { key: plan.key.another(), ..plan }, object.failing_body()).await;
+    assert!(matches!(failed, Err(PutError::Body(BodyError::Footer { .. }))), "{failed:?}");
+    no_upload_is_left(&server).await;
+}
+
+#[tokio::test]
+async fn the_driver_stores_zstd_objects_and_gzip_pages_on_a_bad_day() {
+    const STREAMS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let server = Bucket::start().await;
+    let destination = Destination { codec: "zstd".into(), level: 19, ..destination() };
+    let lines: Vec<_> = STREAMS.iter().map(|stream| (*stream, format!("{{\"event_id\":\"{stream}\"}}\n"))).collect();
+    let segments = Segments::sealed(&destination, &lines);
+    let objects = segments.objects();
+    server.fault_at_random(7, &BAD_DAY);
+    drive(&server, &segments).await;
+    assert_eq!(server.keys(), objects.iter().map(|object| object.plan().key.to_string()).collect::<Vec<_>>());
+    for object in objects {
+        assert_eq!(unframed(&server.object(&object.plan().key.to_string())), object.lines());
+    }
+    let pages = server.seen().into_iter().filter(|seen| seen.path.contains("_ledger/segments/"));
+    let (put, is_gzip) = (Operation::Put, Some("application/gzip"));
+    assert!(pages.filter(|seen| seen.operation == put).all(|page| page.header("content-type") == is_gzip));
 }
 
 async fn no_upload_is_left(server: &S3Server) {

@@ -1,6 +1,12 @@
 //! The gate: one decision, before a body is read.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use super::{ByteBudget, Capacity, Cause, FairShare, Flow, Moment, Pacing, Quota, Reservation, RetryAfter, Share};
 use crate::schema::Priority;
@@ -92,6 +98,33 @@ pub struct Gate {
     budget: Arc<ByteBudget>,
     capacity: Capacity,
     pacing: Pacing,
+    full: Option<FullSince>,
+}
+
+/// Since when what waits for the sinks is at its quota, in nanoseconds; [`FullSince::NEVER`] if it is not.
+#[derive(Debug)]
+struct FullSince(AtomicU64);
+
+impl FullSince {
+    const NEVER: u64 = u64::MAX;
+
+    /// A request found it full, or room in it.
+    fn found(&self, full: bool, now: Moment) {
+        // Nearly always it is as it was, and then nothing is written.
+        let known = self.0.load(Ordering::Relaxed);
+        if full && known == Self::NEVER {
+            let _ = self.0.compare_exchange(known, now.nanos(), Ordering::Relaxed, Ordering::Relaxed);
+        } else if !full && known != Self::NEVER {
+            self.0.store(Self::NEVER, Ordering::Relaxed);
+        }
+    }
+
+    fn lasts(&self, now: Moment) -> Duration {
+        match self.0.load(Ordering::Relaxed) {
+            Self::NEVER => Duration::ZERO,
+            since => now.since(Moment::from_nanos(since)),
+        }
+    }
 }
 
 impl Gate {
@@ -103,7 +136,15 @@ impl Gate {
             pacing: Pacing::new(limits.retry_after_cap, capacity.bodies_per_second()),
             capacity,
             limits,
+            full: None,
         }
+    }
+
+    /// The same where the quota is one of memory, which the sinks empty within seconds: it is full whenever they are slow
+    /// for a moment, and not only in an outage.
+    #[must_use]
+    pub fn in_memory(self) -> Self {
+        Self { full: Some(FullSince(AtomicU64::new(FullSince::NEVER))), ..self }
     }
 
     /// Takes what `asked` needs of the budget, or refuses it. `fair` is the worker's own; `chance` lies between 0 and 1.
@@ -175,6 +216,11 @@ impl Gate {
         } else {
             None
         };
+        if let Some(full) = &self.full
+            && matches!(cause, None | Some(Cause::Disk))
+        {
+            full.found(cause.is_some(), now);
+        }
         match cause {
             Some(cause) => Err(Denied::For(cause)),
             None => self.budget.reserve(reserve).map_err(|_| Denied::For(Cause::Memory)),
@@ -183,11 +229,18 @@ impl Gate {
 
     /// The refusal for `cause` of what came with `bytes`; `chance` lies between 0 and 1.
     pub fn refuse(&self, cause: Cause, bytes: u64, now: Moment, chance: f64) -> Refused {
-        let retry_after = match cause {
+        let retry_after = match (cause, &self.full) {
+            // As long as the whole of it takes at the capacity that is believed, or as long again as it has lasted: so a
+            // hiccup costs seconds, and in an outage clients come ever more seldom.
+            (Cause::Disk, Some(full)) => {
+                let all = self.limits.disk_quota as f64 / self.limits.capacity_floor.max(1) as f64;
+                let drain = Duration::try_from_secs_f64(all).unwrap_or(Duration::MAX).max(full.lasts(now));
+                self.pacing.after(bytes, drain, now, chance)
+            }
             // How long an outage of the sinks lasts nobody knows, and nothing is gained by asking before.
-            Cause::Disk => self.pacing.longest(),
+            (Cause::Disk, None) => self.pacing.longest(),
             // Until an operator raises a limit.
-            Cause::Streams => self.pacing.long(chance),
+            (Cause::Streams, _) => self.pacing.long(chance),
             _ => {
                 let drain = self.budget.backlog() as f64 / self.capacity.bytes_per_second();
                 let drain = Duration::try_from_secs_f64(drain).unwrap_or(Duration::MAX);
@@ -380,5 +433,22 @@ mod tests {
         assert_eq!(gate.refuse(Cause::Disk, 10, NOW, 0.3).retry_after.seconds(), 300);
         let long = [0.0, 1.0].map(|chance| gate.refuse(Cause::Streams, 10, NOW, chance).retry_after.seconds());
         assert_eq!(long, [150, 300]);
+    }
+
+    #[test]
+    fn who_finds_no_room_in_memory_comes_back_soon_and_ever_later_while_it_stays_so() {
+        let gate = Gate::new(GateLimits { disk_quota: 500_000, ..LIMITS }).in_memory();
+        let full = Signals { spool_bytes: 500_000, ..Signals::default() };
+        let ask = |second: u64, signals| {
+            let now = NOW + Duration::from_secs(second);
+            let refused = gate.admit(&mut FairShare::default(), &asked(10), signals, now, 0.0).err();
+            refused.map(|refused| (refused.cause, refused.retry_after.seconds()))
+        };
+        assert_eq!(ask(0, full), Some((Cause::Disk, 6)), "it is emptied within five seconds");
+        assert_eq!(ask(20, full), Some((Cause::Disk, 21)));
+        assert_eq!(ask(100, full), Some((Cause::Disk, 101)));
+        assert_eq!(ask(1_000, full), Some((Cause::Disk, 300)), "no longer than anybody is sent away for");
+        assert_eq!(ask(1_001, Signals::default()), None);
+        assert_eq!(ask(1_002, full), Some((Cause::Disk, 6)));
     }
 }

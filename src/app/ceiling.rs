@@ -1,9 +1,8 @@
 //! The memory ceiling: what the process may come to need under any load, computed from the configuration (P4).
 
 use crate::{
-    config::Config,
+    config::{Config, Sink},
     queue::Submission,
-    sink::{FIRST_PART_BYTES, UPLOAD_OVERHEAD_BYTES},
     spool::MAX_GROUP_BYTES,
     validate::KEYS_BYTES,
 };
@@ -34,8 +33,7 @@ fn calendars(config: &Config) -> u64 {
 pub fn memory_ceiling(config: &Config) -> u64 {
     let batches = config.queue.bytes.get();
     let connections = config.server.max_connections as u64 * (config.server.max_head.get() + CONNECTION_BYTES);
-    let uploads: u64 = config.sinks.iter().map(|sink| sink.concurrency as u64).sum();
-    let uploads = uploads * (FIRST_PART_BYTES + UPLOAD_OVERHEAD_BYTES) as u64;
+    let sinks: u64 = config.sinks.iter().map(Sink::memory_bytes).sum();
     // A worker reads, inflates and encodes one batch at a time; those bytes are reserved in the budget.
     let places = config.queue.batches as u64 * size_of::<Submission>() as u64;
     let keys = config.limits.streams as u64 * KEYS_BYTES as u64;
@@ -43,6 +41,7 @@ pub fn memory_ceiling(config: &Config) -> u64 {
     let streams = config.limits.streams as u64 * STREAM_BYTES;
     // A damaged segment is read group by group, one segment at a time.
     let repair = config.limits.output.get().max(MAX_GROUP_BYTES as u64);
-    let asked = batches + connections + uploads + workers + streams + repair + calendars(config);
+    let spool = config.spool.in_memory();
+    let asked = batches + spool + connections + sinks + workers + streams + repair + calendars(config);
     BASE_BYTES + asked + asked * ALLOCATOR_PERCENT / 100
 }

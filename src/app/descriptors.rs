@@ -13,10 +13,12 @@ use crate::{
 };
 
 /// What is open once whatever the configuration says: the standard streams, both listening sockets, the spool's files
-/// and directories, the sinks' runtime and signals; and as many again for what libraries open for a moment.
+/// and directories, the background's runtime and signals; and as many again for what libraries open for a moment.
 const BASE_DESCRIPTORS: u64 = 64;
 /// A worker's: its runtime's epoll and its wakers.
 const WORKER_DESCRIPTORS: u64 = 4;
+/// A sink's: its runtime's epoll and its wakers, its cursor, the segment that it reads.
+const SINK_DESCRIPTORS: u64 = 6;
 /// An upload's: the segment, the object or the connection to the store, a directory to sync, a name to look up.
 const UPLOAD_DESCRIPTORS: u64 = 4;
 /// With fewer connections than this an instance is of no use behind a load balancer: not to start is better than to seem
@@ -73,9 +75,10 @@ pub(super) fn connections(config: &Config, limit: u64) -> Result<usize, TooFewDe
 
 /// What is set aside for everything but connections of devices.
 fn reserve(config: &Config) -> u64 {
-    let uploads: u64 = config.sinks.iter().map(|sink| sink.concurrency as u64).sum();
+    let uploads: u64 = config.sinks.iter().map(|sink| sink.in_flight() as u64).sum();
     BASE_DESCRIPTORS
         + config.workers() as u64 * WORKER_DESCRIPTORS
+        + config.sinks.len() as u64 * SINK_DESCRIPTORS
         + uploads * UPLOAD_DESCRIPTORS
         + (ADMIN_CONNECTIONS + MAX_PARTING + MAX_LOBBY) as u64
 }

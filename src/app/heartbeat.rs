@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant as TokioInstant, sleep, timeout_at},
 };
 
-use super::stores::Stores;
+use super::sinks::ObjectPlace;
 use crate::{
     batch::{Clock, InstanceId, Millis},
     config::Config,
@@ -38,9 +38,13 @@ pub(super) struct Departed {
     pub(super) shelf: Arc<Shelf>,
 }
 
-/// Tells every sink, whose stores are `stores`, that nothing is left of an instance that is no more. Until then its own
+/// Tells every object sink, which put to `places`, that nothing is left of an instance that is no more. Until then its own
 /// last heartbeat says that it may still store something. Whether all have been told, or are not to be.
-pub(super) async fn tell_end(config: &Config, departed: Departed, (metrics, stores): (&Arc<Metrics>, Stores)) -> bool {
+pub(super) async fn tell_end(
+    config: &Config,
+    departed: Departed,
+    (metrics, places): (&Arc<Metrics>, Vec<ObjectPlace>),
+) -> bool {
     if !config.ledger.heartbeats {
         return true;
     }
@@ -49,14 +53,16 @@ pub(super) async fn tell_end(config: &Config, departed: Departed, (metrics, stor
         started: departed.taken_up,
         interval: config.ledger.interval.get(),
         any_required: config.sinks.iter().any(|sink| sink.required),
+        keeps: true,
         clock: departed.clock,
         shelf: departed.shelf,
         metrics: Arc::clone(metrics),
     });
     let mut told = JoinSet::new();
-    for (sink, store) in config.sinks.iter().zip(stores) {
-        let heart = Heart::new(&vitals, sink.destination(), store);
-        told.spawn(async move { heart.run_once(true, Instant::now() + TIMEOUT).await });
+    for place in places {
+        let runtime = place.runtime.clone();
+        let heart = Heart::new(&vitals, place);
+        told.spawn_on(async move { heart.run_once(true, Instant::now() + TIMEOUT).await }, &runtime);
     }
     let mut all = true;
     while let Some(written) = told.join_next().await {
@@ -88,6 +94,8 @@ struct Vitals {
     interval: Duration,
     /// Whether any sink is required: if none is, nobody tells what is stored.
     any_required: bool,
+    /// Whether what is not stored outlives the process.
+    keeps: bool,
     clock: Arc<Clock>,
     shelf: Arc<Shelf>,
     metrics: Arc<Metrics>,
@@ -111,6 +119,7 @@ impl Vitals {
         heartbeat.at = at;
         heartbeat.oldest_unstored = oldest.filter(|_| !ended);
         heartbeat.ended = ended;
+        heartbeat.keeps = self.keeps;
         for count in counts {
             let of = |label: usize| count.labels.get(label).cloned().unwrap_or_default();
             if count.metric.name == metrics::REQUESTS.name {
@@ -136,13 +145,9 @@ async fn ended(end: &mut watch::Receiver<Option<End>>) -> Option<End> {
 }
 
 impl Hearts {
-    /// Starts the heartbeats of every sink, whose stores are `stores`, unless there are to be none.
-    pub(super) fn start(
-        config: &Config,
-        spool: &Spool,
-        runtime: &Runtime,
-        (metrics, stores): (&Arc<Metrics>, Stores),
-    ) -> Self {
+    /// Starts the heartbeats of every object sink, which put to `places`, unless there are to be none. Each is written on
+    /// its sink's own threads.
+    pub(super) fn start(config: &Config, spool: &Spool, (metrics, places): (&Arc<Metrics>, Vec<ObjectPlace>)) -> Self {
         let (ended, end) = watch::channel(None);
         let mut tasks = JoinSet::new();
         if !config.ledger.heartbeats {
@@ -153,13 +158,14 @@ impl Hearts {
             started: spool.clock().now(),
             interval: config.ledger.interval.get(),
             any_required: config.sinks.iter().any(|sink| sink.required),
+            keeps: config.spool.keeps(),
             clock: spool.clock(),
             shelf: spool.shelf(),
             metrics: Arc::clone(metrics),
         });
-        for (sink, store) in config.sinks.iter().zip(stores) {
-            let heart = Heart::new(&vitals, sink.destination(), store);
-            tasks.spawn_on(heart.run(end.clone()), runtime.handle());
+        for place in places {
+            let runtime = place.runtime.clone();
+            tasks.spawn_on(Heart::new(&vitals, place).run(end.clone()), &runtime);
         }
         Self { tasks, ended }
     }
@@ -185,7 +191,8 @@ struct Heart {
 }
 
 impl Heart {
-    fn new(vitals: &Arc<Vitals>, destination: Destination, store: Arc<dyn ObjectStore>) -> Self {
+    fn new(vitals: &Arc<Vitals>, place: ObjectPlace) -> Self {
+        let ObjectPlace { destination, store, .. } = place;
         let outcome = |outcome| vitals.metrics.counter(&metrics::HEARTBEATS, &[&destination.sink, outcome]);
         let (written, failed) = (outcome("written"), outcome("failed"));
         Self { vitals: Arc::clone(vitals), destination, store, written, failed }
@@ -210,7 +217,10 @@ impl Heart {
 
     /// Writes one heartbeat, by `limit` or not at all: whether it was written.
     async fn run_once(&self, clean_end: bool, limit: Instant) -> bool {
-        let heartbeat = self.vitals.heartbeat(clean_end);
+        let mut heartbeat = self.vitals.heartbeat(clean_end);
+        // The books of a place tell of what the sink has there.
+        let streams = &self.destination.streams;
+        heartbeat.events.retain(|stream, _| streams.is_empty() || streams.contains(stream));
         let key = heartbeat.key(&self.destination.prefix);
         let written = self.store.overwrite(&self.destination.place, &key, heartbeat.write());
         let error = match timeout_at(TokioInstant::from_std(limit), written).await {

@@ -97,7 +97,7 @@ impl Pulse {
             let _ = metrics.counter(&metrics::RELOADS, &[outcome]);
         }
         metrics.gauge(&metrics::QUEUE_LIMIT, &[]).set(config.queue.bytes.get() as f64);
-        metrics.gauge(&metrics::SPOOL_QUOTA, &[]).set(config.spool.disk_quota.get() as f64);
+        metrics.gauge(&metrics::SPOOL_QUOTA, &[]).set(config.spool.quota().get() as f64);
         let last = look(&service, &published, &workers);
         let gauges = Gauges::new(&service.metrics, workers.len());
         Self { gauges, service, published, shelf, beats: 0, workers, shown: last.clone(), last, demand: 0.0 }

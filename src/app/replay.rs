@@ -8,16 +8,15 @@
 //! When nothing is left, every sink is told so by a heartbeat in the instance's name, as if it had ended well itself: from
 //! then on it does not hold back what is [complete](crate::warehouse::completeness).
 
-use std::{future::Future, path::PathBuf, sync::Arc};
+use std::{future::Future, path::PathBuf, sync::Arc, time::Instant};
 
 use super::{
     StartError, background,
     heartbeat::{self, Departed},
-    start_sinks,
-    stores::Stores,
+    sinks::{ObjectPlace, Sinks},
 };
 use crate::{
-    config::{Config, Loaded},
+    config::{Config, Loaded, SpoolKind},
     metrics::Metrics,
     queue,
     spool::{RealDisk, Spool},
@@ -29,8 +28,8 @@ pub struct Replay {
     departed: Departed,
     metrics: Arc<Metrics>,
     runtime: tokio::runtime::Runtime,
-    sinks: tokio::task::JoinSet<()>,
-    stores: Stores,
+    sinks: Sinks,
+    places: Vec<ObjectPlace>,
 }
 
 /// What a replay came to.
@@ -65,24 +64,25 @@ impl Replay {
             return Err(ReplayError::NoSpool(dir));
         }
         let mut config = loaded.config;
+        // Whatever this instance keeps, that one kept a spool on disk.
+        config.spool.kind = SpoolKind::Disk;
         config.spool.dir = dir;
         let metrics = Arc::new(Metrics::new().map_err(StartError::from)?);
         let (_, intake) = queue::queues(0, 1);
-        let spool =
-            Spool::open(config.spool.settings(config.destinations()), intake, &metrics).map_err(StartError::from)?;
+        let spool = Spool::open(config.spool_settings(), intake, &metrics).map_err(StartError::from)?;
         let (instance, segments, clock) = (spool.instance(), spool.shelf(), spool.clock());
         let taken_up = clock.now();
         // Nothing is taken: what is there is all that there will be.
         spool.close();
-        let runtime = background(&config).map_err(StartError::from)?;
+        let runtime = background().map_err(StartError::from)?;
         let known: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
         for sink in segments.other_sinks(&known) {
             tracing::warn!(sink, "what this sink of the instance still needs is kept, since it is not configured here");
             segments.keep_for(sink);
         }
-        let (sinks, stores) = start_sinks(&config, (instance, &segments), &runtime, &metrics)?;
+        let (sinks, places) = Sinks::start(&config, (instance, &segments), &metrics)?;
         let departed = Departed { instance, taken_up, clock, shelf: segments };
-        Ok(Self { config, departed, metrics, runtime, sinks, stores })
+        Ok(Self { config, departed, metrics, runtime, sinks, places })
     }
 
     /// Whose spool it is.
@@ -90,7 +90,7 @@ impl Replay {
         self.departed.instance
     }
 
-    /// The runtime of the sinks.
+    /// A runtime for the signals.
     pub fn runtime(&self) -> &tokio::runtime::Runtime {
         &self.runtime
     }
@@ -104,16 +104,17 @@ impl Replay {
     pub fn run(mut self, interrupted: impl Future) -> Replayed {
         self.runtime.block_on(async {
             tokio::select! {
-                () = async { while self.sinks.join_next().await.is_some() {} } => {}
+                () = self.sinks.finished() => {}
                 _ = interrupted => {}
             }
-            self.sinks.shutdown().await;
         });
+        self.sinks.finish(&self.runtime, Instant::now());
         self.departed.shelf.tidy();
         let (segments_left, bytes_left) = self.departed.shelf.kept();
         // Behind the last object, so that nothing it says is not so.
         let told = segments_left > 0
-            || self.runtime.block_on(heartbeat::tell_end(&self.config, self.departed, (&self.metrics, self.stores)));
+            || self.runtime.block_on(heartbeat::tell_end(&self.config, self.departed, (&self.metrics, self.places)));
+        self.sinks.end();
         self.runtime.shutdown_background();
         Replayed { segments_left, bytes_left, told }
     }

@@ -1,8 +1,9 @@
 //! `logweir schema`: what a warehouse is told of the streams, and what has changed since.
 
-use super::stores::{self, UnknownSink};
+use super::stores::{self, NoObjects, UnknownSink};
 use crate::{
     config::{Loaded, SinkTarget, WarehouseKind, nearest},
+    sink::Codec,
     warehouse::{
         Dialect, Names, Table,
         evolution::{self, Evolution, Told},
@@ -87,11 +88,13 @@ pub fn definitions(loaded: &Loaded) -> Result<Definitions, UnknownSink> {
     let sink = stores::named(config, warehouse.sink.as_deref())?;
     let root = match sink.target() {
         SinkTarget::S3(bucket) => format!("s3://{}/", bucket.bucket),
+        SinkTarget::Firehose(_) => return Err(NoObjects::of(sink).into()),
         SinkTarget::File { dir } => {
             let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
             format!("{}/", dir.display().to_string().trim_end_matches('/'))
         }
     };
+    let codec = Codec::named(sink.codec().as_str()).unwrap_or_default();
     let counted = config.rollups.streams.iter().map(|(stream, rollup)| Counted {
         stream: stream.to_owned(),
         device: rollup.device.clone(),
@@ -100,7 +103,7 @@ pub fn definitions(loaded: &Loaded) -> Result<Definitions, UnknownSink> {
     Ok(Definitions {
         tables: loaded.streams.iter().map(Table::new).collect(),
         names: Names::new(&warehouse.schema),
-        objects: Objects { root, prefix: sink.prefix.clone() },
+        objects: Objects { root, prefix: sink.prefix.clone(), codec },
         timezone: config.rollups.timezone.clone(),
         dedupe_window: warehouse.dedupe_window.get(),
         rollup_days: config.rollups.days,
@@ -193,7 +196,7 @@ fn moved(loaded: &Loaded, since: &Loaded) -> Vec<String> {
         );
     }
     if let (Ok(is), Ok(was)) = (definitions(loaded), definitions(since))
-        && is.objects != was.objects
+        && (&is.objects.root, &is.objects.prefix) != (&was.objects.root, &was.objects.prefix)
     {
         let told = format!(
             "objects are read from {}{} instead of {}{}: the ledger knows them by their keys, so what is the same under \
@@ -202,8 +205,23 @@ fn moved(loaded: &Loaded, since: &Loaded) -> Vec<String> {
         );
         notes.push(told);
     }
+    notes.extend(recompressed(loaded, since));
     notes.extend(recounted(loaded, since));
     notes
+}
+
+/// What is told where objects are compressed in another way than before.
+fn recompressed(loaded: &Loaded, since: &Loaded) -> Option<String> {
+    let (is, was) = (definitions(loaded).ok()?.objects, definitions(since).ok()?.objects);
+    let same = (&is.root, &is.prefix) == (&was.root, &was.prefix);
+    (same && is.codec != was.codec).then(|| {
+        format!(
+            "objects are {} and no longer {}, under the same prefix: `logweir load`, the audit, Athena and DuckDB read both; a \
+             COPY JOB reads one, so a stream with load = \"copy_job\" wants a sink with a prefix of its own",
+            is.codec.as_str(),
+            was.codec.as_str()
+        )
+    })
 }
 
 /// What is told where something else is counted of a stream than before.

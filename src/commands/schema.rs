@@ -28,6 +28,7 @@ pub fn schema(loaded: &Loaded, asked: &SchemaRequest, since: Option<PathBuf>) ->
 /// `logweir check`: with `since`, what has changed since that configuration is told too, or refused.
 pub fn check(loaded: &Loaded, since: Option<PathBuf>) -> ExitCode {
     let mut report = check::report(loaded);
+    report.push_str(&check::spool(&loaded.config));
     if let Some(file) = since {
         let since = match load(Some(file)) {
             Ok(since) => since,

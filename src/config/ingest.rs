@@ -12,7 +12,8 @@ pub struct Ingest {
     /// first request, and not months later in the warehouse.
     pub undeclared_streams: UndeclaredStreams,
     /// How long an answer waits for the sinks if the stream's ack is `stored`, up to 55 s; then it is 202, with the
-    /// ack `spooled`. Default 10 s. An ALB gives up after 60 s.
+    /// ack `spooled`. Default 10 s. An ALB gives up after 60 s. If nothing is kept (`spool.kind = "none"`) it is 503
+    /// then: what nobody has made durable is to be sent again.
     pub stored_timeout: Period,
 }
 

@@ -60,6 +60,11 @@ impl Default for Limits {
 const SERVER_FIELDS: Size = Size::kib(4);
 
 impl Limits {
+    /// Bytes of a stored line, about, at most.
+    pub(super) fn line(&self) -> Size {
+        self.event.plus(self.context).plus(SERVER_FIELDS)
+    }
+
     /// The limits of validation.
     pub fn validation(&self) -> validate::Limits {
         validate::Limits {
@@ -92,7 +97,7 @@ impl Limits {
                 "raise it: a body that is not compressed is as large decoded as encoded",
             );
         }
-        let line = self.event.plus(self.context).plus(SERVER_FIELDS);
+        let line = self.line();
         let longest = Size::bytes(validate::MAX_LINE_BYTES as u64);
         if line > longest {
             report.between(

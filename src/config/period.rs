@@ -37,6 +37,12 @@ impl Period {
         Self::hours(count * 24)
     }
 
+    /// As many times the span.
+    #[must_use]
+    pub(super) fn times(self, count: u32) -> Self {
+        Self(self.0.saturating_mul(count))
+    }
+
     /// The span as the standard library counts it.
     pub const fn get(self) -> Duration {
         self.0

@@ -16,7 +16,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeclaredStream {
-    /// What an answer of success promises. Default `spooled`: the batch is synced to this instance's disk.
+    /// What an answer of success promises. Default `spooled`: the batch is synced to this instance's disk; `stored` if
+    /// that keeps nothing.
     pub ack: Ack,
     /// Which batches are let in first when not all can be: `low`, `normal` or `high`. Default `normal`.
     pub priority: Priority,

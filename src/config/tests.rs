@@ -3,7 +3,9 @@
 mod devices;
 mod files;
 mod loads;
+mod no_disk;
 mod rules;
+mod sinks;
 
 use super::*;
 use crate::schema;
@@ -111,7 +113,7 @@ fn a_sink_is_told_by_its_kind() {
         kms_key: Some("k"),
     };
     assert_eq!(config.sinks[1].target(), SinkTarget::S3(target));
-    let settings = config.spool.settings(config.destinations());
+    let settings = config.spool_settings();
     let places: Vec<_> = settings.destinations.iter().map(|d| (&*d.sink, &*d.place, &*d.prefix, d.level)).collect();
     assert_eq!(places, [("files", "objects", "", 1), ("lake", "logs", "a/b/", 6)]);
     assert_eq!((settings.segment_size, settings.seal_after.as_secs()), (64 << 20, 300));
@@ -144,7 +146,7 @@ fn unknown_settings_are_told_at_every_level_with_their_line_and_what_was_meant()
                 [streams.heard.fields]\ncount = { type = 'int', requird = true }\n";
     let problems = load_text(text).unwrap_err();
     let told: Vec<_> = problems.iter().map(|problem| format!("{} {}", problem.place, problem.remedy)).collect();
-    let settings = "`dir`, `disk_quota`, `segment_size`, `seal_after`, `seal_jitter`, `early_seal_interval`, \
+    let settings = "`kind`, `dir`, `disk_quota`, `memory`, `window`, `segment_size`, `seal_after`, `seal_jitter`, `early_seal_interval`, \
                     `sync_interval`, `max_rate`";
     assert_eq!(
         told[..6],
@@ -272,7 +274,8 @@ fn a_wrong_variable_is_told_by_its_name() {
             " sinks[0].dir is a string, and has no settings of its own\n  remedy: set LOGWEIR__SINKS__0__DIR as",
         ),
         ("LOGWEIR____X", "x", " has an empty step in its name"),
-        ("LOGWEIR__SPOOL", "x", " spool is a string, not a table"),
+        ("LOGWEIR__QUEUE", "x", " queue is a string, not a table"),
+        ("LOGWEIR__SPOOL", "x", " spool.kind is \"x\", which it cannot be"),
     ] {
         let problems = load_with(&format!("{SINK}{STREAM}"), &[(name, value)]).unwrap_err();
         let told = format!("environment variable {name}:{told}");

@@ -12,7 +12,7 @@ use super::{
     setting::Setting,
     sinks::{self, SinkTarget},
     size::Size,
-    streams,
+    spool, streams,
     streams::DeclaredStream,
     warehouse::WarehouseKind,
 };
@@ -31,7 +31,8 @@ pub(super) fn check(config: &Config, report: &mut Report) -> Vec<Stream> {
     config.admission.check(report);
     config.hints.check(report);
     config.spool.check(report);
-    sinks::check(&config.sinks, report);
+    spool::kind::check(config, report);
+    sinks::check(config, report);
     config.ledger.check(report);
     config.fleet.check(report);
     keys::check(&config.keys, report);
@@ -50,7 +51,6 @@ pub(super) fn check(config: &Config, report: &mut Report) -> Vec<Stream> {
     loads(config, report);
     cut_names(config, report);
     counted(config, report);
-    warehouse_sink(config, report);
     streams::resolve(&config.streams, config.privacy.key().as_ref(), report)
 }
 
@@ -90,7 +90,7 @@ fn sizes(config: &Config, report: &mut Report) {
             "raise it, or lower the limits: such a batch would be refused for ever",
         );
     }
-    if segment < limits.output.plus(limits.output) {
+    if config.spool.keeps() && segment < limits.output.plus(limits.output) {
         report.between(
             "spool.segment_size",
             &["limits.output".into()],
@@ -120,6 +120,9 @@ fn sizes(config: &Config, report: &mut Report) {
 
 /// The spool and the objects must not lie in each other: what one makes, the other would take for its own.
 fn directories(config: &Config, report: &mut Report) {
+    if !config.spool.keeps() {
+        return;
+    }
     let spool = resolved(&config.spool.dir);
     for (index, sink) in config.sinks.iter().enumerate() {
         let SinkTarget::File { dir } = sink.target() else { continue };
@@ -214,12 +217,13 @@ fn muted(config: &Config, report: &mut Report) {
 }
 
 /// What was meant, if it looks like one of the `known`, or else `remedy`.
-fn instead(name: &str, known: &[&str], remedy: &str) -> String {
+pub(super) fn instead(name: &str, known: &[&str], remedy: &str) -> String {
     nearest(name, known).map_or_else(|| remedy.to_owned(), |near| format!("did you mean `{near}`?"))
 }
 
 fn acks(config: &Config, report: &mut Report) {
-    if config.sinks.iter().any(|sink| sink.required) {
+    // Told of the spool, if that keeps nothing.
+    if !config.spool.keeps() || config.sinks.iter().any(|sink| sink.required) {
         return;
     }
     for (name, _) in config.streams.iter().filter(|(_, stream)| stream.ack == Ack::Stored) {
@@ -330,57 +334,5 @@ fn columns(name: &str, stream: &DeclaredStream, report: &mut Report) {
         if let Some(why) = column_taken(field) {
             report.wrong(setting("fields").key(field), format!("is {why}"), "rename it, or set load = \"none\"");
         }
-    }
-}
-
-/// The sink whose objects are loaded is one, and one that the warehouse can read.
-fn warehouse_sink(config: &Config, report: &mut Report) {
-    let warehouse = &config.warehouse;
-    if let Some(name) = &warehouse.sink
-        && !config.sinks.iter().any(|sink| sink.name == *name)
-    {
-        let known: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
-        report.between(
-            "warehouse.sink",
-            &["sinks".into()],
-            format!("is {name:?}, which no sink is named"),
-            instead(name, &known, "name a sink as in [[sinks]], or leave it out for the first required one"),
-        );
-        return;
-    }
-    let loaded = || config.streams.iter().any(|(_, stream)| stream.load != Load::None);
-    let by_the_loader = || config.streams.iter().any(|(_, stream)| stream.load == Load::Loader);
-    let sink = match &warehouse.sink {
-        Some(name) => config.sinks.iter().position(|sink| sink.name == *name),
-        None => config.sinks.iter().position(|sink| sink.required).or((!config.sinks.is_empty()).then_some(0)),
-    };
-    if let Some(index) = sink.filter(|index| !config.sinks[*index].required)
-        && warehouse.kind != WarehouseKind::None
-        && by_the_loader()
-    {
-        let required = Setting::from("sinks").index(index).key("required");
-        report.between(
-            "warehouse.sink",
-            &[required],
-            format!(
-                "is {}, which is not required: how far an instance has stored is told of required sinks alone, so what \
-                 this one lacks would be called loaded",
-                config.sinks[index].name
-            ),
-            "name a required sink, or set required = true on it",
-        );
-    }
-    if let Some(index) = sink
-        && warehouse.kind == WarehouseKind::Redshift
-        && loaded()
-        && matches!(config.sinks[index].target(), SinkTarget::File { .. })
-    {
-        let kind = Setting::from("sinks").index(index).key("kind");
-        report.between(
-            "warehouse.sink",
-            &[kind, "warehouse.kind".into()],
-            format!("is {}, a directory, and Redshift reads buckets", config.sinks[index].name),
-            "name a sink of kind \"s3\"",
-        );
     }
 }

@@ -10,7 +10,7 @@ use http::{
     header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, ORIGIN},
 };
 use hyper::body::{Body as _, Incoming};
-use tokio::time::timeout;
+use tokio::time::sleep;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
@@ -276,19 +276,26 @@ async fn take(
     let lines = submission.frames().map(|frame| frame.bytes().len() as u64).sum();
     let receipt = submit(worker, &books, submission, offer)?;
     offer.taken(lines);
-    let ack = match route.stream.ack {
+    let wanted = worker.service.ack(route.stream.ack);
+    let ack = match wanted {
         Ack::Memory => {
             drop(receipt);
             Ack::Memory
         }
-        wanted => {
+        Ack::Spooled | Ack::Stored => {
             let durable = receipt.await.map_err(|lost| lost_problem(worker, lost))?;
-            if wanted == Ack::Stored && stored_in_time(worker, durable).await { Ack::Stored } else { Ack::Spooled }
+            if wanted == Ack::Stored && stored_in_time(worker, durable).await {
+                Ack::Stored
+            } else if worker.service.keeps {
+                Ack::Spooled
+            } else {
+                return Err(not_stored(worker).into());
+            }
         }
     };
     let (outcome, status) = if books.validated.accepted == 0 {
         (Outcome::AllRejected, StatusCode::UNPROCESSABLE_ENTITY)
-    } else if ack == route.stream.ack {
+    } else if ack == wanted {
         (Outcome::Accepted, StatusCode::OK)
     } else {
         (Outcome::Pending, StatusCode::ACCEPTED)
@@ -464,8 +471,21 @@ fn lost_problem(worker: &WorkerState, lost: Lost) -> Problem {
     }
 }
 
+/// Nothing here keeps the batch, and the sinks do not have it yet. Its events are in the books as accepted, and may still
+/// come: the client's next attempt gives them the same ids.
+fn not_stored(worker: &WorkerState) -> Problem {
+    let refused = worker.service.gate.refuse(Cause::Disk, 0, worker.now(), worker.chance());
+    Problem::NotStored { retry_after: refused.retry_after }
+}
+
 /// Whether the required sinks have the batch before the answer must be given.
 async fn stored_in_time(worker: &WorkerState, durable: Durable) -> bool {
     worker.submitter.request_seal();
-    timeout(worker.service.stored_timeout, worker.submitter.stored(durable.segment)).await.is_ok()
+    tokio::select! {
+        biased;
+        () = worker.submitter.stored(durable.segment) => true,
+        () = sleep(worker.service.stored_timeout) => false,
+        // With a disk it is kept, whether or not it is told.
+        () = worker.last_moment(), if !worker.service.keeps => false,
+    }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Hints, body::BodyFailure, decode::DecodeError};
 use crate::{
-    admission::{Exhausted, Refused},
+    admission::{Exhausted, Refused, RetryAfter},
     batch::InvalidBatchId,
     schema::CatalogFull,
     validate::BatchError,
@@ -47,6 +47,7 @@ pub enum Problem {
     InvalidIdempotencyKey,
     Batch(BatchError),
     Refused(Refused),
+    NotStored { retry_after: RetryAfter },
     DiskFailed,
     Draining,
     Internal,
@@ -84,6 +85,7 @@ impl Problem {
             Self::InvalidIdempotencyKey => (400, "invalid-batch-id", "the Idempotency-Key is no batch id"),
             Self::Batch(error) => return batch_row(error),
             Self::Refused(_) => (429, "refused", "come back later"),
+            Self::NotStored { .. } => (503, "not-stored", "the batch was not made durable in time; send it again"),
             Self::DiskFailed => (503, "disk-failed", "this instance cannot store anything"),
             Self::Draining => (503, "draining", "this instance is going away"),
             Self::Internal => (500, "internal", "this is a fault of the server"),
@@ -110,6 +112,14 @@ impl Problem {
         }
     }
 
+    /// When to come back, if that is told.
+    pub(super) fn retry_after(&self) -> Option<RetryAfter> {
+        match self {
+            Self::Refused(Refused { retry_after, .. }) | Self::NotStored { retry_after } => Some(*retry_after),
+            _ => None,
+        }
+    }
+
     /// The answer's body.
     pub(super) fn body(&self) -> Vec<u8> {
         let row = self.row();
@@ -132,6 +142,9 @@ impl Problem {
         if let Some(detail) = self.detail() {
             body["detail"] = detail.into();
         }
+        if let Some(retry_after) = self.retry_after() {
+            body["retry_after_ms"] = retry_after.millis().into();
+        }
         body.to_string().into_bytes()
     }
 
@@ -140,10 +153,8 @@ impl Problem {
     pub(super) fn last_words(&self, hints: &Hints) -> Vec<u8> {
         let (status, body) = (self.status(), self.body());
         let reason = status.canonical_reason().unwrap_or_default();
-        let retry_after = match self {
-            Self::Refused(Refused { retry_after, .. }) => format!("retry-after: {}\r\n", retry_after.seconds()),
-            _ => String::new(),
-        };
+        let retry_after =
+            self.retry_after().map(|time| format!("retry-after: {}\r\n", time.seconds())).unwrap_or_default();
         let head = format!(
             "HTTP/1.1 {} {reason}\r\ncontent-type: application/problem+json\r\n{retry_after}{}connection: close\r\n\
              content-length: {}\r\n\r\n",
@@ -163,6 +174,10 @@ impl Problem {
             Self::BodyTooLarge { limit } => Some(format!("a body has at most {limit} bytes as sent")),
             Self::DecodedTooLarge { limit } => Some(format!("this body may have at most {limit} bytes decoded")),
             Self::InvalidStreamName => Some(crate::batch::InvalidStreamName.to_string()),
+            Self::NotStored { .. } => Some(
+                "this instance keeps nothing; its events may still come, under the ids that they will have again"
+                    .into(),
+            ),
             _ => None,
         }
     }
@@ -195,6 +210,7 @@ impl Problem {
             Self::Batch(BatchError::Empty),
             Self::Batch(BatchError::TooManyEvents { limit }),
             Self::Batch(BatchError::OutputTooLarge { limit }),
+            Self::NotStored { retry_after: RetryAfter::exactly(std::time::Duration::from_secs(7)) },
             Self::DiskFailed,
             Self::Draining,
             Self::Internal,

@@ -13,7 +13,7 @@ use http_body_util::{Either, Full};
 
 use super::Problem;
 use crate::{
-    admission::{Refused, Reservation},
+    admission::Reservation,
     batch::{BatchId, Rejection, Rejections},
     schema::Ack,
     validate::Validated,
@@ -101,10 +101,10 @@ fn json_string(id: &BatchId) -> serde_json::Value {
 pub(super) fn problem(problem: &Problem) -> Answer {
     let mut response = answer(problem.status(), PROBLEM_JSON, problem.body());
     let headers = response.headers_mut();
+    if let Some(retry_after) = problem.retry_after() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(retry_after.seconds()));
+    }
     match problem {
-        Problem::Refused(Refused { retry_after, .. }) => {
-            headers.insert(RETRY_AFTER, HeaderValue::from(retry_after.seconds()));
-        }
         Problem::MissingKey | Problem::UnknownKey => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -13,7 +13,7 @@ use crate::{
     admission::{Board, Demand, Gate, Moment},
     batch::Clock,
     metrics::Metrics,
-    schema::Catalog,
+    schema::{Ack, Catalog},
     validate,
 };
 
@@ -67,6 +67,8 @@ pub struct Service {
     pub limits: validate::Limits,
     /// How long an answer waits for `ack = "stored"`.
     pub stored_timeout: Duration,
+    /// Whether what is queued is kept when the process ends. If not, no answer says that it is spooled.
+    pub keeps: bool,
     /// What is offered, for each byte that is taken.
     pub demand: Demand,
     /// What may be changed while it runs.
@@ -81,5 +83,13 @@ impl Service {
     /// What admission calls `instant`.
     pub fn moment(&self, instant: Instant) -> Moment {
         Moment::between(self.began, instant)
+    }
+
+    /// What an answer promises at the most, and waits for, if a stream asks for `ack`.
+    pub(super) fn ack(&self, ack: Ack) -> Ack {
+        match ack {
+            Ack::Spooled if !self.keeps => Ack::Stored,
+            ack => ack,
+        }
     }
 }

@@ -49,6 +49,8 @@ use crate::{
 const INGEST_PREFIX: &str = "/v1/logs/";
 /// How often a draining worker looks whether its last connection has gone.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
+/// How long before a drain ends whoever still waits for the sinks is told that they do not have the batch.
+const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
 /// A stream as this worker knows it.
 #[derive(Debug)]
@@ -88,6 +90,8 @@ pub(super) struct WorkerState {
     pub(super) fair: RefCell<FairShare>,
     pub(super) strain: Strain,
     policy: Seen,
+    /// When the drain ends, once there is one.
+    stop: watch::Receiver<Option<Instant>>,
     routes: RefCell<HashMap<StreamName, Rc<Route>>>,
     others: Router,
 }
@@ -99,12 +103,13 @@ impl WorkerState {
         published: Arc<Published>,
         lane: Unbound,
         nonces: Nonces,
-        strain: Strain,
+        (strain, stop): (Strain, watch::Receiver<Option<Instant>>),
     ) -> Self {
         Self {
             fair: RefCell::new(FairShare::new(Arc::clone(&service.shares), number)),
             strain,
             policy: Seen::new(&service.policies),
+            stop,
             submitter: lane.bind(),
             validator: RefCell::new(Validator::new(service.limits)),
             decoders: RefCell::new(Decoders::new()),
@@ -173,6 +178,17 @@ impl WorkerState {
     #[expect(clippy::unused_self, reason = "chance is the worker's, as its clock and its nonces are")]
     pub(super) fn chance(&self) -> f64 {
         fastrand::f64()
+    }
+
+    /// Waits until the drain is about to end, if there ever is one.
+    pub(super) async fn last_moment(&self) {
+        let mut stop = self.stop.clone();
+        let deadline = stop.wait_for(Option::is_some).await.ok().and_then(|deadline| *deadline);
+        match deadline {
+            Some(deadline) => sleep_until(deadline.checked_sub(LAST_ANSWERS).unwrap_or(deadline)).await,
+            // Whoever would tell has gone without a drain: the process ends.
+            None => std::future::pending().await,
+        }
     }
 
     async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Answer {
@@ -293,7 +309,7 @@ impl Worker {
             self.published,
             self.lane,
             nonces,
-            Strain::new(gauges),
+            (Strain::new(gauges), stop.clone()),
         ));
         tokio::task::spawn_local(Rc::clone(&state.submitter).deliver());
         let strained = Rc::clone(&state);

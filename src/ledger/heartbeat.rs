@@ -12,6 +12,9 @@ use crate::batch::{Hour, InstanceId, Millis};
 const SETTLING_MILLIS: i64 = 60_000;
 /// After how many intervals without a heartbeat an instance counts as silent.
 const SILENT_INTERVALS: i64 = 3;
+/// After how many intervals without a heartbeat an instance that keeps nothing counts as ended: enough for one that only
+/// cannot be heard of to come back, since what it told its devices to send again may come from it, too, until then.
+const VANISHED_INTERVALS: i64 = 10;
 
 /// How an instance is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +36,9 @@ pub struct Heartbeat {
     pub oldest_unstored: Option<Millis>,
     /// Whether the process has ended and left nothing.
     pub ended: bool,
+    /// Whether what the required sinks do not have outlives the process. Written only if it does not.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub keeps: bool,
     /// Requests to store a batch since the start, by outcome.
     pub requests: BTreeMap<String, u64>,
     /// Events since the start, by stream.
@@ -63,6 +69,7 @@ impl Heartbeat {
             interval_seconds: interval.as_secs(),
             oldest_unstored: None,
             ended: false,
+            keeps: true,
             requests: BTreeMap::new(),
             events: BTreeMap::new(),
         }
@@ -103,9 +110,28 @@ impl Heartbeat {
 
     /// Whether the instance should have been heard of since.
     pub fn is_silent(&self, now: Millis) -> bool {
-        let patience = (self.interval_seconds as i64).saturating_mul(SILENT_INTERVALS * 1_000);
-        !self.ended && self.at.saturating_add(patience) < now
+        !self.ended && self.is_unheard(SILENT_INTERVALS, now)
     }
+
+    /// Whether the instance is silent, and has left nothing that anybody was told it keeps: it said so only once the
+    /// required sinks had the events and the pages that name them.
+    pub fn has_vanished(&self, now: Millis) -> bool {
+        !self.keeps && !self.ended && self.is_unheard(VANISHED_INTERVALS, now)
+    }
+
+    fn is_unheard(&self, intervals: i64, now: Millis) -> bool {
+        let patience = (self.interval_seconds as i64).saturating_mul(intervals * 1_000);
+        self.at.saturating_add(patience) < now
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_yes(keeps: &bool) -> bool {
+    *keeps
 }
 
 /// What is written as text.
@@ -212,5 +238,18 @@ mod tests {
         let later = heartbeat.at.saturating_add(180_001);
         assert!(heartbeat.is_silent(later) && !heartbeat.is_silent(heartbeat.at.saturating_add(180_000)));
         assert!(!Heartbeat { ended: true, ..heartbeat }.is_silent(later));
+    }
+
+    #[test]
+    fn an_instance_that_keeps_nothing_says_so_and_has_vanished_after_ten_intervals() {
+        let keeping = heartbeat();
+        let none = Heartbeat { keeps: false, ..heartbeat() };
+        let text = String::from_utf8(none.write()).unwrap();
+        assert!(text.contains("\"ended\":false,\"keeps\":false,"), "{text}");
+        assert_eq!(Heartbeat::read(text.as_bytes()), Some(none.clone()));
+        let later = none.at.saturating_add(600_001);
+        assert!(none.has_vanished(later) && !none.has_vanished(none.at.saturating_add(600_000)));
+        assert!(!keeping.has_vanished(later), "its spool is somewhere");
+        assert!(!Heartbeat { ended: true, ..none }.has_vanished(later));
     }
 }

@@ -108,6 +108,8 @@ struct StoredWaiters {
     /// By a number of their own, under which whoever gives up is forgotten.
     wakers: HashMap<u64, (SegmentId, Waker)>,
     next: u64,
+    /// What was stored when they were looked through last.
+    seen: SegmentId,
 }
 
 /// Who keeps the books of a submission. It is told what became of it, once, whether or not anybody still waits for the
@@ -264,13 +266,19 @@ impl Submitter {
             witness.settled(outcome);
         }
         let stored_before = self.published.stored_before();
-        self.stored.borrow_mut().wakers.retain(|_, (segment, waker)| {
-            let waits = *segment >= stored_before;
-            if !waits {
-                ready.push(waker.clone());
-            }
-            waits
-        });
+        let mut stored = self.stored.borrow_mut();
+        // Each connection may have one, and there is news with every group: they are looked through only for their own.
+        if stored.seen != stored_before {
+            stored.seen = stored_before;
+            stored.wakers.retain(|_, (segment, waker)| {
+                let waits = *segment >= stored_before;
+                if !waits {
+                    ready.push(waker.clone());
+                }
+                waits
+            });
+        }
+        drop(stored);
         ready.into_iter().for_each(Waker::wake);
     }
 }

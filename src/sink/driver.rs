@@ -12,7 +12,7 @@ use ::metrics::Gauge;
 use tokio::{sync::Semaphore, task::JoinSet, time::sleep};
 
 use super::{
-    Backoff, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore,
+    Backoff, Codec, Compression, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore,
     upload::{Counts, Damaged, Kept, Lines, Upload},
 };
 use crate::{
@@ -42,8 +42,8 @@ pub struct Driver {
     consumer: Consumer,
     counts: Arc<Counts>,
     lag_bytes: Gauge,
-    /// Whether it was told that segments are from when the sink was of another kind.
-    told_of_kind: AtomicBool,
+    /// Whether it was told that segments are from when the sink was another one.
+    told_of_other: AtomicBool,
 }
 
 impl Driver {
@@ -52,7 +52,7 @@ impl Driver {
         let sink = &settings.destination.sink;
         let counts = Arc::new(Counts::new(metrics, sink));
         let lag_bytes = metrics.gauge(&metrics::SINK_LAG_BYTES, &[sink]);
-        Self { settings, store, consumer, counts, lag_bytes, told_of_kind: AtomicBool::new(false) }
+        Self { settings, store, consumer, counts, lag_bytes, told_of_other: AtomicBool::new(false) }
     }
 
     /// Stores segments until none will come any more. Dropping it between two polls loses nothing: what was stored is
@@ -122,36 +122,47 @@ impl Driver {
         self.consumer.pass(segment, received.unwrap_or(Millis::MIN))
     }
 
-    /// Where the objects of a segment go: where it says, unless it was sealed before this sink was configured, or when
-    /// the sink was of another kind, whose place is none for this one.
+    /// Where the objects of a segment go: where it says, unless it was sealed before this sink was configured; or when the
+    /// sink was of another kind, whose place is none for this one; or by a version that knows a codec which this one does
+    /// not.
     fn destination<'a>(&'a self, footer: &'a Footer) -> &'a Destination {
         let configured = &self.settings.destination;
         let Some(frozen) = footer.destination(&configured.sink) else { return configured };
-        if frozen.is_for(&configured.kind) {
+        if frozen.is_for(&configured.kind) && Codec::named(&frozen.codec).is_some() {
             return frozen;
         }
-        if !self.told_of_kind.swap(true, Ordering::Relaxed) {
+        if !self.told_of_other.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 sink = configured.sink,
                 segment = %footer.segment,
                 was = frozen.kind,
                 is = configured.kind,
-                "the sink is of another kind than when segments were sealed; their objects go where it is now configured"
+                codec = frozen.codec,
+                "the sink is of another kind than when segments were sealed, or its codec is not known; their objects go \
+                 where it is now configured"
             );
         }
         configured
+    }
+
+    /// How the objects of `destination` are compressed, in the memory that is counted of what is configured.
+    fn compression(&self, destination: &Destination) -> Compression {
+        let of = |destination: &Destination| Compression::named(&destination.codec, destination.level);
+        let configured = of(&self.settings.destination).unwrap_or(Compression::PAGES);
+        of(destination).unwrap_or(configured).within(configured)
     }
 
     /// Stores every object of `segment`, and then the pages of the books that name them.
     async fn store_all(&self, segment: &Arc<SealedSegment>) -> Result<(), Damaged> {
         let footer = &segment.footer;
         let destination = self.destination(footer);
+        let compression = self.compression(destination);
         let places = Arc::new(Semaphore::new(self.settings.concurrency));
         let mut objects = JoinSet::new();
-        for (number, content) in footer.contents.iter().enumerate() {
-            let plan = plan(footer, content, destination).ok_or(Damaged)?;
+        for (number, content) in footer.contents.iter().enumerate().filter(|(_, it)| destination.takes(it)) {
+            let plan = plan(footer, content, (destination, compression.codec)).ok_or(Damaged)?;
             let lines = Lines::Content(Arc::clone(segment), content.clone());
-            let upload = self.upload(plan, lines, destination.level);
+            let upload = self.upload(plan, lines, compression);
             let places = Arc::clone(&places);
             objects.spawn(async move {
                 let _place = places.acquire_owned().await;
@@ -162,13 +173,17 @@ impl Driver {
         while let Some(stored) = objects.join_next().await {
             // An upload that panicked is as good as a damaged segment: both are looked at anew.
             let (number, object) = stored.map_err(|_| Damaged)??;
+            if let Some(Kept { bytes, compressed: Some(compressed), .. }) = object {
+                self.consumer.stored(bytes, compressed);
+            }
             kept[number] = object;
         }
         let (booked, keys) = booked(footer, kept);
         self.store_pages(&booked, &keys, destination).await
     }
 
-    /// Stores the pages of a segment whose objects are at `keys`: one after the other, in the memory of an object.
+    /// Stores the pages of a segment whose objects are at `keys`: one after the other, in the memory of an object. A page
+    /// without lines, of an hour of which the sink has nothing, is left out as an object without lines is.
     async fn store_pages(&self, footer: &Footer, keys: &[String], destination: &Destination) -> Result<(), Damaged> {
         let who = (footer.instance().ok_or(Damaged)?, footer.segment);
         for hour in Page::hours(footer) {
@@ -186,16 +201,16 @@ impl Driver {
                     segment: who.1,
                 },
             };
-            self.upload(plan, Lines::Page(page.text), destination.level).run().await?;
+            self.upload(plan, Lines::Page(page.text), Compression::PAGES).run().await?;
         }
         Ok(())
     }
 
-    fn upload(&self, plan: ObjectPlan, lines: Lines, level: u32) -> Upload {
+    fn upload(&self, plan: ObjectPlan, lines: Lines, compression: Compression) -> Upload {
         Upload {
             plan,
             lines,
-            level,
+            compression,
             attempt_timeout: self.settings.attempt_timeout,
             backoff: self.settings.backoff,
             store: Arc::clone(&self.store),
@@ -205,12 +220,12 @@ impl Driver {
 }
 
 /// The footer as the books tell it: each content counted as it is stored, with its key; an empty one if there is no object,
-/// because nothing is left of the content.
+/// because nothing is left of the content, or the sink does not take its stream.
 fn booked(footer: &Footer, kept: Vec<Option<Kept>>) -> (Footer, Vec<String>) {
     let mut booked = footer.clone();
     let mut keys = vec![String::new(); kept.len()];
     for (number, object) in kept.into_iter().enumerate() {
-        let Some(Kept { key, events, bytes, crc32 }) = object else { continue };
+        let Some(Kept { key, events, bytes, crc32, .. }) = object else { continue };
         let content = &mut booked.contents[number];
         (content.events, content.bytes, content.crc32) = (events, bytes, crc32);
         keys[number] = key.to_string();
@@ -219,12 +234,12 @@ fn booked(footer: &Footer, kept: Vec<Option<Kept>>) -> (Footer, Vec<String>) {
 }
 
 /// What the lines of `content` become; `None` if the footer makes no sense.
-fn plan(footer: &Footer, content: &Content, destination: &Destination) -> Option<ObjectPlan> {
+fn plan(footer: &Footer, content: &Content, (destination, codec): (&Destination, Codec)) -> Option<ObjectPlan> {
     let instance = footer.instance()?;
     let who = (instance, footer.segment);
     Some(ObjectPlan {
         place: destination.place.clone(),
-        key: ObjectKey::new(&destination.prefix, &content.stream()?, content.book()?, content.hour(), who),
+        key: ObjectKey::new(&destination.prefix, &content.stream()?, content.book()?, content.hour(), who, codec),
         facts: ObjectFacts {
             events: content.events,
             bytes: content.bytes,

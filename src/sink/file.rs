@@ -1,7 +1,9 @@
 //! Objects as files: exactly the S3 layout below a directory.
 //!
 //! An object is written under a temporary name, synced, and then gets its name, if there is no such file: what has a
-//! name is whole. There is no metadata beside it; what a file holds is told by its gzip trailer.
+//! name is whole. There is no metadata beside it; what a file holds is told by its gzip trailer. A zstd frame tells the
+//! length of the lines, and a checksum that is not the one of the books; so a zstd file is read to compare it, which
+//! happens where an attempt was made before, and where the audit asks.
 //!
 //! # Invariants
 //!
@@ -13,12 +15,13 @@
 //! - **A temporary file does not outlive its attempt**, unless the process is killed; [`FileStore::sweep`] removes what
 //!   a killed one has left.
 
+mod content;
 mod names;
 mod reading;
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -31,8 +34,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use self::names::Names;
 use super::{
-    BoxFuture, ObjectBody, ObjectFacts, ObjectPlan, ObjectReader, ObjectStore, Page, Placed, PutError, PutFailure,
-    StoreError, Told,
+    BoxFuture, Codec, ObjectBody, ObjectFacts, ObjectPlan, ObjectReader, ObjectStore, Page, Placed, PutError,
+    PutFailure, StoreError, Told,
 };
 use crate::batch::InstanceId;
 
@@ -40,8 +43,6 @@ use crate::batch::InstanceId;
 const TEMPORARY: &str = ".tmp";
 /// How much is written at a time, in bytes: what was compressed is still in the core's cache then.
 const PART_BYTES: usize = 512 * 1024;
-/// The length of a gzip member's trailer, in bytes: CRC-32 and length of what was compressed.
-const TRAILER_BYTES: usize = 8;
 
 /// Directories of objects.
 #[derive(Debug, Default)]
@@ -74,10 +75,10 @@ impl FileStore {
 
     async fn place(&self, plan: &ObjectPlan, mut body: ObjectBody) -> Result<Placed, PutError> {
         let root = PathBuf::from(&plan.place);
-        let path = root.join(plan.key.to_string());
+        let (path, codec) = (root.join(plan.key.to_string()), plan.key.codec());
         let found = blocking({
             let (names, root, path, facts) = (Arc::clone(&self.names), root.clone(), path.clone(), plan.facts.clone());
-            move || compare(&names, &root, &path, &facts)
+            move || compare(&names, &root, &path, (&facts, codec))
         });
         if let Some(placed) = found.await? {
             return Ok(placed);
@@ -95,7 +96,11 @@ impl FileStore {
         let (names, facts) = (Arc::clone(&self.names), plan.facts.clone());
         let taken = blocking(move || {
             file.sync()?;
-            if file.give_name(&names, &root, &path)? { Ok(None) } else { compare(&names, &root, &path, &facts) }
+            if file.give_name(&names, &root, &path)? {
+                Ok(None)
+            } else {
+                compare(&names, &root, &path, (&facts, codec))
+            }
         });
         Ok(taken.await?.unwrap_or(Placed::Stored(len)))
     }
@@ -230,13 +235,17 @@ fn parent(path: &Path) -> &Path {
 }
 
 /// What stands at `path`: nothing, the same, or something else. What is the same is durable when this says so.
-fn compare(names: &Names, root: &Path, path: &Path, facts: &ObjectFacts) -> io::Result<Option<Placed>> {
+fn compare(
+    names: &Names,
+    root: &Path,
+    path: &Path,
+    (facts, codec): (&ObjectFacts, Codec),
+) -> io::Result<Option<Placed>> {
     let mut file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };
-    let told = [facts.crc32.to_le_bytes(), (facts.bytes as u32).to_le_bytes()].concat();
-    if trailer(&mut file)?.is_none_or(|trailer| trailer[..] != told) {
+    if !content::is_of(&mut file, facts, codec)? {
         return Ok(Some(Placed::Occupied));
     }
     // An earlier attempt may have given it this name and failed to sync it.
@@ -244,16 +253,6 @@ fn compare(names: &Names, root: &Path, path: &Path, facts: &ObjectFacts) -> io::
     names.make_dir(parent(path), root)?;
     names.sync_dir(parent(path))?;
     Ok(Some(Placed::Existed))
-}
-
-/// The last bytes of a file; `None` if it has fewer.
-fn trailer(file: &mut File) -> io::Result<Option<[u8; TRAILER_BYTES]>> {
-    if file.seek(SeekFrom::End(-(TRAILER_BYTES as i64))).is_err() {
-        return Ok(None);
-    }
-    let mut trailer = [0; TRAILER_BYTES];
-    file.read_exact(&mut trailer)?;
-    Ok(Some(trailer))
 }
 
 #[cfg(test)]

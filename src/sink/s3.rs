@@ -47,10 +47,11 @@
 //!
 //! # How the object looks
 //!
-//! `Content-Type: application/gzip` and no `Content-Encoding`: what is stored *is* a gzip file, as its name says. With
-//! `Content-Encoding: gzip` browsers and many HTTP libraries decompress it on the way and leave a `.gz` file that is none
-//! (vectordotdev/vector#6241, fluent/fluent-bit#3676), while Redshift, Athena and Spark go by the name or by what they
-//! are told. The metadata tells the facts of the content, see [`ObjectFacts::metadata`](super::ObjectFacts::metadata).
+//! `Content-Type: application/gzip` or `application/zstd`, and no `Content-Encoding`: what is stored *is* a gzip or a
+//! zstd file, as its name says. With `Content-Encoding: gzip` browsers and many HTTP libraries decompress it on the way and
+//! leave a `.gz` file that is none (vectordotdev/vector#6241, fluent/fluent-bit#3676), while Redshift, Athena and Spark go
+//! by the name or by what they are told. The metadata tells the facts of the content, see
+//! [`ObjectFacts::metadata`](super::ObjectFacts::metadata).
 //!
 //! # Limits
 //!
@@ -104,8 +105,6 @@ use super::{
 };
 use crate::aws;
 
-/// What objects are told to be.
-const CONTENT_TYPE: &str = "application/gzip";
 /// The only condition that S3 knows for it: there is no object of that key.
 const IF_NONE_MATCH: &str = "*";
 
@@ -244,7 +243,7 @@ impl S3Store {
             .put_object()
             .bucket(&plan.place)
             .key(plan.key.to_string())
-            .content_type(CONTENT_TYPE)
+            .content_type(plan.key.codec().content_type())
             .set_metadata(Some(metadata(plan)))
             .set_storage_class(self.storage_class.clone())
             .set_server_side_encryption(self.encryption.algorithm())

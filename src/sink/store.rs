@@ -38,7 +38,7 @@ pub trait ObjectStore: Send + Sync {
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<Box<dyn ObjectReader>>, StoreError>>;
 
-    /// What is told of the object at `key` without reading it; `None` if there is no such object.
+    /// What is told of the object at `key`, without reading it if it can be; `None` if there is no such object.
     fn told<'a>(&'a self, place: &'a str, key: &'a str) -> BoxFuture<'a, Result<Option<Told>, StoreError>>;
 }
 
@@ -68,8 +68,8 @@ pub struct Listed {
     pub bytes: u64,
 }
 
-/// What is told of an object's lines without reading them: by its metadata, or by its gzip trailer, which knows the
-/// length only modulo 2³² and no count.
+/// What is told of an object's lines: by its metadata; or of a file by its gzip trailer, which knows the length only
+/// modulo 2³² and no count, or by reading it if it is a zstd frame.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Told {
     /// How many lines.

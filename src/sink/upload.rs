@@ -6,7 +6,8 @@ use ::metrics::{Counter, Histogram};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Backoff, BodyError, ObjectBody, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore, Placed, PutError, PutFailure,
+    Backoff, BodyError, Compression, ObjectBody, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore, Placed, PutError,
+    PutFailure,
 };
 use crate::{
     metrics::{self, Declared, Metrics},
@@ -83,10 +84,10 @@ impl Lines {
         }
     }
 
-    fn body(&self, level: u32) -> ObjectBody {
+    fn body(&self, compression: Compression) -> ObjectBody {
         match self {
-            Self::Content(segment, content) => ObjectBody::new(Arc::clone(segment), content, level),
-            Self::Page(text) | Self::Undelivered(text) => ObjectBody::of_text(text.clone(), level),
+            Self::Content(segment, content) => ObjectBody::new(Arc::clone(segment), content, compression),
+            Self::Page(text) | Self::Undelivered(text) => ObjectBody::of_text(text.clone(), compression),
         }
     }
 }
@@ -97,13 +98,15 @@ pub(super) struct Kept {
     pub(super) events: u64,
     pub(super) bytes: u64,
     pub(super) crc32: u32,
+    /// How many compressed bytes were put; `None` if it was stored before.
+    pub(super) compressed: Option<u64>,
 }
 
 /// One object on its way.
 pub(super) struct Upload {
     pub(super) plan: ObjectPlan,
     pub(super) lines: Lines,
-    pub(super) level: u32,
+    pub(super) compression: Compression,
     pub(super) attempt_timeout: Duration,
     pub(super) backoff: Backoff,
     pub(super) store: Arc<dyn ObjectStore>,
@@ -134,7 +137,11 @@ impl Upload {
                 Ok(placed) => {
                     self.count(placed, began);
                     let ObjectFacts { events, bytes, crc32, .. } = self.plan.facts;
-                    return Ok(Some(Kept { key: self.plan.key, events, bytes, crc32 }));
+                    let compressed = match placed {
+                        Placed::Stored(compressed) => Some(compressed),
+                        Placed::Existed | Placed::Occupied => None,
+                    };
+                    return Ok(Some(Kept { key: self.plan.key, events, bytes, crc32, compressed }));
                 }
                 Err(error) => error,
             };
@@ -177,7 +184,7 @@ impl Upload {
                     let told = told?;
                     let same = |former: &Former| told.matches(former.events, former.bytes, former.crc32);
                     let Former { events, bytes, crc32 } = former.into_iter().find(same)?;
-                    return Some(Kept { key: self.plan.key.clone(), events, bytes, crc32 });
+                    return Some(Kept { key: self.plan.key.clone(), events, bytes, crc32, compressed: None });
                 }
                 Err(error) => self.try_again(error.cause.as_str(), &error, attempt).await,
             }
@@ -185,7 +192,7 @@ impl Upload {
     }
 
     async fn attempt(&self) -> Result<Placed, PutError> {
-        let put = timeout(self.attempt_timeout, self.store.put(&self.plan, self.lines.body(self.level)));
+        let put = timeout(self.attempt_timeout, self.store.put(&self.plan, self.lines.body(self.compression)));
         put.await.unwrap_or_else(|elapsed| Err(PutError::store(PutFailure::Timeout, elapsed)))
     }
 

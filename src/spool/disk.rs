@@ -1,4 +1,4 @@
-//! The spool's file calls, all of them: the real disk here, a simulated one in the tests.
+//! The spool's file calls, all of them: the real disk here, one in [memory](super::memory), a simulated one in the tests.
 //!
 //! Names belong to one directory, and those that begin with `quarantine/` to one below it. Nothing is durable before
 //! [`DiskFile::sync`] for a file's bytes and [`Disk::sync_dir`] for names; both return only once the device has said so.
@@ -61,6 +61,18 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// The operating system's.
     fn free_bytes(&self) -> io::Result<u64>;
+
+    /// Whether a group of `bytes` may be written, as far as that is known beforehand. Only a disk that knows its room
+    /// exactly says no: it keeps a rest for footers and cursors, without which nothing would leave it.
+    fn has_room(&self, bytes: u64) -> bool {
+        let _ = bytes;
+        true
+    }
+
+    /// Whether its files are memory: none is worth to be kept for another use, and every batch waits for the sinks.
+    fn is_memory(&self) -> bool {
+        false
+    }
 }
 
 /// An open file.

@@ -123,6 +123,11 @@ impl Destination {
     pub fn is_for(&self, kind: &str) -> bool {
         self.kind.is_empty() || self.kind == kind
     }
+
+    /// Whether the sink makes an object of `content`.
+    pub fn takes(&self, content: &Content) -> bool {
+        self.streams.is_empty() || self.streams.contains(&content.stream)
+    }
 }
 
 impl Footer {
@@ -351,6 +356,17 @@ impl Facts {
         tally.sum.update(payload);
         tally.received = (tally.received.0.min(frame.received), tally.received.1.max(frame.received));
         tally.event = (tally.event.0.min(frame.first_event), tally.event.1.max(frame.last_event));
+    }
+
+    /// The length of the longest content's lines, of those that one of `destinations` makes objects of; of all of them
+    /// without destinations.
+    pub(super) fn longest(&self, destinations: &[Destination]) -> u64 {
+        let takes = |stream: &StreamName| {
+            let of = |it: &Destination| it.streams.is_empty() || it.streams.iter().any(|it| it == stream.as_str());
+            destinations.is_empty() || destinations.iter().any(of)
+        };
+        let wanted = self.contents.iter().filter(|((stream, ..), _)| takes(stream));
+        wanted.map(|(_, tally)| tally.bytes).max().unwrap_or_default()
     }
 
     /// The received time of the first event.

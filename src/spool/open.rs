@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{
-    Disk, OpenError, RealDisk, Settings, SharedDisk, cursor,
+    Disk, MemoryDisk, OpenError, RealDisk, Settings, SharedDisk, cursor,
     footer::Footer,
     patient::{open_again, read_again},
     quarantine::Quarantine,
@@ -103,6 +103,18 @@ impl Spool {
         taken_up.start().map_err(|source| StartError::Io { path: dir, source })
     }
 
+    /// The same in memory, of which groups may take [`Settings::disk_quota`]: nothing of it outlives the process, and the
+    /// identity is a new one.
+    ///
+    /// # Errors
+    /// [`StartError`] if no random number or no thread can be had.
+    pub fn in_memory(settings: Settings, intake: Intake, metrics: &Arc<Metrics>) -> Result<Self, StartError> {
+        let dir = settings.dir.clone();
+        let disk: SharedDisk = Arc::new(MemoryDisk::new(settings.disk_quota));
+        let taken_up = TakenUp::new(&disk, settings, intake, metrics)?;
+        taken_up.start().map_err(|source| StartError::Io { path: dir, source })
+    }
+
     /// The instance's identity.
     pub fn instance(&self) -> InstanceId {
         self.instance
@@ -116,6 +128,11 @@ impl Spool {
     /// The sealed segments.
     pub fn shelf(&self) -> Arc<Shelf> {
         Arc::clone(&self.shelf)
+    }
+
+    /// From now on nobody who asks for a seal waits for others.
+    pub fn hurry(&self) {
+        self.signal.hurry();
     }
 
     /// Settles what is queued, seals, and ends the writer. Nothing may be submitted any more. Blocks.

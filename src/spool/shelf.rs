@@ -26,6 +26,8 @@ use super::{
     cursor::{Cursor, Place, Position},
     follow::Lag,
     footer::{Destination, Footer},
+    patient::open_again,
+    ratio::Ratio,
     reader::SealedSegment,
     readers::{BeingRead, Readers},
     recovery::Recovery,
@@ -60,6 +62,8 @@ pub struct Shelf {
     /// The sinks that have a cursor.
     cursors: Vec<String>,
     unknown_since: Millis,
+    /// How much smaller lines become as objects.
+    ratio: Ratio,
 }
 
 /// What a shelf starts with.
@@ -188,8 +192,19 @@ impl Shelf {
         let newest = sealed.last_key_value().map(|(segment, _)| *segment);
         let state = Mutex::new(State { sealed, next, ..State::default() });
         let (repairing, readers) = (Mutex::default(), Arc::default());
-        let shelf =
-            Self { recovery, spares, published, news, state, repairing, readers, newest, cursors, unknown_since };
+        let shelf = Self {
+            recovery,
+            spares,
+            published,
+            news,
+            state,
+            repairing,
+            readers,
+            newest,
+            cursors,
+            unknown_since,
+            ratio: Ratio::default(),
+        };
         shelf.publish_usage(&shelf.state());
         shelf
     }
@@ -225,6 +240,11 @@ impl Shelf {
         let ages = state.open.take_if(|open| open.segment == segment).map(|open| open.ages.seal());
         state.sealed.insert(segment, Sealed { bytes, since, data_end, ages: ages.unwrap_or_default() });
         state.sinks.iter().for_each(|sink| sink.news.notify_waiters());
+    }
+
+    /// How many compressed bytes `lines` bytes of lines are believed to become.
+    pub(super) fn compressed(&self, lines: u64) -> u64 {
+        self.ratio.compressed(lines)
     }
 
     /// No segment will be added any more.
@@ -379,6 +399,13 @@ impl Shelf {
         (state.sealed.len(), state.sealed.values().map(|sealed| sealed.bytes).sum())
     }
 
+    /// How many sealed segments some required sink does not have.
+    pub(super) fn awaited(&self) -> usize {
+        let state = self.state();
+        let next = state.sinks.iter().filter(|sink| sink.is_required()).map(|sink| sink.at.segment).min();
+        next.map_or(0, |next| state.sealed.range(next..).count())
+    }
+
     /// How many segments hold something that not every sink has, the open one included, and their length in bytes.
     pub fn kept(&self) -> (usize, u64) {
         let (sealed, bytes) = self.sealed();
@@ -415,7 +442,7 @@ impl Shelf {
     }
 
     fn footer(&self, segment: SegmentId) -> io::Result<Option<(Box<dyn DiskFile>, Footer)>> {
-        let file = self.recovery.disk.open(&Name::Sealed(segment).to_string())?;
+        let file = open_again(&*self.recovery.disk, &Name::Sealed(segment).to_string())?;
         Ok(Footer::read(&*file, segment)?.map(|footer| (file, footer)))
     }
 
@@ -456,9 +483,11 @@ impl Shelf {
         if !self.state().holds(segment) {
             return Ok(None);
         }
-        let disk = &self.recovery.disk;
-        let file = match disk.open(&Name::Open(segment).to_string()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => disk.open(&Name::Sealed(segment).to_string()),
+        let disk = &*self.recovery.disk;
+        let file = match open_again(disk, &Name::Open(segment).to_string()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                open_again(disk, &Name::Sealed(segment).to_string())
+            }
             opened => opened,
         };
         match file {

@@ -2,7 +2,7 @@
 //!
 //! Writing into blocks that the file system has already given out makes fdatasync cheaper: it has no metadata to
 //! commit. A segment that every sink has passed becomes a spare; where there is none, one is filled with zeros in the
-//! background, as long as the last segment was.
+//! background, as long as the last segment was. A disk in memory has none: used memory is no cheaper than other memory.
 
 use std::{
     io,
@@ -86,7 +86,8 @@ impl Spares {
 
     fn keep_or_remove(&self, name: &str, len: u64, being_read: bool) -> io::Result<()> {
         let mut pool = self.pool();
-        if being_read || pool.files.len() >= MAX_SPARES || len == 0 || self.scarce.load(Ordering::Relaxed) {
+        let full = pool.files.len() >= MAX_SPARES || self.disk.is_memory();
+        if being_read || full || len == 0 || self.scarce.load(Ordering::Relaxed) {
             drop(pool);
             return self.disk.remove(name);
         }
@@ -122,6 +123,9 @@ impl Spares {
 
     /// Makes a spare if there is none; whether it did.
     pub(super) fn prepare(&self) -> io::Result<bool> {
+        if self.disk.is_memory() {
+            return Ok(false);
+        }
         let (number, len) = {
             let mut pool = self.pool();
             let (published, quota) = &self.room;

@@ -1,5 +1,8 @@
 //! The spool on a real disk: what is acknowledged is found again, whatever the last process left.
 
+mod following;
+mod terms;
+
 use std::{fs, os::unix::fs::FileExt, path::Path, rc::Rc};
 
 use super::*;
@@ -18,6 +21,7 @@ fn settings(dir: &Path) -> Settings {
         dir: dir.to_owned(),
         disk_quota: 1 << 30,
         segment_size: 1 << 20,
+        object_size: None,
         seal_after: Duration::from_hours(1),
         seal_jitter: 0.0,
         early_seal_interval: Duration::from_millis(50),
@@ -48,6 +52,16 @@ impl Rig {
         let (mut lanes, intake) = queue::queues(1, 1_000);
         let metrics = Arc::new(Metrics::new().unwrap());
         let spool = Spool::open(settings, intake, &metrics).unwrap();
+        let submitter = lanes.pop().unwrap().bind();
+        tokio::task::spawn_local(Rc::clone(&submitter).deliver());
+        Self { spool, submitter, metrics, budget: ByteBudget::new(1 << 30) }
+    }
+
+    /// The same in memory.
+    fn in_memory(settings: Settings) -> Self {
+        let (mut lanes, intake) = queue::queues(1, 1_000);
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let spool = Spool::in_memory(settings, intake, &metrics).unwrap();
         let submitter = lanes.pop().unwrap().bind();
         tokio::task::spawn_local(Rc::clone(&submitter).deliver());
         Self { spool, submitter, metrics, budget: ByteBudget::new(1 << 30) }
@@ -530,5 +544,110 @@ fn a_cursor_that_points_nowhere_begins_at_the_oldest_segment() {
         rig.spool.close();
         assert_eq!(lines_of(&drain(&shelf, "files")), "a\n");
         assert!(rig.metrics.render().contains("logweir_quarantined_total{what=\"cursor\"} 1"));
+    });
+}
+
+#[test]
+fn a_spool_in_memory_takes_what_it_may_can_be_drained_when_full_and_takes_again() {
+    run(async {
+        let rig = Rig::in_memory(Settings { disk_quota: 4 << 20, ..settings(Path::new("nowhere")) });
+        let mut sink = rig.spool.shelf().consumer("files", Terms::REQUIRED);
+        let line = format!("{}\n", "x".repeat(100_000));
+        for _ in 0..3 {
+            // Nobody takes anything: it fills up, and says so.
+            let mut taken = 0;
+            let lost = loop {
+                match rig.put("heard", Book::Accepted, NOW, &line).await {
+                    Ok(_) => taken += 1,
+                    Err(lost) => break lost,
+                }
+            };
+            assert_eq!(lost, Lost::DiskFull);
+            assert!((36..=41).contains(&taken), "{taken}");
+            // What is full is sealed all the same, and the sink gets all of it.
+            let mut found = 0;
+            while found < taken {
+                let segment = sink.next().await.unwrap();
+                let contents = read(sink.open(segment, &[]).unwrap().unwrap()).unwrap();
+                found += contents.iter().map(|(_, text)| text.lines().count()).sum::<usize>();
+                sink.pass(segment, Millis::new(NOW).unwrap()).unwrap();
+            }
+            assert_eq!(found, taken);
+        }
+        rig.spool.close();
+    });
+}
+
+#[test]
+fn a_spool_in_memory_has_an_identity_of_its_own_each_time_and_leaves_nothing() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("spool");
+        let rigs = [(); 2].map(|()| Rig::in_memory(settings(&place)));
+        assert_ne!(rigs[0].spool.instance(), rigs[1].spool.instance());
+        for rig in rigs {
+            rig.line("one").await;
+            rig.spool.close();
+        }
+        assert!(!place.exists());
+    });
+}
+
+#[test]
+fn in_memory_a_window_that_is_due_stays_open_while_the_sinks_have_enough_to_do() {
+    run(async {
+        let rig = Rig::in_memory(Settings { early_seal_interval: Duration::ZERO, ..settings(Path::new("nowhere")) });
+        let shelf = rig.spool.shelf();
+        let mut sink = shelf.consumer("files", Terms::REQUIRED);
+        let _best_effort = shelf.consumer("search", Terms::KEPT);
+        let sealed = async |count: usize| {
+            while shelf.sealed().0 < count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let mut waiting = Vec::new();
+        for count in 1..=2 {
+            waiting.push(rig.line("waits").await.segment);
+            rig.submitter.request_seal();
+            sealed(count).await;
+        }
+        // The sink takes nothing: what comes now goes together.
+        for _ in 0..5 {
+            waiting.push(rig.line("waits").await.segment);
+            rig.submitter.request_seal();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(shelf.sealed().0, 2);
+        let passed = sink.next().await.unwrap();
+        sink.pass(passed, Millis::new(NOW).unwrap()).unwrap();
+        // One is passed, and is kept for the other sink, which nobody waits for.
+        sealed(3).await;
+        assert_eq!(waiting[2..].iter().collect::<std::collections::BTreeSet<_>>().len(), 1);
+        rig.spool.close();
+    });
+}
+
+#[test]
+fn in_a_hurry_a_seal_does_not_wait_for_its_interval() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let hour = Duration::from_hours(1);
+        let rig = Rig::open(Settings { early_seal_interval: hour, ..settings(dir.path()) });
+        let shelf = rig.spool.shelf();
+        let wait = async |count: usize| {
+            while shelf.sealed().0 < count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        rig.line("first").await;
+        rig.submitter.request_seal();
+        wait(1).await;
+        rig.line("second").await;
+        rig.submitter.request_seal();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(shelf.sealed().0, 1, "it waits for its interval");
+        rig.spool.hurry();
+        wait(2).await;
+        rig.spool.close();
     });
 }

@@ -215,8 +215,7 @@ impl Writer {
                 self.intake.settle(Ok(segment));
                 self.group.clear();
                 // Only now: neither who waits for this group nor its memory waits for its segment to be sealed.
-                if self.open.as_ref().is_some_and(|open| open.data_end + NEARLY_FULL_BYTES > self.settings.segment_size)
-                {
+                if self.open.as_ref().is_some_and(|open| self.is_large_enough(open)) {
                     self.seal(SealCause::Size);
                 }
             }
@@ -276,10 +275,20 @@ impl Writer {
         }
     }
 
+    /// Whether `open` is nearly full, or its largest object is believed to be as large as is aimed at.
+    fn is_large_enough(&self, open: &OpenSegment) -> bool {
+        let Settings { segment_size, object_size, destinations, .. } = &self.settings;
+        let reached = |aim: u64| self.shelf.compressed(open.facts.longest(destinations)) >= aim;
+        open.data_end + NEARLY_FULL_BYTES > *segment_size || object_size.is_some_and(reached)
+    }
+
     fn write_group(&mut self) -> io::Result<SegmentId> {
         let frames = || self.group.iter().flat_map(Submission::frames);
         let payload_len: usize = frames().map(|frame| frame.bytes().len()).sum();
         let len = padded_len(payload_len);
+        if !self.disk.has_room(len + BLOCK_BYTES as u64) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         if self.open.as_ref().is_some_and(|open| open.data_end > 0 && open.data_end + len > self.settings.segment_size)
         {
             self.seal(SealCause::Size);
@@ -354,7 +363,9 @@ impl Writer {
 
     /// After a full disk: is there room again?
     fn look_for_room(&self) {
-        if self.published.disk_full() && self.disk.free_bytes().is_ok_and(|free| free > 2 * MAX_GROUP_BYTES as u64) {
+        // A quota that is less than that has room when a quarter of it is free.
+        let enough = (2 * MAX_GROUP_BYTES as u64).min(self.settings.disk_quota / 4);
+        if self.published.disk_full() && self.disk.free_bytes().is_ok_and(|free| free > enough) {
             self.published.set_disk_full(false);
             self.spares.set_scarce(false);
         }

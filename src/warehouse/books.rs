@@ -7,9 +7,9 @@ use super::{
     place::{Place, PlaceError},
 };
 use crate::{
-    batch::{Hour, InstanceId, SegmentId},
+    batch::Hour,
     ledger::{self, Line},
-    sink::ObjectKey,
+    sink::{Codec, ObjectKey, ObjectName},
 };
 
 /// A page as a listing tells it.
@@ -17,9 +17,8 @@ use crate::{
 pub(super) struct ListedPage {
     /// Its whole key.
     pub(super) key: String,
-    /// What its name tells: instance, segment, and the suffix, of which the highest is right. `None` if it is no name of
-    /// a page.
-    pub(super) name: Option<(InstanceId, SegmentId, u32)>,
+    /// What its name tells; of several suffixes the highest is right. `None` if it is no name of a page.
+    pub(super) name: Option<ObjectName>,
 }
 
 /// The pages of `hour`, in the order of their keys.
@@ -41,7 +40,7 @@ pub(super) async fn list(place: &Place, hour: Hour) -> Result<Vec<ListedPage>, P
 
 /// The lines of the page at `key`, or why it cannot be read; `None` if there is none.
 pub(super) async fn read(place: &Place, key: &str) -> Result<Option<Result<Vec<Line>, String>>, PlaceError> {
-    let text = place.read(key, || Member::new(Lines::default())).await?;
+    let text = place.read(key, || Member::new(Codec::of_key(key), Lines::default())).await?;
     Ok(text.map(|text| match text.finish() {
         Ok(Lines { read, bad: 0, .. }) => Ok(read),
         Ok(_) => Err("it has lines that are none of the books".to_owned()),

@@ -18,6 +18,17 @@
 //! left. If the spool is lost for good, only an operator can know that, who overwrites its last heartbeat with one that
 //! has `"ended":true`; the audit goes on to name what is missing.
 //!
+//! # An instance that kept nothing
+//!
+//! One without a disk ([`Heartbeat::keeps`]) leaves nothing that could be stored later, so it does not hold back for ever:
+//! silent for ten of its intervals ([`Heartbeat::has_vanished`]), it counts as ended. That is right whether it died or only
+//! cannot be heard of. It answers 200 only when the required sinks have the events and the pages that name them, and it
+//! answers within 55 s (the most that `ingest.stored_timeout` may be), less than the minute before now that nothing is
+//! called complete in. So whatever it has acknowledged of what is called complete is stored, and what it has not
+//! acknowledged is sent again, to an instance that is heard of. Should it come back and store that too, there are two
+//! events of one id; the ten intervals are for that to be rare. (With ack `memory` it may lose what it acknowledged, as
+//! that ack says.)
+//!
 //! A heartbeat that cannot be read (another version's, or a stranger's file under its name) says nothing of what its
 //! process has stored: then the process counts as one that has stored nothing, together with those before it.
 //!
@@ -78,8 +89,11 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// What `heartbeat` says; `None` if its process has ended.
+    /// What `heartbeat` says; `None` if its process has ended, or has vanished and kept nothing.
     pub(super) fn new(heartbeat: &Heartbeat, now: Millis) -> Option<Self> {
+        if heartbeat.has_vanished(now) {
+            return None;
+        }
         let until = heartbeat.complete_until()?;
         Some(Self { until, instance: heartbeat.instance, silent: heartbeat.is_silent(now) })
     }

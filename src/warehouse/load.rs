@@ -86,6 +86,7 @@ pub use find::{Found, Stranger, Unbooked, WAITING_MILLIS};
 pub use patience::ATTEMPTS;
 pub use plan::Limits;
 pub use postgres::PostgresSession;
+pub(super) use redshift::compression;
 pub use redshift::{COPY_JOBS, CopySettings, RedshiftWire, copy_jobs_into, copy_statement};
 pub use report::{FORMAT, MAX_NAMED, Named, Report, Rows, SetAside, StreamReport};
 pub use round::{LoadError, Loader, MAX_SET_ASIDE, Settings};

@@ -24,7 +24,10 @@ use std::{
 
 use self::grants::Purpose;
 use super::{Dialect, Names, Table, evolution::Evolution};
-use crate::schema::{Load, UnknownFields, column_taken, table_taken};
+use crate::{
+    schema::{Load, UnknownFields, column_taken, table_taken},
+    sink::Codec,
+};
 
 /// What targets are written from.
 #[derive(Debug, Clone)]
@@ -56,6 +59,8 @@ pub struct Objects {
     pub root: String,
     /// What stands before the stream in each key.
     pub prefix: String,
+    /// How they are compressed, as the sink is configured now.
+    pub codec: Codec,
 }
 
 /// What of a stream is counted by day and hour.
@@ -239,6 +244,14 @@ pub enum TargetError {
         target: &'static str,
         /// Where the objects are.
         root: String,
+    },
+    /// The objects are compressed as the target does not read them.
+    #[error("{target} {why}: set codec = \"gzip\" for the sink, or for a second one that this is for (warehouse.sink)")]
+    Compressed {
+        /// The target.
+        target: &'static str,
+        /// What it reads, as the rest of a sentence.
+        why: &'static str,
     },
     /// What is written is a file of one stream, and there are others.
     #[error("{target} is a file of one stream, and there are {streams}: name one with --stream")]

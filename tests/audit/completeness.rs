@@ -84,6 +84,29 @@ async fn the_instance_that_has_stored_least_holds_back_and_a_dead_one_is_told_as
 }
 
 #[tokio::test]
+async fn a_silent_instance_that_kept_nothing_holds_back_for_ten_intervals_and_no_longer() {
+    for site in Site::both().await {
+        site.beat(&heartbeat(1, RECEIVED, NOW, None)).await;
+        let mut kept_nothing = heartbeat(2, RECEIVED, NOW - 10 * MINUTE, Some(NOW - 12 * MINUTE));
+        kept_nothing.keeps = false;
+        site.beat(&kept_nothing).await;
+        assert_eq!(ask(&site, None).await, held(NOW - 12 * MINUTE, 2, true), "{}", site.kind);
+        // A moment later: the one before was its last.
+        kept_nothing.at = at(NOW - 10 * MINUTE - 1);
+        site.beat(&kept_nothing).await;
+        assert_eq!(ask(&site, None).await, held(NOW - MINUTE, 1, false), "{}", site.kind);
+        // It is heard of again.
+        kept_nothing.at = at(NOW);
+        kept_nothing.oldest_unstored = Some(at(NOW - 3 * MINUTE));
+        site.beat(&kept_nothing).await;
+        assert_eq!(ask(&site, Some(NOW - MINUTE)).await, held(NOW - 3 * MINUTE, 2, false), "{}", site.kind);
+        // One that keeps a spool holds back however long it is silent.
+        site.beat(&heartbeat(3, RECEIVED, NOW - 10 * MINUTE - 1, Some(NOW - 20 * MINUTE))).await;
+        assert_eq!(ask(&site, None).await, held(NOW - 20 * MINUTE, 3, true), "{}", site.kind);
+    }
+}
+
+#[tokio::test]
 async fn an_instance_that_held_back_is_found_from_its_own_answer_on_however_its_last_hour_falls() {
     // Its heartbeat is within the hour that is complete, just behind it, and at the very beginning of an hour.
     for beats in [NOW - 10 * HOUR, NOW - 10 * HOUR - 123, NOW - 10 * HOUR + 59 * MINUTE] {

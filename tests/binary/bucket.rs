@@ -75,7 +75,12 @@ impl Bucket {
 
     /// The server in `place`, with this bucket as its only sink, and `variables` as [`Place::serve`] takes them.
     pub(crate) fn command(&self, place: &Place, variables: &[(&str, &str)]) -> Command {
-        let config = CONFIG.replace("{bucket}", BUCKET).replace("{endpoint}", &self.proxy.endpoint());
+        self.command_with(place, variables, "")
+    }
+
+    /// The same, with `more` behind the configuration, such as another sink.
+    pub(crate) fn command_with(&self, place: &Place, variables: &[(&str, &str)], more: &str) -> Command {
+        let config = CONFIG.replace("{bucket}", BUCKET).replace("{endpoint}", &self.proxy.endpoint()) + more;
         place.write("logweir.toml", &config);
         let mut command = place.command(&["--config", "logweir.toml"]);
         let credentials =

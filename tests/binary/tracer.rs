@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The streams that the events go to.
-const STREAMS: [&str; 3] = ["traced", "heard", "seen"];
+pub(crate) const STREAMS: [&str; 3] = ["traced", "heard", "seen"];
 /// What the name of an event ends in that is to be rejected.
 const BAD: char = '!';
 /// The longest padding of an event, in bytes.
@@ -176,6 +176,13 @@ impl Book {
         assert!(audit.lost.is_empty() && audit.doubled.is_empty() && audit.invented.is_empty(), "{audit}\n{audit:#?}");
         audit
     }
+}
+
+/// The name of the event that `line` is of, as a line sink got it: of its own, or of what it was before it was rejected.
+pub(crate) fn name_in(line: &str) -> String {
+    let line: Value = serde_json::from_str(line).unwrap();
+    let original = line.get("original").map(|text| serde_json::from_str::<Value>(text.as_str().unwrap()).unwrap());
+    original.as_ref().unwrap_or(&line)["trace"].as_str().unwrap().to_owned()
 }
 
 /// The name of the event that `line` is of, which stands where its name says.

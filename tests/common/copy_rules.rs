@@ -23,6 +23,8 @@ const MAX_OBJECT_BYTES: usize = 4 * 1024 * 1024;
 const MAX_NESTING: usize = 1_000;
 /// Redshift's names of columns have at most 127 bytes.
 const MAX_COLUMN_BYTES: usize = 127;
+/// How a zstd frame begins.
+const FRAME_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 /// The largest object that is read, in bytes of its lines.
 const MAX_TEXT_BYTES: u64 = 1024 * 1024 * 1024;
 /// How much of a tree is read, in bytes of lines: what tests store beyond it is more of the same.
@@ -280,17 +282,41 @@ fn nesting(text: &str) -> usize {
     deepest
 }
 
-/// The lines of an object: of exactly one gzip member, each with its line feed.
+/// The lines of an object: of exactly one gzip member or one zstd frame, each with its line feed.
 pub(crate) fn lines(object: &[u8]) -> Result<Vec<u8>, String> {
+    let mut text = if object.starts_with(&FRAME_MAGIC) { in_frame(object)? } else { in_member(object)? };
+    if text.pop() != Some(b'\n') {
+        return Err("it does not end with a line".into());
+    }
+    Ok(text)
+}
+
+fn in_member(object: &[u8]) -> Result<Vec<u8>, String> {
     let mut member = flate2::bufread::GzDecoder::new(object);
     let mut text = Vec::new();
     io::copy(&mut (&mut member).take(MAX_TEXT_BYTES), &mut text).map_err(|error| format!("no gzip: {error}"))?;
     let behind = member.into_inner().len();
-    if behind > 0 {
-        return Err(format!("{behind} bytes behind the first gzip member"));
+    if behind > 0 { Err(format!("{behind} bytes behind the first gzip member")) } else { Ok(text) }
+}
+
+/// The text of exactly one frame, which tells its length and ends in a checksum.
+fn in_frame(object: &[u8]) -> Result<Vec<u8>, String> {
+    use zstd::zstd_safe::{find_frame_compressed_size, get_error_name, get_frame_content_size};
+    /// The bit of the frame's descriptor that tells of a checksum (RFC 8878, section 3.1.1.1.1).
+    const HAS_CHECKSUM: u8 = 1 << 2;
+    let frame = find_frame_compressed_size(object).map_err(|code| format!("no frame: {}", get_error_name(code)))?;
+    if frame < object.len() {
+        return Err(format!("{} bytes behind the first zstd frame", object.len() - frame));
     }
-    if text.pop() != Some(b'\n') {
-        return Err("it does not end with a line".into());
+    let told = get_frame_content_size(object).ok().flatten().ok_or("the frame does not tell the length of its text")?;
+    if object.get(FRAME_MAGIC.len()).is_none_or(|descriptor| descriptor & HAS_CHECKSUM == 0) {
+        return Err("the frame has no checksum".into());
+    }
+    let mut text = Vec::new();
+    let mut decoder = zstd::Decoder::with_buffer(object).map_err(|error| format!("no frame: {error}"))?.single_frame();
+    io::copy(&mut (&mut decoder).take(MAX_TEXT_BYTES), &mut text).map_err(|error| format!("no frame: {error}"))?;
+    if text.len() as u64 != told {
+        return Err(format!("the frame tells of {told} bytes and has {}", text.len()));
     }
     Ok(text)
 }
@@ -360,7 +386,9 @@ pub(crate) fn check_tree(root: &Path) {
 fn stream_of(path: &Path) -> Option<(&str, bool)> {
     let mut parts = path.to_str()?.rsplit('/');
     let (name, hour, day, stream) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let is_object = name.ends_with(".ndjson.gz") && hour.starts_with("hour=") && day.starts_with("dt=");
+    let is_object = [".ndjson.gz", ".ndjson.zst"].iter().any(|it| name.ends_with(it))
+        && hour.starts_with("hour=")
+        && day.starts_with("dt=");
     is_object.then_some((stream, parts.next() == Some("_rejected")))
 }
 

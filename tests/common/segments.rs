@@ -7,7 +7,7 @@ use logweir::{
     batch::{Book, FrameBuilder, Millis, SegmentId, StreamName},
     metrics::Metrics,
     queue::{self, Submission},
-    sink::{ObjectBody, ObjectFacts, ObjectKey, ObjectPlan},
+    sink::{Compression, ObjectBody, ObjectFacts, ObjectKey, ObjectPlan},
     spool::{Consumer, Destination, Lines, SealedSegment, Settings, Shelf, Spool, Terms},
 };
 use tokio::runtime::{Builder, LocalOptions};
@@ -86,7 +86,14 @@ impl Object {
         let (stream, book) = (content.stream().unwrap(), content.book().unwrap());
         ObjectPlan {
             place: destination.place.clone(),
-            key: ObjectKey::new(&destination.prefix, &stream, book, content.hour(), (instance, footer.segment)),
+            key: ObjectKey::new(
+                &destination.prefix,
+                &stream,
+                book,
+                content.hour(),
+                (instance, footer.segment),
+                self.compression().codec,
+            ),
             facts: ObjectFacts {
                 events: content.events,
                 bytes: content.bytes,
@@ -101,16 +108,20 @@ impl Object {
 
     /// Its compressed bytes.
     pub(crate) fn body(&self) -> ObjectBody {
-        let footer = &self.segment.footer;
-        let level = footer.destination(SINK).unwrap().level;
-        ObjectBody::new(Arc::clone(&self.segment), &footer.contents[self.content], level)
+        let content = &self.segment.footer.contents[self.content];
+        ObjectBody::new(Arc::clone(&self.segment), content, self.compression())
+    }
+
+    fn compression(&self) -> Compression {
+        let destination = self.segment.footer.destination(SINK).unwrap();
+        Compression::named(&destination.codec, destination.level).unwrap()
     }
 
     /// Compressed bytes that end in an error, because the footer counts something else.
     pub(crate) fn failing_body(&self) -> ObjectBody {
         let mut content = self.segment.footer.contents[self.content].clone();
         content.crc32 ^= 1;
-        ObjectBody::new(Arc::clone(&self.segment), &content, self.segment.footer.destination(SINK).unwrap().level)
+        ObjectBody::new(Arc::clone(&self.segment), &content, self.compression())
     }
 
     /// Its lines.
@@ -160,11 +171,12 @@ pub(crate) fn append(
     written.unwrap().join().unwrap()
 }
 
-fn settings(dir: &Path, destinations: Vec<Destination>) -> Settings {
+pub(crate) fn settings(dir: &Path, destinations: Vec<Destination>) -> Settings {
     Settings {
         dir: dir.to_owned(),
         disk_quota: 1 << 30,
         segment_size: 1 << 29,
+        object_size: None,
         seal_after: Duration::from_hours(1),
         seal_jitter: 0.0,
         early_seal_interval: Duration::from_millis(50),

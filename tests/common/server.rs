@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The threads that a server starts, by the beginning of their names.
-const SERVER_THREADS: [&str; 5] = ["worker-", "acceptor", "admin", "spool-", "background"];
+const SERVER_THREADS: [&str; 6] = ["worker-", "acceptor", "admin", "spool-", "background", "sink-"];
 
 /// What every test begins from: free ports, small waits, any stream, and nothing that is stored unasked.
 const BASE: &str = r#"

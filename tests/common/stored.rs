@@ -48,7 +48,8 @@ fn read_object(key: &str, bytes: &[u8], schemas: &Schemas, stored: &mut Vec<Stor
     let (rejected, place) = key.strip_prefix("_rejected/").map_or((false, key), |place| (true, place));
     let parts: Vec<&str> = place.split('/').collect();
     let [stream, day, hour, name] = parts[..] else { panic!("{key} is no object's key") };
-    assert!(day.starts_with("dt=") && hour.starts_with("hour=") && name.ends_with(".ndjson.gz"), "{key}");
+    let is_object = [".ndjson.gz", ".ndjson.zst"].iter().any(|extension| name.ends_with(extension));
+    assert!(day.starts_with("dt=") && hour.starts_with("hour=") && is_object, "{key}");
     for line in text.split(|byte| *byte == b'\n') {
         let read =
             if rejected { copy_rules::read_line(line) } else { copy_rules::read_declared_line(line, stream, schemas) };

@@ -89,6 +89,11 @@ fn duckdb_finds_each_event_once_and_counts_what_was_sent() {
         "figures by day and value"
     );
     assert_eq!(found["hourly_counts"], 3 * EVENTS, "each event once for each dimension");
+
+    // The same views, once the codec was changed.
+    assert!(site.recompress_half() > 0);
+    let found = python.script("lake/duck.py", &[site.place.path("lake.sql").to_str().unwrap()]);
+    holds(&site, &serde_json::from_str(&found).unwrap());
 }
 
 #[test]

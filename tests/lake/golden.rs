@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path, process::Command};
 
-use logweir::warehouse::target::{Definitions, TargetError, athena, bigquery, duckdb, spark, spectrum, tableau};
+use logweir::{
+    sink::Codec,
+    warehouse::target::{Definitions, TargetError, athena, bigquery, duckdb, spark, spectrum, tableau},
+};
 
 use crate::{configured, definitions, python};
 
@@ -80,6 +83,19 @@ fn what_a_reader_cannot_do_is_refused_with_the_reason() {
     for refused in [athena::write(&directory), spectrum::write(&directory)] {
         assert!(matches!(refused, Err(TargetError::Elsewhere { .. })), "{refused:?}");
     }
+    let mut zstd = in_a_bucket();
+    zstd.objects.codec = Codec::Zstd;
+    for (refused, told) in [
+        (spectrum::write(&zstd), "Redshift Spectrum reads gzip, bzip2 and Snappy: set codec = \"gzip\" for the sink"),
+        (bigquery::write(&zstd), "BigQuery loads JSON that is compressed with gzip, or not at all: set codec = "),
+    ] {
+        assert!(matches!(refused, Err(TargetError::Compressed { .. })), "{refused:?}");
+        assert!(refused.unwrap_err().to_string().starts_with(told));
+    }
+    assert_eq!(duckdb::write(&zstd).unwrap(), duckdb::write(&in_a_bucket()).unwrap(), "it goes by the names");
+    assert_eq!(athena::write(&zstd).unwrap(), athena::write(&in_a_bucket()).unwrap(), "it goes by the names");
+    assert!(spark::write(&zstd).unwrap().contains("hadoop checknative"));
+
     let streams = tableau::write(&directory);
     assert!(matches!(streams, Err(TargetError::OneStream { streams: 2, .. })), "{streams:?}");
 

@@ -77,6 +77,27 @@ async fn a_script_is_one_batch_and_one_transaction() {
     assert_eq!(api.seen(BATCH).len(), 1);
 }
 
+#[tokio::test]
+async fn a_copy_is_told_how_its_objects_are_compressed_and_reads_no_other() {
+    if !postgres::is_installed() {
+        return;
+    }
+    let (warehouse, _api, mut session) = world().await;
+    for key in ["heard/a.ndjson.zst", "heard/b.ndjson.zst", "heard/c.ndjson.gz"] {
+        warehouse.store(key);
+    }
+    session.run(&warehouse.load(&["heard/a.ndjson.zst", "heard/b.ndjson.zst"], 1)).await.unwrap();
+    session.run(&warehouse.load(&["heard/c.ndjson.gz"], 2)).await.unwrap();
+    assert_eq!(warehouse.counts(), (3 * LINES, 3 * LINES, 3));
+    // What the loader never does: the codec is that of the first.
+    warehouse.store("heard/d.ndjson.zst");
+    warehouse.store("heard/e.ndjson.gz");
+    let failure = session.run(&warehouse.load(&["heard/d.ndjson.zst", "heard/e.ndjson.gz"], 3)).await.unwrap_err();
+    let Failure::Object { object: Some(object), why } = failure else { panic!("{failure:?}") };
+    assert!(object == "heard/e.ndjson.gz" && why.contains("decompress zstd"), "{object}: {why}");
+    assert_eq!(warehouse.counts(), (3 * LINES, 3 * LINES, 3));
+}
+
 /// Whatever becomes of an answer, the script runs once, and its session finds out.
 #[tokio::test]
 async fn an_answer_that_is_lost_never_makes_a_script_run_twice() {

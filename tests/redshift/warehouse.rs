@@ -5,6 +5,7 @@ use std::{fs, io::Write, path::PathBuf};
 use flate2::{Compression, write::GzEncoder};
 use logweir::{
     schema::FieldType,
+    sink::Codec,
     warehouse::load::{Copy, CopyColumn, CopyObject, CopySettings, Guard, Script, Step},
 };
 
@@ -50,9 +51,14 @@ impl Warehouse {
     }
 
     pub(crate) fn store_text(&self, key: &str, lines: &str) {
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-        gzip.write_all(lines.as_bytes()).unwrap();
-        self.store_bytes(key, &gzip.finish().unwrap());
+        let bytes = if Codec::of_key(key) == Codec::Zstd {
+            zstd::encode_all(lines.as_bytes(), 3).unwrap()
+        } else {
+            let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+            gzip.write_all(lines.as_bytes()).unwrap();
+            gzip.finish().unwrap()
+        };
+        self.store_bytes(key, &bytes);
     }
 
     pub(crate) fn store_bytes(&self, key: &str, bytes: &[u8]) {
@@ -93,6 +99,7 @@ impl Warehouse {
                         column("n", FieldType::Int),
                     ],
                     objects: keys.iter().map(object).collect(),
+                    codec: keys.first().map(|key| Codec::of_key(key)).unwrap_or_default(),
                     manifest: format!("s3://{BUCKET}/{manifest}"),
                 }),
                 guard(

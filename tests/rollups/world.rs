@@ -6,6 +6,7 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use logweir::{
     batch::{Millis, StreamName},
     schema::{Ack, Field, FieldType, Load, Priority, Schema, Stream},
+    sink::Codec,
     warehouse::{
         Dialect, Names, Table,
         rollup::{self, Summary},
@@ -56,7 +57,7 @@ pub(crate) fn definitions(schema: &str, zone: &str, days: u32, dimensions: &[(&s
     Definitions {
         tables: vec![Table::new(&stream)],
         names: Names::new(schema),
-        objects: Objects { root: "s3://logs/".into(), prefix: String::new() },
+        objects: Objects { root: "s3://logs/".into(), prefix: String::new(), codec: Codec::Gzip },
         timezone: zone.into(),
         dedupe_window: Duration::from_hours(168),
         rollup_days: days,

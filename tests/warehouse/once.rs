@@ -55,6 +55,34 @@ async fn what_is_stored_is_loaded_once_with_every_value_as_it_was_and_a_second_r
 }
 
 #[tokio::test]
+async fn a_bucket_of_both_codecs_is_loaded_once_each_codec_by_loads_of_its_own() {
+    if !postgres::is_installed() {
+        return;
+    }
+    let postgres = Postgres::start();
+    let mut world = World::new(&postgres, "w");
+    world.limits.objects = 100;
+    let mut all = Vec::new();
+    // The codec is changed and changed back, in one day; copies lie in objects of either.
+    for (name, codec) in ["gzip", "zstd", "gzip", "zstd", "zstd"].into_iter().enumerate() {
+        world.codec = codec;
+        let at = RECEIVED + name as i64 * 1_000;
+        let lines = [events(&format!("a{name}"), 30, at), events("copies", 5, at)].concat();
+        world.store(vec![vec![batch(at, &lines)]]).await;
+        all.extend(lines);
+    }
+    let report = world.load(&postgres).await;
+    let stream = &report.streams[0];
+    assert_eq!((stream.objects, stream.loads, stream.rows.loaded), (5, 2, 155), "{report}");
+    assert!(!report.needs_somebody(), "{report}");
+    world.assert_once(&postgres, &all, 5);
+    let mixed = "SELECT count(*) FROM (SELECT load_id FROM {}.logweir_ledger GROUP BY load_id HAVING count(DISTINCT \
+                 object LIKE '%.zst') > 1) m";
+    assert_eq!(world.query(&postgres, mixed), "0", "no load mixes codecs");
+    assert_eq!(world.load(&postgres).await.streams[0].objects, 0);
+}
+
+#[tokio::test]
 async fn copies_are_found_within_an_object_between_objects_and_between_loads_and_conflicts_are_kept_apart() {
     if !postgres::is_installed() {
         return;

@@ -98,6 +98,43 @@ async fn bad_objects_are_set_aside_by_name_the_rest_is_loaded_and_retry_takes_th
 }
 
 #[tokio::test]
+async fn bad_frames_are_set_aside_by_name_and_the_rest_is_loaded() {
+    if !postgres::is_installed() {
+        return;
+    }
+    let postgres = Postgres::start();
+    let mut world = World::new(&postgres, "w");
+    world.codec = "zstd";
+    world.limits.objects = 100;
+    let keys = objects(&world, &["good", "text", "cut", "two", "other", "empty", "sum", "fine"]).await;
+    assert!(keys.iter().all(|key| key.ends_with(".ndjson.zst")), "{keys:?}");
+    let path = |number: usize| world.path(&keys[number]);
+    let sound = |number: usize| fs::read(path(number)).unwrap();
+    gzip(&path(1), "{}\n");
+    fs::write(path(2), &sound(2)[..sound(2).len() - 1]).unwrap();
+    fs::write(path(3), [sound(3), sound(3)].concat()).unwrap();
+    fs::write(path(4), sound(0)).unwrap();
+    fs::write(path(5), "").unwrap();
+    let mut wrong = sound(6);
+    *wrong.last_mut().unwrap() ^= 1;
+    fs::write(path(6), wrong).unwrap();
+    let report = world.load(&postgres).await;
+    let stream = &report.streams[0];
+    for (number, why) in [
+        (1, "it is not exactly one zstd frame: it does not begin as a zstd frame does"),
+        (2, "it is not exactly one zstd frame: it is truncated"),
+        (3, "it is not exactly one zstd frame: there is something behind its zstd frame"),
+        (4, "its lines are others than those that the books tell of"),
+        (5, "it is not exactly one zstd frame: it is empty"),
+        (6, "it is not exactly one zstd frame: "),
+    ] {
+        let told = stream.set_aside.iter().find(|set_aside| set_aside.object == keys[number]).unwrap();
+        assert!(told.error.starts_with(why), "{number}: {}", told.error);
+    }
+    assert_eq!((stream.objects, stream.rows.loaded, stream.set_aside.len()), (2, 20, 6), "{report}");
+}
+
+#[tokio::test]
 async fn what_stands_among_the_objects_and_is_none_is_named_and_an_object_without_a_page_waits() {
     if !postgres::is_installed() {
         return;

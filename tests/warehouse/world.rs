@@ -89,6 +89,8 @@ pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) limits: Limits,
     pub(crate) retry: bool,
+    /// How objects are compressed that are stored from now on.
+    pub(crate) codec: &'static str,
 }
 
 impl World {
@@ -105,6 +107,7 @@ impl World {
             dir,
             limits: Limits { objects: 3, bytes: 1 << 30 },
             retry: false,
+            codec: "gzip",
         };
         postgres.query(&ddl(&world.names, &world.table));
         world
@@ -124,7 +127,7 @@ impl World {
             kind: "file".into(),
             place: self.root().to_str().unwrap().into(),
             prefix: PREFIX.into(),
-            codec: "gzip".into(),
+            codec: self.codec.into(),
             level: 1,
             streams: Vec::new(),
         }

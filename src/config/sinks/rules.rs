@@ -1,13 +1,20 @@
 //! What is wrong with sinks.
 
-use super::{Sink, SinkKind, SinkTarget, Sse};
+mod coverage;
+mod firehose;
+mod objects;
+mod terms;
+mod warehouse;
+
+use super::{Sink, SinkKind, SinkTarget};
 use crate::{
     batch::StreamName,
-    config::{period::Period, report::Report, setting::Setting},
+    config::{Config, period::Period, report::Report, setting::Setting, validate::instead},
 };
 
-/// Checks each sink, and that no two are alike.
-pub(in crate::config) fn check(sinks: &[Sink], report: &mut Report) {
+/// Checks each sink, that no two are alike, and that they go with the other sections.
+pub(in crate::config) fn check(config: &Config, report: &mut Report) {
+    let sinks = &config.sinks;
     if sinks.is_empty() {
         report.wrong(
             "sinks",
@@ -16,28 +23,67 @@ pub(in crate::config) fn check(sinks: &[Sink], report: &mut Report) {
         );
     }
     for (index, sink) in sinks.iter().enumerate() {
-        let rules = Rules { sink, setting: Setting::from("sinks").index(index) };
+        let rules = Rules { sink, setting: element(index) };
         rules.common(report);
         rules.settings_of_kind(report);
-        rules.s3(report);
-        let place = |index: usize, key: &str| Setting::from("sinks").index(index).key(key);
+        rules.terms(&config.spool, report);
+        rules.streams(config, report);
+        rules.aws(report);
+        rules.objects(&config.spool, report);
+        rules.firehose(config, report);
         for (earlier, other) in sinks[..index].iter().enumerate() {
-            if sink.name == other.name {
-                report.between(
-                    place(index, "name"),
-                    &[place(earlier, "name")],
-                    format!("is {:?}, as sinks[{earlier}].name is", sink.name),
-                    "choose another name: each sink has its own cursor in the spool",
-                );
-            } else if (sink.target(), &sink.prefix) == (other.target(), &other.prefix) {
-                report.between(
-                    place(index, "prefix"),
-                    &[place(earlier, "prefix")],
-                    format!("is {:?}, and sinks[{earlier}] stores under the same keys in the same place", sink.prefix),
-                    "choose another prefix or place, or leave one of the sinks out",
-                );
-            }
+            apart((index, sink), (earlier, other), config, report);
         }
+    }
+    coverage::check(config, report);
+    warehouse::check(config, report);
+}
+
+/// The element of `sinks` at `index`.
+fn element(index: usize) -> Setting {
+    Setting::from("sinks").index(index)
+}
+
+/// Holds `name`, which stands at `setting`, to being that of an object sink: whether it is.
+fn names_object_sink(setting: Setting, name: &str, config: &Config, report: &mut Report) -> bool {
+    let known: Vec<&str> = config.object_sinks().map(|sink| sink.name.as_str()).collect();
+    if known.contains(&name) {
+        return true;
+    }
+    let remedy = "name a sink of kind \"file\" or \"s3\", or leave it out for the first required one";
+    let (what, remedy) = match config.sinks.iter().find(|sink| sink.name == name) {
+        Some(line) => (format!("a sink of kind {:?}, which has no objects", line.kind.as_str()), remedy.to_owned()),
+        None => ("which no sink is named".to_owned(), instead(name, &known, remedy)),
+    };
+    report.between(setting, &["sinks".into()], format!("is {name:?}, {what}"), remedy);
+    false
+}
+
+/// No two sinks are alike.
+fn apart((index, sink): (usize, &Sink), (earlier, other): (usize, &Sink), config: &Config, report: &mut Report) {
+    if sink.name == other.name {
+        report.between(
+            element(index).key("name"),
+            &[element(earlier).key("name")],
+            format!("is {:?}, as sinks[{earlier}].name is", sink.name),
+            "choose another name: each sink has its own cursor in the spool",
+        );
+    } else if let (SinkTarget::Firehose(own), SinkTarget::Firehose(others)) = (sink.target(), other.target()) {
+        if let Some(shared) = firehose::shared((sink, own), (other, others), config) {
+            report.between(
+                element(index).key("delivery_stream"),
+                &[element(earlier).key("delivery_stream")],
+                format!("leads to the delivery stream {shared:?}, and sinks[{earlier}] sends there too"),
+                "choose another delivery stream, or leave one of the sinks out",
+            );
+        }
+    } else if (sink.target(), &sink.prefix) == (other.target(), &other.prefix) {
+        report.between(
+            element(index).key("prefix"),
+            &[element(earlier).key("prefix")],
+            format!("is {:?}, and sinks[{earlier}] stores under the same keys in the same place", sink.prefix),
+            "choose another prefix or place, or leave one of the sinks out",
+        );
     }
 }
 
@@ -47,11 +93,12 @@ struct Rules<'s> {
     setting: Setting,
 }
 
-/// The longest prefix, in bytes. A key of S3 has 1024, and 200 or so are the stream's and the segment's.
-const MAX_PREFIX_BYTES: usize = 512;
-/// The longest part of a prefix, in bytes: a directory's name in a file system has no more, and a bucket that is copied
-/// to files should find room there.
-const MAX_PART_BYTES: usize = 255;
+/// The kinds that make objects.
+const OBJECTS: &[SinkKind] = &[SinkKind::File, SinkKind::S3];
+/// The kinds that are reached by an SDK of AWS.
+const AWS: &[SinkKind] = &[SinkKind::S3, SinkKind::Firehose];
+/// The kind that sends to delivery streams.
+const FIREHOSE: &[SinkKind] = &[SinkKind::Firehose];
 
 impl Rules<'_> {
     fn key(&self, key: &str) -> Setting {
@@ -67,15 +114,16 @@ impl Rules<'_> {
                 "choose a lower-case letter followed by up to 62 lower-case letters, digits or underscores",
             );
         }
-        if let Some(fault) = prefix_fault(&sink.prefix) {
-            report.wrong(
-                self.key("prefix"),
-                format!("is {:?}, which {fault}", sink.prefix),
-                "write parts that each end in `/`, such as \"logs/app/\", or \"\" for none",
+        report.within(self.key("concurrency"), &sink.concurrency, &(1..=32));
+        let least = sink.least_memory();
+        if let Some(memory) = sink.memory.filter(|memory| *memory < least) {
+            report.between(
+                self.key("memory"),
+                &[self.key("kind"), self.key("codec"), self.key("level")],
+                format!("is {memory}, less than one {} on its way takes ({least})", sink.units().0),
+                "raise it, or leave it out for as much as concurrency needs",
             );
         }
-        report.within(self.key("level"), &sink.level, &(1..=9));
-        report.within(self.key("concurrency"), &sink.concurrency, &(1..=32));
         report.within(self.key("attempt_timeout"), &sink.attempt_timeout, &(Period::seconds(1)..=Period::hours(1)));
         report.within(self.key("backoff_min"), &sink.backoff_min, &(Period::millis(1)..=Period::hours(1)));
         report.within(self.key("backoff_max"), &sink.backoff_max, &(Period::millis(1)..=Period::hours(1)));
@@ -93,92 +141,78 @@ impl Rules<'_> {
     /// Each kind has its own settings and no other's.
     fn settings_of_kind(&self, report: &mut Report) {
         let sink = self.sink;
-        for (kind, key, given) in [
-            (SinkKind::File, "dir", sink.dir.is_some()),
-            (SinkKind::S3, "bucket", sink.bucket.is_some()),
-            (SinkKind::S3, "region", sink.region.is_some()),
-            (SinkKind::S3, "endpoint", sink.endpoint.is_some()),
-            (SinkKind::S3, "path_style", sink.path_style.is_some()),
-            (SinkKind::S3, "storage_class", sink.storage_class.is_some()),
-            (SinkKind::S3, "sse", sink.sse.is_some()),
-            (SinkKind::S3, "kms_key", sink.kms_key.is_some()),
+        for (kinds, key, given) in [
+            (OBJECTS, "prefix", !sink.prefix.is_empty()),
+            (OBJECTS, "codec", sink.codec.is_some()),
+            (OBJECTS, "level", sink.level.is_some()),
+            (OBJECTS, "object_size", sink.object_size.is_some()),
+            (&[SinkKind::File], "dir", sink.dir.is_some()),
+            (&[SinkKind::S3], "bucket", sink.bucket.is_some()),
+            (AWS, "region", sink.region.is_some()),
+            (AWS, "endpoint", sink.endpoint.is_some()),
+            (&[SinkKind::S3], "path_style", sink.path_style.is_some()),
+            (&[SinkKind::S3], "storage_class", sink.storage_class.is_some()),
+            (&[SinkKind::S3], "sse", sink.sse.is_some()),
+            (&[SinkKind::S3], "kms_key", sink.kms_key.is_some()),
+            (FIREHOSE, "delivery_stream", sink.delivery_stream.is_some()),
+            (FIREHOSE, "delivery_streams", !sink.delivery_streams.is_empty()),
+            (FIREHOSE, "rejected_stream", sink.rejected_stream.is_some()),
+            (FIREHOSE, "packing", sink.packing.is_some()),
+            (FIREHOSE, "linger", sink.linger.is_some()),
+            (FIREHOSE, "undelivered", sink.undelivered.is_some()),
+            (FIREHOSE, "into_redshift", sink.into_redshift.is_some()),
         ] {
-            if given && kind != sink.kind {
-                let (other, own) = (kind.as_str(), sink.kind.as_str());
+            if given && !kinds.contains(&sink.kind) {
+                let others: Vec<_> = kinds.iter().map(|kind| format!("{:?}", kind.as_str())).collect();
+                let (others, own) = (others.join(" or "), sink.kind.as_str());
                 report.between(
                     self.key(key),
                     &[self.key("kind")],
-                    format!("is a setting of kind {other:?}, and this sink is of kind {own:?}"),
-                    format!("leave it out, or set kind = {other:?}"),
+                    format!("is a setting of kind {others}, and this sink is of kind {own:?}"),
+                    format!("leave it out, or set kind = {others}"),
                 );
             }
         }
         let (place, key, example) = match sink.target() {
             SinkTarget::File { dir } => (dir.as_os_str(), "dir", "./data/objects"),
             SinkTarget::S3(target) => (target.bucket.as_ref(), "bucket", "my-logs"),
+            // What it needs depends on the streams that it takes.
+            SinkTarget::Firehose(_) => return,
         };
         if place.is_empty() {
-            report.wrong(
-                self.key(key),
-                format!("is missing, and a sink of kind {:?} needs it", sink.kind.as_str()),
-                format!("add {key} = {example:?}"),
-            );
+            self.missing(key, example, report);
         }
     }
 
-    fn s3(&self, report: &mut Report) {
-        let SinkTarget::S3(target) = self.sink.target() else { return };
+    /// Notes that the sink lacks `key`, which its kind needs.
+    fn missing(&self, key: &str, example: &str, report: &mut Report) {
+        report.wrong(
+            self.key(key),
+            format!("is missing, and a sink of kind {:?} needs it", self.sink.kind.as_str()),
+            format!("add {key} = {example:?}"),
+        );
+    }
+
+    /// How AWS, or what answers instead of it, is reached.
+    fn aws(&self, report: &mut Report) {
+        let sink = self.sink;
+        if !AWS.contains(&sink.kind) {
+            return;
+        }
         for (key, value) in
-            [("region", target.region), ("storage_class", target.storage_class), ("kms_key", target.kms_key)]
+            [("region", &sink.region), ("storage_class", &sink.storage_class), ("kms_key", &sink.kms_key)]
         {
-            if value == Some("") {
+            if value.as_deref() == Some("") {
                 report.wrong(self.key(key), "is empty", "give it a value, or leave it out");
             }
         }
-        if target.endpoint.is_some_and(|url| !is_http_url(url)) {
+        if sink.endpoint.as_deref().is_some_and(|url| !is_http_url(url)) {
             report.wrong(
                 self.key("endpoint"),
                 "is no http or https URL of a host alone",
                 "write such as \"https://s3.example.com\" or \"http://127.0.0.1:9000\", without user, path and query",
             );
         }
-        match (target.sse, target.kms_key) {
-            (Sse::Kms, None) => report.between(
-                self.key("kms_key"),
-                &[self.key("sse")],
-                "is missing, and sse = \"kms\" needs it",
-                "add the id or ARN of the key",
-            ),
-            (Sse::None | Sse::S3, Some(_)) => report.between(
-                self.key("kms_key"),
-                &[self.key("sse")],
-                "is given without sse = \"kms\"",
-                "add sse = \"kms\", or leave it out",
-            ),
-            (Sse::Kms, Some(_)) | (Sse::None | Sse::S3, None) => {}
-        }
-    }
-}
-
-fn prefix_fault(prefix: &str) -> Option<&'static str> {
-    if prefix.is_empty() {
-        return None;
-    }
-    let parts = prefix.strip_suffix('/').unwrap_or(prefix);
-    if prefix.len() > MAX_PREFIX_BYTES {
-        Some("has more than 512 bytes")
-    } else if !prefix.ends_with('/') {
-        Some("does not end in `/`")
-    } else if prefix.starts_with('/') {
-        Some("begins with `/`")
-    } else if parts.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        Some("has a part that is empty, `.` or `..`")
-    } else if parts.split('/').any(|part| part.len() > MAX_PART_BYTES) {
-        Some("has a part of more than 255 bytes")
-    } else if prefix.chars().any(char::is_control) {
-        Some("has a control character")
-    } else {
-        None
     }
 }
 

@@ -93,6 +93,20 @@ fn every_setting_that_exists_stands_in_the_reference() {
             storage_class: Some(String::new()),
             sse: Some(Sse::Kms),
             kms_key: Some(String::new()),
+            max_lag_bytes: Some(Size::default()),
+            max_lag_age: Some(Period::default()),
+            memory: Some(Size::default()),
+            prefix: "p/".to_owned(),
+            codec: Some(Codec::Zstd),
+            level: Some(1),
+            object_size: Some(Size::default()),
+            delivery_stream: Some(String::new()),
+            rejected_stream: Some(String::new()),
+            packing: Some(Packing::Single),
+            linger: Some(Period::default()),
+            undelivered: Some(String::new()),
+            into_redshift: Some(true),
+            delivery_streams: [("s".to_owned(), String::new())].into_iter().collect(),
             ..Sink::s3("s", "b")
         }],
         hints: Hints { send_interval: Some(Period::seconds(60)), sampling: Some(0.1) },
@@ -139,7 +153,8 @@ fn every_setting_of_a_warehouse() -> Warehouse {
 #[test]
 fn the_examples_of_the_reference_load() {
     let Loaded { config, streams, .. } = load_examples();
-    assert_eq!(config.sinks.iter().map(|sink| sink.kind).collect::<Vec<_>>(), [SinkKind::File, SinkKind::S3]);
+    let kinds: Vec<_> = config.sinks.iter().map(|sink| sink.kind).collect();
+    assert_eq!(kinds, [SinkKind::File, SinkKind::S3, SinkKind::Firehose]);
     assert_eq!(config.keys.iter().map(|key| key.browser).collect::<Vec<_>>(), [false, true]);
     let types: BTreeSet<_> =
         streams[0].schema.fields().iter().map(|field| format!("{:?}", std::mem::discriminant(&field.kind))).collect();

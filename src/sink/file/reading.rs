@@ -8,8 +8,8 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{TEMPORARY, blocking, trailer};
-use crate::sink::{BoxFuture, Listed, ObjectReader, Page, StoreError, Told};
+use super::{TEMPORARY, blocking, content};
+use crate::sink::{BoxFuture, Codec, Listed, ObjectReader, Page, StoreError, Told};
 
 /// How much is read at a time, in bytes.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -64,15 +64,11 @@ pub(super) async fn get(place: &str, key: &str) -> Result<Option<Box<dyn ObjectR
     Ok(file.map(|file| Box::new(FileReader(Some(file))) as Box<dyn ObjectReader>))
 }
 
-/// What the file's gzip trailer tells.
+/// What the file tells.
 pub(super) async fn told(place: &str, key: &str) -> Result<Option<Told>, StoreError> {
     let Some(mut file) = open(PathBuf::from(place).join(key)).await? else { return Ok(None) };
-    let trailer = blocking(move || trailer(&mut file)).await?;
-    let word = |at: usize| {
-        let trailer = trailer?;
-        Some(u32::from_le_bytes([trailer[at], trailer[at + 1], trailer[at + 2], trailer[at + 3]]))
-    };
-    Ok(Some(Told { events: None, bytes: word(4).map(u64::from), crc32: word(0) }))
+    let codec = Codec::of_key(key);
+    Ok(Some(blocking(move || content::told(&mut file, codec)).await?))
 }
 
 async fn open(path: PathBuf) -> Result<Option<File>, StoreError> {

@@ -3,11 +3,62 @@
 use super::*;
 use crate::{
     batch::{Book, Millis, SegmentId, StreamName},
-    sink::ObjectKey,
+    sink::{Compression, ObjectKey},
 };
 
 const TEXT: &str = "{\"event_id\":\"1\"}\n{\"event_id\":\"2\"}\n";
 const INSTANCE: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+
+fn zstd_plan(root: &Path, text: &str) -> ObjectPlan {
+    let plan = plan(root, "", text);
+    let hour = Millis::new(1_795_338_000_123).unwrap().hour();
+    let who = (plan.facts.instance, plan.facts.segment);
+    let key = ObjectKey::new("", &StreamName::new("heard").unwrap(), Book::Accepted, hour, who, Codec::Zstd);
+    ObjectPlan { key, ..plan }
+}
+
+fn zstd_body(text: &str, level: u32) -> ObjectBody {
+    ObjectBody::of_text(text.into(), Compression { codec: Codec::Zstd, level })
+}
+
+#[tokio::test]
+async fn a_zstd_file_is_compared_by_its_lines_and_not_by_its_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("objects");
+    let store = FileStore::default();
+    let text = TEXT.repeat(1_000);
+    let plan = zstd_plan(&root, &text);
+    let path = root.join(plan.key.to_string());
+    assert!(matches!(store.put(&plan, zstd_body(&text, 1)).await.unwrap(), Placed::Stored(_)));
+    let bytes = fs::read(&path).unwrap();
+    // As another version of the encoder might write it.
+    assert_eq!(store.put(&plan, zstd_body(&text, 9)).await.unwrap(), Placed::Existed);
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+    let told = store.told(&plan.place, &plan.key.to_string()).await.unwrap().unwrap();
+    assert_eq!((told.events, told.bytes, told.crc32), (Some(2_000), Some(text.len() as u64), Some(plan.facts.crc32)));
+
+    let another = zstd_plan(&root, &text.replace('1', "3"));
+    assert_eq!(another.facts.bytes, plan.facts.bytes, "of the same length, with other lines");
+    assert_eq!(store.put(&another, zstd_body(&text.replace('1', "3"), 1)).await.unwrap(), Placed::Occupied);
+    let longer = zstd_plan(&root, &TEXT.repeat(1_001));
+    assert_eq!(store.put(&longer, zstd_body(&TEXT.repeat(1_001), 1)).await.unwrap(), Placed::Occupied);
+    let mut damaged = bytes.clone();
+    let last = damaged.len() - 1;
+    damaged[last] ^= 1;
+    let gzip = gzip_bytes(&text).await;
+    for other in [&damaged, &bytes[..last], &[&bytes[..], &bytes[..]].concat(), &gzip, &[][..], b"something else"] {
+        fs::write(&path, other).unwrap();
+        assert_eq!(store.put(&plan, zstd_body(&text, 1)).await.unwrap(), Placed::Occupied, "{}", other.len());
+        assert_eq!(fs::read(&path).unwrap(), other);
+        let told = store.told(&plan.place, &plan.key.to_string()).await.unwrap().unwrap();
+        assert_eq!((told.bytes, told.crc32), (None, None), "what is unreadable tells nothing");
+    }
+    assert_eq!(temporary_files(&root), 0);
+}
+
+async fn gzip_bytes(text: &str) -> Vec<u8> {
+    body(text).next_part(usize::MAX).await.unwrap().unwrap().bytes
+}
 
 fn plan(root: &Path, prefix: &str, text: &str) -> ObjectPlan {
     let (instance, segment) = (InstanceId::parse(INSTANCE).unwrap(), SegmentId(7));
@@ -15,7 +66,7 @@ fn plan(root: &Path, prefix: &str, text: &str) -> ObjectPlan {
     let stream = StreamName::new("heard").unwrap();
     ObjectPlan {
         place: root.to_str().unwrap().into(),
-        key: ObjectKey::new(prefix, &stream, Book::Accepted, hour, (instance, segment)),
+        key: ObjectKey::new(prefix, &stream, Book::Accepted, hour, (instance, segment), Codec::Gzip),
         facts: ObjectFacts {
             events: text.lines().count() as u64,
             bytes: text.len() as u64,
@@ -29,7 +80,7 @@ fn plan(root: &Path, prefix: &str, text: &str) -> ObjectPlan {
 }
 
 fn body(text: &str) -> ObjectBody {
-    ObjectBody::of_text(text.into(), 1)
+    ObjectBody::of_text(text.into(), Compression { codec: Codec::Gzip, level: 1 })
 }
 
 fn gunzip(path: &Path) -> String {

@@ -25,7 +25,7 @@ use crate::{
     batch::{Hour, InstanceId, StreamName},
     metrics::Metrics,
     sink::{
-        Backoff, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore,
+        Backoff, Compression, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore,
         upload::{Counts, Lines, Upload},
     },
     spool::{Destination, Mark},
@@ -129,7 +129,7 @@ impl Undelivered {
         let upload = Upload {
             plan: ObjectPlan { place: destination.place.clone(), key, facts },
             lines: Lines::Undelivered(text),
-            level: destination.level,
+            compression: Compression::PAGES,
             attempt_timeout: self.aside.attempt_timeout,
             backoff: self.aside.backoff,
             store: Arc::clone(&self.aside.store),

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::{runtime::Handle, time::timeout};
 
 use super::{
-    CONTENT_TYPE, IF_NONE_MATCH, S3Store,
+    IF_NONE_MATCH, S3Store,
     failure::{Effect, Failure},
     metadata,
 };
@@ -57,7 +57,7 @@ impl S3Store {
             .create_multipart_upload()
             .bucket(&plan.place)
             .key(plan.key.to_string())
-            .content_type(CONTENT_TYPE)
+            .content_type(plan.key.codec().content_type())
             .set_metadata(Some(metadata(plan)))
             .set_storage_class(self.storage_class.clone())
             .set_server_side_encryption(self.encryption.algorithm())

@@ -90,6 +90,11 @@ impl Consumer {
         }
     }
 
+    /// `lines` bytes of lines have become an object of `compressed` bytes: the target size of objects is aimed at by it.
+    pub fn stored(&self, lines: u64, compressed: u64) {
+        self.shelf.ratio.learn(lines, compressed);
+    }
+
     /// How many bytes the sink lacks: of sealed segments, and if it follows, of what is durable of the open one.
     pub fn lag_bytes(&self) -> u64 {
         let state = self.shelf.state();

@@ -11,6 +11,17 @@ use crate::{
     spool::{recovery::rename_sealed, segment::Name, shelf::Readable},
 };
 
+/// How often a request may cause a seal while the instance drains: whatever the last requests bring within it goes
+/// together.
+const HURRIED_SEAL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// In memory, a segment that is due stays open while so many sealed ones wait for the required sinks: one that they are
+/// about to store, and one that they find when they have. More would only be more and smaller objects, and what is in
+/// them not stored sooner: so windows grow to what the sinks stand.
+const MOST_AWAITED: usize = 2;
+/// How soon it is looked again whether the sinks have stored one of them.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// Why a segment is sealed.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum SealCause {
@@ -85,16 +96,28 @@ impl Writer {
             return;
         }
         let now = Instant::now();
-        if self.open.as_ref().is_some_and(|open| now >= open.seal_at) {
-            self.seal(SealCause::Age);
+        let cause = if self.open.as_ref().is_some_and(|open| now >= open.seal_at) {
+            SealCause::Age
         } else if self.signal.seal_requested() && self.early_seal_in(now).is_zero() {
-            self.seal(SealCause::Request);
+            SealCause::Request
+        } else {
+            return;
+        };
+        if !self.sinks_are_busy() {
+            self.seal(cause);
         }
+    }
+
+    /// Whether to seal now would not bring anything to the sinks sooner.
+    fn sinks_are_busy(&self) -> bool {
+        self.disk.is_memory() && self.shelf.awaited() >= MOST_AWAITED
     }
 
     /// How long until a request may cause a seal.
     fn early_seal_in(&self, now: Instant) -> Duration {
-        let next = self.last_seal.map(|last| last + self.settings.early_seal_interval);
+        let usual = self.settings.early_seal_interval;
+        let interval = if self.signal.hurries() { usual.min(HURRIED_SEAL_INTERVAL) } else { usual };
+        let next = self.last_seal.map(|last| last + interval);
         next.map_or(Duration::ZERO, |next| next.saturating_duration_since(now))
     }
 
@@ -105,7 +128,7 @@ impl Writer {
         if self.signal.seal_requested() {
             due = due.min(self.early_seal_in(now));
         }
-        due.min(IDLE)
+        if due < LOOK_AGAIN && self.sinks_are_busy() { LOOK_AGAIN } else { due.min(IDLE) }
     }
 
     /// Closes the open segment for good, if it holds anything; else its file is given back.

@@ -7,15 +7,15 @@ use tokio::task::JoinSet;
 use super::{
     AuditError, READERS, Request,
     fleet::Fleet,
-    hour::{Named, StreamBooks},
+    hour::{Expected, Named, StreamBooks},
     loads::Ledger,
     report::{Kind, Report, Row},
 };
 use crate::{
     batch::{Book, Hour, InstanceId, SegmentId, StreamName},
-    sink::{Listed, ObjectKey},
+    sink::{Codec, Listed, ObjectKey, ObjectName},
     warehouse::{
-        member::{Content, Member},
+        member::{Counted, Member},
         place::Place,
     },
 };
@@ -26,7 +26,7 @@ type Who = (InstanceId, SegmentId);
 /// What an object was found to be.
 enum Examined {
     /// It holds this.
-    Holds(Content),
+    Holds(Counted),
     /// It cannot be read as an object.
     Unreadable(String),
     /// It was listed, and is not there any more.
@@ -38,7 +38,7 @@ struct Candidate {
     key: String,
     /// What its name tells.
     name: Option<Who>,
-    expected: Option<Content>,
+    expected: Option<Counted>,
 }
 
 /// Compares one stream and hour.
@@ -127,7 +127,7 @@ impl OneBook<'_> {
     fn tell_missing(&self, mut ledger: Option<&mut Ledger>, report: &mut Report<'_>) {
         for who in &self.missing {
             let Some(expected) = self.named.get(who) else { continue };
-            let key = self.key(*who, expected.suffix);
+            let key = self.key(*who, *expected);
             if ledger.as_mut().is_some_and(|ledger| ledger.excuses(&key, self.request.now)) {
                 continue;
             }
@@ -138,7 +138,7 @@ impl OneBook<'_> {
     /// Compares what the books name with the warehouse's ledger: all keys that they name.
     fn compare_loads(&self, ledger: &mut Ledger, report: &mut Report<'_>) -> BTreeSet<String> {
         let compared = self.named.iter().map(|(who, expected)| {
-            let key = self.key(*who, expected.suffix);
+            let key = self.key(*who, *expected);
             ledger.compare(&key, expected.content.events, !self.missing.contains(who), report);
             key
         });
@@ -147,10 +147,11 @@ impl OneBook<'_> {
 
     fn candidate(&mut self, listed: Listed) -> Candidate {
         let name = listed.key.strip_prefix(&self.directory).and_then(ObjectKey::parse_name);
-        let expected = name.and_then(|(instance, segment, suffix)| {
-            self.named.get(&(instance, segment)).filter(|expected| expected.suffix == suffix)
+        let expected = name.and_then(|ObjectName { instance, segment, suffix, codec }| {
+            let named = self.named.get(&(instance, segment));
+            named.filter(|expected| (expected.suffix, expected.codec) == (suffix, codec))
         });
-        let name = name.map(|(instance, segment, _)| (instance, segment));
+        let name = name.map(|ObjectName { instance, segment, .. }| (instance, segment));
         let expected = expected.map(|expected| expected.content);
         if let (Some(who), Some(_)) = (name, expected) {
             self.unseen.remove(&who);
@@ -194,11 +195,11 @@ impl OneBook<'_> {
             Examined::Unreadable(why) => report.differs(Kind::NotInBooks, key, why),
             Examined::Holds(found) => {
                 self.stored += found.events;
-                let same = |expected: Content| (expected.bytes, expected.crc32) == (found.bytes, found.crc32);
+                let same = |expected: Counted| (expected.bytes, expected.crc32) == (found.bytes, found.crc32);
                 let original = self.named.iter().find(|(_, expected)| same(expected.content));
                 match original {
                     Some((who, expected)) => {
-                        let original = self.key(*who, expected.suffix);
+                        let original = self.key(*who, *expected);
                         report.differs(Kind::Duplicate, key, format!("{} events of {original}", found.events));
                     }
                     None => report.differs(Kind::NotInBooks, key, format!("{} events", found.events)),
@@ -207,23 +208,22 @@ impl OneBook<'_> {
         }
     }
 
-    fn key(&self, (instance, segment): Who, suffix: u32) -> String {
-        let name = ObjectKey::name((instance, segment), suffix);
-        format!("{}{name}", self.directory)
+    fn key(&self, (instance, segment): Who, Expected { suffix, codec, .. }: Expected) -> String {
+        format!("{}{}", self.directory, ObjectName { instance, segment, suffix, codec })
     }
 }
 
 /// Reads an object, or what is told of it.
 async fn examine(place: &Place, candidate: &Candidate, quick: bool) -> Result<Examined, AuditError> {
     if !quick {
-        let read = place.read(&candidate.key, Member::counting).await?;
+        let read = place.read(&candidate.key, || Member::counting(Codec::of_key(&candidate.key))).await?;
         return Ok(read.map_or(Examined::Gone, |member| match member.content() {
             Ok(content) => Examined::Holds(content),
             Err(why) => Examined::Unreadable(why),
         }));
     }
     let Some(told) = place.told(&candidate.key).await? else { return Ok(Examined::Gone) };
-    let as_told = Content {
+    let as_told = Counted {
         events: told.events.unwrap_or_default(),
         bytes: told.bytes.unwrap_or_default(),
         crc32: told.crc32.unwrap_or_default(),
@@ -232,8 +232,8 @@ async fn examine(place: &Place, candidate: &Candidate, quick: bool) -> Result<Ex
     Ok(Examined::Holds(matched.unwrap_or(as_told)))
 }
 
-fn difference(found: Content, expected: Content) -> String {
-    let describe = |content: Content| {
+fn difference(found: Counted, expected: Counted) -> String {
+    let describe = |content: Counted| {
         format!("{} events in {} bytes with checksum {:08x}", content.events, content.bytes, content.crc32)
     };
     format!("{}, not {}", describe(found), describe(expected))

@@ -153,6 +153,10 @@ impl Fleet {
         }
         for heartbeat in self.latest.values().filter(|heartbeat| heartbeat.is_silent(request.now)) {
             let Heartbeat { instance, at, .. } = heartbeat;
+            if !heartbeat.keeps {
+                report.note(&format!("{instance} is silent since {at}; it kept nothing that it had acknowledged"));
+                continue;
+            }
             let since = heartbeat.complete_until().unwrap_or(*at);
             report.note(&format!(
                 "{instance} is silent since {at}; its spool may hold events that were received since {since}"

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     batch::{Book, Hour, InstanceId, SegmentId, StreamName},
     ledger::{Damage, Entry, Line},
-    sink::ObjectKey,
-    warehouse::{books, member::Content, place::Place},
+    sink::{Codec, ObjectKey, ObjectName},
+    warehouse::{books, member::Counted, place::Place},
 };
 
 /// The objects of one stream and hour that the books name, in both books.
@@ -26,7 +26,9 @@ pub(super) type Named = BTreeMap<(InstanceId, SegmentId), Expected>;
 pub(super) struct Expected {
     /// The suffix of its key.
     pub(super) suffix: u32,
-    pub(super) content: Content,
+    /// How it is compressed, by its key.
+    pub(super) codec: Codec,
+    pub(super) content: Counted,
     /// The suffix of the page that tells it: the highest is right.
     page: u32,
 }
@@ -42,7 +44,7 @@ impl Books {
         for listed in books::list(place, hour).await? {
             let Some(lines) = books::read(place, &listed.key).await? else { continue };
             match (listed.name, lines) {
-                (Some((.., suffix)), Ok(lines)) => {
+                (Some(ObjectName { suffix, .. }), Ok(lines)) => {
                     for line in lines {
                         books.add(place, hour, line, suffix, report);
                     }
@@ -65,10 +67,11 @@ impl Books {
         let Entry { instance, segment, stream, book, events, bytes, crc32, key, .. } = entry;
         let directory = ObjectKey::directory(&place.prefix, &stream, book, hour);
         let name = key.strip_prefix(&directory).and_then(ObjectKey::parse_name);
-        let Some((.., suffix)) = name.filter(|(i, s, _)| (*i, *s) == (instance, segment)) else {
+        let is_its_own = |name: &ObjectName| (name.instance, name.segment) == (instance, segment);
+        let Some(ObjectName { suffix, codec, .. }) = name.filter(is_its_own) else {
             return report.differs(Kind::BadPage, key, "a page of another instance, segment or hour names it");
         };
-        let expected = Expected { suffix, content: Content { events, bytes, crc32 }, page };
+        let expected = Expected { suffix, codec, content: Counted { events, bytes, crc32 }, page };
         let named = self.0.entry(stream).or_default().entry(book).or_default();
         let known = named.entry((instance, segment)).or_insert(expected);
         if known.page < page {

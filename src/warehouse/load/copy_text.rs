@@ -25,7 +25,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use serde_json::value::RawValue;
 
 use super::CopyColumn;
-use crate::{batch::Millis, schema::FieldType, warehouse::member::Content};
+use crate::{batch::Millis, schema::FieldType, warehouse::member::Counted};
 
 /// The longest line, in bytes, with its line feed: what Redshift's COPY takes, so that no warehouse has lines that another
 /// could not load.
@@ -125,11 +125,11 @@ impl<'c> Encoder<'c> {
     }
 
     /// What was taken in all.
-    pub(super) fn content(self) -> Result<Content, &'static str> {
+    pub(super) fn content(self) -> Result<Counted, &'static str> {
         if !self.partial.is_empty() {
             return Err("it ends within a line");
         }
-        Ok(Content { events: self.events, bytes: self.bytes, crc32: self.sum.finalize() })
+        Ok(Counted { events: self.events, bytes: self.bytes, crc32: self.sum.finalize() })
     }
 
     fn line(&mut self, line: &[u8]) -> Result<(), BadLine> {

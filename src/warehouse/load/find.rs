@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::{
     batch::{Book, Hour, InstanceId, Millis, SegmentId, StreamName},
     ledger::{Entry, Line},
-    sink::{Listed, ObjectKey},
+    sink::{Codec, Listed, ObjectKey, ObjectName},
     warehouse::{
         books,
         place::{Place, PlaceError},
@@ -40,6 +40,13 @@ pub struct Found {
     pub events: u64,
     /// CRC-32 of its uncompressed lines, by the books.
     pub crc32: u32,
+}
+
+impl Found {
+    /// How it is compressed.
+    pub fn codec(&self) -> Codec {
+        Codec::of_key(&self.key)
+    }
 }
 
 /// An object that is not loaded, and why.
@@ -166,7 +173,7 @@ impl Day {
             self.strangers.extend(page.directories.into_iter().map(stranger));
             for listed in page.objects.into_iter().filter(|listed| !known.contains(&listed.key)) {
                 match listed.key.strip_prefix(&directory).and_then(ObjectKey::parse_name) {
-                    Some((instance, segment, _)) => new.push((listed, (instance, segment))),
+                    Some(ObjectName { instance, segment, .. }) => new.push((listed, (instance, segment))),
                     None => self
                         .strangers
                         .push(Stranger { key: listed.key, why: "its name is none that logweir gives".to_owned() }),
@@ -221,7 +228,7 @@ async fn named(
 ) -> Result<(HashMap<Who, Entry>, HashMap<Who, String>), PlaceError> {
     let mut pages: BTreeMap<Who, Vec<(u32, String)>> = BTreeMap::new();
     for listed in books::list(place, hour).await? {
-        if let Some((instance, segment, suffix)) = listed.name
+        if let Some(ObjectName { instance, segment, suffix, .. }) = listed.name
             && wanted.contains(&(instance, segment))
         {
             pages.entry((instance, segment)).or_default().push((suffix, listed.key));

@@ -1,6 +1,9 @@
 //! Which objects one transaction takes.
 
+use std::collections::VecDeque;
+
 use super::find::Found;
+use crate::sink::Codec;
 
 /// What one transaction takes at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,8 +14,19 @@ pub struct Limits {
     pub bytes: u64,
 }
 
-/// `objects`, which are of one stream, in batches within `limits`, in their order.
-pub(super) fn batches(objects: Vec<Found>, limits: Limits) -> Vec<Vec<Found>> {
+/// `objects`, which are of one stream, in batches within `limits`: those of one codec in their order, and then those of
+/// another one, since a COPY reads one compression only. After a codec was changed, or while it is, a stretch of time has
+/// both.
+pub(super) fn batches(objects: Vec<Found>, limits: Limits) -> VecDeque<Vec<Found>> {
+    let mut of_codec = Codec::ALL.map(|_| Vec::new());
+    for object in objects {
+        let place = Codec::ALL.iter().position(|codec| *codec == object.codec()).unwrap_or_default();
+        of_codec[place].push(object);
+    }
+    of_codec.into_iter().flat_map(|objects| of_one_codec(objects, limits)).collect()
+}
+
+fn of_one_codec(objects: Vec<Found>, limits: Limits) -> Vec<Vec<Found>> {
     let mut batches: Vec<Vec<Found>> = Vec::new();
     let mut bytes = 0;
     for object in objects {
@@ -47,5 +61,15 @@ mod tests {
             [vec![1, 2, 3], vec![4, 5], vec![5, 1], vec![99], vec![1]]
         );
         assert!(sizes(&[], limits).is_empty());
+    }
+
+    #[test]
+    fn no_batch_has_objects_of_two_codecs() {
+        let keys = ["a.ndjson.gz", "b.ndjson.zst", "c.ndjson.gz", "d.ndjson.zst", "e.ndjson.zst"];
+        let found = |key: &str| Found { key: key.to_owned(), hour: Hour(0), bytes: 1, events: 1, crc32: 0 };
+        let batches = batches(keys.map(found).to_vec(), Limits { objects: 2, bytes: 10 });
+        let keys: Vec<Vec<String>> =
+            batches.into_iter().map(|batch| batch.into_iter().map(|object| object.key).collect()).collect();
+        assert_eq!(keys, [&["a.ndjson.gz", "c.ndjson.gz"][..], &["b.ndjson.zst", "d.ndjson.zst"], &["e.ndjson.zst"]]);
     }
 }

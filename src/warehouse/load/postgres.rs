@@ -3,7 +3,8 @@
 //! # Memory
 //!
 //! Of one object at a time: a piece as the store gives it (a few hundred KiB), what [`FEED_BYTES`] of it inflate to (gzip
-//! makes at most some thousand times as much), the rows of at most [`SEND_BYTES`] and that, and a line. A slow database
+//! makes at most some thousand times as much; zstd can make more, one block of 128 KiB of a few bytes, and then up to
+//! [`MAX_WINDOW_BYTES`](crate::sink::MAX_WINDOW_BYTES) of window), the rows of at most [`SEND_BYTES`] and that, and a line. A slow database
 //! holds up the reading: one message is on its way.
 //!
 //! # When it is dropped in the middle
@@ -25,11 +26,10 @@ use super::{
     sqlstate::{self, Class},
 };
 use crate::{
-    sink::BoxFuture,
+    sink::{BoxFuture, Codec},
     warehouse::{
         Dialect, Place,
-        member::{Content, Member},
-        place::Taker,
+        member::{Counted, Member},
         table::quoted,
     },
 };
@@ -135,7 +135,8 @@ impl PostgresSession {
             let Some(mut pieces) = self.place.open(&object.key).await.map_err(gone)? else {
                 return Err(bad("it is not there any more".to_owned()));
             };
-            let mut member = Member::new(Encoder::new(&columns));
+            let codec = Codec::of_key(&object.key);
+            let mut member = Member::new(codec, Encoder::new(&columns));
             let mut sound = true;
             while let Some(piece) = pieces.next().await.map_err(gone)?.filter(|_| sound) {
                 for feed in piece.chunks(FEED_BYTES) {
@@ -153,9 +154,9 @@ impl PostgresSession {
                 return Err(bad(line.to_string()));
             }
             let mut encoder =
-                member.finish().map_err(|why| bad(format!("it is not exactly one gzip member: {why}")))?;
+                member.finish().map_err(|why| bad(format!("it is not exactly one {}: {why}", codec.unit())))?;
             let rest = Bytes::from(encoder.take());
-            let Content { events, crc32, .. } = encoder.content().map_err(|why| bad(why.to_owned()))?;
+            let Counted { events, crc32, .. } = encoder.content().map_err(|why| bad(why.to_owned()))?;
             if events != object.events {
                 return Err(bad(format!("it has {events} lines, and the books count {}", object.events)));
             }

@@ -32,6 +32,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_postgres::SimpleQueryMessage;
 
+pub(in crate::warehouse) use self::copy::compression;
 pub use self::copy::{COPY_JOBS, CopySettings, copy_jobs_into, copy_statement};
 use self::told::Sort;
 use super::{

@@ -206,11 +206,13 @@ impl Loader {
             let unbooked = found.unbooked.iter().map(|object| (object.hour, object.held_back_by));
             behind = behind.into_iter().chain(waiting).chain(unbooked).min();
             report.unbooked(found.unbooked);
-            for batch in plan::batches(found.new, self.settings.limits) {
+            let mut batches = plan::batches(found.new, self.settings.limits);
+            while let Some(batch) = batches.pop_front() {
                 if self.stop.is_told() {
                     break 'days;
                 }
-                let first = batch.iter().map(|object| object.hour).min();
+                // With this one none of the rest of the day is loaded, and the rest need not be later.
+                let first = batches.iter().flatten().chain(&batch).map(|object| object.hour).min();
                 self.batch(table, batch, room, report, watcher).await?;
                 if report.problem.is_some() {
                     behind = behind.into_iter().chain(first.map(|hour| (hour, "not loaded"))).min();

@@ -234,6 +234,7 @@ impl Of<'_> {
             table: self.staging(),
             columns: self.table.columns.iter().map(column).collect(),
             objects: load.objects.iter().map(object).collect(),
+            codec: load.objects.first().map(Found::codec).unwrap_or_default(),
             manifest: load.manifest.to_owned(),
         }
     }

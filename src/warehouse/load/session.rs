@@ -6,7 +6,11 @@
 
 use std::fmt;
 
-use crate::{schema::FieldType, sink::BoxFuture, warehouse::Dialect};
+use crate::{
+    schema::FieldType,
+    sink::{BoxFuture, Codec},
+    warehouse::Dialect,
+};
 
 /// A connection to a warehouse, or what stands for one.
 ///
@@ -81,6 +85,8 @@ pub struct Copy {
     pub columns: Vec<CopyColumn>,
     /// The objects, all of one stream.
     pub objects: Vec<CopyObject>,
+    /// How all of them are compressed.
+    pub codec: Codec,
     /// The URL of the manifest that names the objects, where a warehouse reads them by itself; empty where it does not.
     pub manifest: String,
 }

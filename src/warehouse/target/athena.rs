@@ -1,7 +1,8 @@
 //! Amazon Athena: tables over the objects, views that parse and dedupe, and rollups as views.
 //!
 //! Modelled from the documentation, executed nowhere: [`CREATE TABLE`], [Hive JSON `SerDe`], [partition projection],
-//! [`CREATE VIEW`], [`DROP TABLE`]. A table that is there is dropped first, since it would keep the columns that it has;
+//! [`CREATE VIEW`], [`DROP TABLE`]. Engine version 3 reads gzip and zstd in one table, by how the objects' names end
+//! ([compression]). A table that is there is dropped first, since it would keep the columns that it has;
 //! its objects stay, and its partitions are projected.
 //!
 //! The `SerDe` reads a value by the type of its column, and a column of text takes a scalar only: of an object or a list
@@ -14,6 +15,7 @@
 //! [partition projection]: https://docs.aws.amazon.com/athena/latest/ug/partition-projection-supported-types.html
 //! [`CREATE VIEW`]: https://docs.aws.amazon.com/athena/latest/ug/create-view.html
 //! [`DROP TABLE`]: https://docs.aws.amazon.com/athena/latest/ug/drop-table.html
+//! [compression]: https://docs.aws.amazon.com/athena/latest/ug/compression-support-hive.html
 //! [Trino's reader of the same tables]: https://github.com/trinodb/trino/tree/master/lib/trino-hive-formats
 
 use std::fmt::Write;

@@ -54,8 +54,10 @@ set -eu
 /// The script.
 ///
 /// # Errors
-/// [`TargetError::Unsupported`] for a name that `BigQuery` keeps for itself.
+/// [`TargetError::Unsupported`] for a name that `BigQuery` keeps for itself, [`TargetError::Compressed`] unless the objects
+/// are gzip.
 pub fn write(definitions: &Definitions) -> Result<String, TargetError> {
+    lake::is_gzip(definitions, "BigQuery", "loads JSON that is compressed with gzip, or not at all")?;
     let mut out = HEAD.to_owned();
     let dataset = definitions.names.schema();
     let _ = writeln!(out, "\nbq mk --force --dataset '{dataset}'");

@@ -22,6 +22,7 @@ use crate::{
     warehouse::{
         Dialect, Names, Table,
         evolution::Evolution,
+        load::compression,
         table::{literal, quoted},
     },
 };
@@ -232,16 +233,18 @@ impl<'d> Place<'d> {
         let from = format!("{}{}{}/", objects.root, objects.prefix, table.stream);
         let region = region.as_deref().map_or_else(String::new, |region| format!("\nREGION {}", literal(region)));
         let copy = format!(
-            "COPY {}\nFROM {}\nIAM_ROLE {}\nFORMAT JSON 'auto' GZIP TIMEFORMAT 'auto' COMPUPDATE OFF{region}",
+            "COPY {}\nFROM {}\nIAM_ROLE {}\nFORMAT JSON 'auto' {} TIMEFORMAT 'auto' COMPUPDATE OFF{region}",
             raw_name(names, table),
             literal(&from),
             literal(self.iam_role),
+            compression(objects.codec),
         );
         let job = job_name(names, table);
         let _ = writeln!(
             out,
-            "-- The job takes each key once. It takes nothing that was stored before the job was made: what that is, this \
-             loads,\n-- once and after the job was made. What both take is one row in the view.\n--   {};\n{copy}\nJOB CREATE \
+            "-- The job takes each key once, and reads one compression: it fails at objects of another one under the same \
+             prefix.\n-- It takes nothing that was stored before the job was made: what that is, this loads, once and after \
+             the job was\n-- made. What both take is one row in the view.\n--   {};\n{copy}\nJOB CREATE \
              {job} AUTO ON;",
             copy.replace('\n', "\n--   ")
         );

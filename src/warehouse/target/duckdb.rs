@@ -77,17 +77,18 @@ fn local(timezone: &str) -> String {
     format!("(\"event_time\" AT TIME ZONE {})", literal(timezone))
 }
 
+/// Compression goes by how the names end, so that both codecs are read where it was changed.
 fn objects(definitions: &Definitions, table: &Table, out: &mut String) {
     let column = |column: &Column| format!("        {}: {}", literal(&column.name), literal(stored_type(column)));
     let columns: Vec<_> = table.columns.iter().map(column).collect();
     let _ = writeln!(
         out,
         "\nCREATE OR REPLACE VIEW {name} AS\nSELECT * FROM read_json(\n    {files},\n    \
-         format = 'newline_delimited', compression = 'gzip', maximum_object_size = {MAX_LINE_BYTES},\n    \
+         format = 'newline_delimited', compression = 'auto_detect', maximum_object_size = {MAX_LINE_BYTES},\n    \
          hive_partitioning = true, hive_types = {{'dt': DATE, 'hour': BIGINT}},\n    \
          columns = {{\n{columns}\n    }}\n);",
         name = definitions.names.of(&format!("{}_objects", table.stream)),
-        files = literal(&format!("{}dt=*/hour=*/*.ndjson.gz", lake::location(definitions, table))),
+        files = literal(&format!("{}dt=*/hour=*/*.ndjson.*", lake::location(definitions, table))),
         columns = columns.join(",\n"),
     );
 }

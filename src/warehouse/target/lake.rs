@@ -7,6 +7,7 @@ use jiff::{ToSpan, civil::Date, tz::TimeZone};
 use super::{Definitions, TargetError};
 use crate::{
     schema::FieldType,
+    sink::Codec,
     warehouse::{
         Table,
         table::{Column, literal, quoted},
@@ -42,6 +43,14 @@ pub(super) fn location(definitions: &Definitions, table: &Table) -> String {
 pub(super) fn in_s3(definitions: &Definitions, target: &'static str) -> Result<(), TargetError> {
     let root = &definitions.objects.root;
     if root.starts_with("s3://") { Ok(()) } else { Err(TargetError::Elsewhere { target, root: root.clone() }) }
+}
+
+/// Refuses objects that are not gzip.
+pub(super) fn is_gzip(definitions: &Definitions, target: &'static str, why: &'static str) -> Result<(), TargetError> {
+    match definitions.objects.codec {
+        Codec::Gzip => Ok(()),
+        Codec::Zstd => Err(TargetError::Compressed { target, why }),
+    }
 }
 
 /// Columns of JSON in any form, which a reader with fixed types cannot have.

@@ -2,13 +2,15 @@
 //!
 //! Grammar: <https://spark.apache.org/docs/latest/sql-data-sources-json.html>,
 //! <https://spark.apache.org/docs/latest/sql-data-sources-parquet.html#partition-discovery>,
-//! <https://spark.apache.org/docs/latest/sql-ref-datetime-pattern.html>.
+//! <https://spark.apache.org/docs/latest/sql-ref-datetime-pattern.html>. Compression is Hadoop's:
+//! <https://hadoop.apache.org/docs/stable/hadoop-project-dist/hadoop-common/NativeLibraries.html>.
 
 use std::fmt::Write;
 
 use super::{Definitions, TargetError, lake};
 use crate::{
     schema::FieldType,
+    sink::Codec,
     warehouse::{Table, table::Column},
 };
 
@@ -35,6 +37,12 @@ from pyspark.sql.types import (
     StructType,
 )
 "#;
+
+/// Hadoop's codec is found by the names' ending, and is a wrapper of a native library.
+const ZSTD: &str = "
+# The objects are zstd, which Hadoop reads by its native library alone: `hadoop checknative` must say zstd: true. The
+# Hadoop that comes with PySpark has none, and says \"native zStandard library not available\".
+";
 
 const READERS: &str = r#"
 
@@ -110,6 +118,9 @@ pub fn write(definitions: &Definitions) -> Result<String, TargetError> {
         out.push_str("    },\n");
     }
     out.push_str("}\n");
+    if definitions.objects.codec == Codec::Zstd {
+        out.push_str(ZSTD);
+    }
     out.push_str(READERS);
     Ok(out)
 }

@@ -44,10 +44,10 @@ const HEAD: &str = "\
 /// The statements.
 ///
 /// # Errors
-/// [`TargetError::Elsewhere`] if the objects are not in S3; [`TargetError::Unsupported`] for a column called as a
-/// partition is.
+/// [`TargetError::Elsewhere`] if the objects are not in S3, [`TargetError::Compressed`] unless they are gzip;
+/// [`TargetError::Unsupported`] for a column called as a partition is.
 pub fn write(definitions: &Definitions) -> Result<String, TargetError> {
-    lake::in_s3(definitions, "Redshift Spectrum")?;
+    readable(definitions)?;
     let mut out = HEAD.to_owned();
     let (lake_schema, views) = (lake_schema(definitions), views(definitions));
     let region = definitions.region.as_deref();
@@ -68,13 +68,20 @@ pub fn write(definitions: &Definitions) -> Result<String, TargetError> {
     Ok(out)
 }
 
+/// Refuses objects that Spectrum does not read:
+/// <https://docs.aws.amazon.com/redshift/latest/dg/c-spectrum-data-files.html>.
+fn readable(definitions: &Definitions) -> Result<(), TargetError> {
+    lake::in_s3(definitions, "Redshift Spectrum")?;
+    lake::is_gzip(definitions, "Redshift Spectrum", "reads gzip, bzip2 and Snappy")
+}
+
 /// What brings the tables and views to what they should be, where `evolutions` have happened since `old`. To be run once.
 /// Partitions stay, but where a string has become longer: an external table's column keeps its type.
 ///
 /// # Errors
 /// [`TargetError`] as for [`write`].
 pub fn alter(old: &Definitions, definitions: &Definitions, evolutions: &[Evolution]) -> Result<String, TargetError> {
-    lake::in_s3(definitions, "Redshift Spectrum")?;
+    readable(definitions)?;
     let mut out = String::new();
     for table in lake::tables(definitions)? {
         let Some(evolution) = evolutions.iter().find(|evolution| evolution.stream == table.stream) else { continue };

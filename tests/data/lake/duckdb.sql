@@ -16,8 +16,8 @@ CREATE SCHEMA IF NOT EXISTS "logweir";
 
 CREATE OR REPLACE VIEW "logweir"."heard_objects" AS
 SELECT * FROM read_json(
-    's3://logs/raw/heard/dt=*/hour=*/*.ndjson.gz',
-    format = 'newline_delimited', compression = 'gzip', maximum_object_size = 16777216,
+    's3://logs/raw/heard/dt=*/hour=*/*.ndjson.*',
+    format = 'newline_delimited', compression = 'auto_detect', maximum_object_size = 16777216,
     hive_partitioning = true, hive_types = {'dt': DATE, 'hour': BIGINT},
     columns = {
         'event_id': 'VARCHAR',
@@ -68,8 +68,8 @@ QUALIFY row_number() OVER (PARTITION BY "o"."event_id" ORDER BY "o"."received_at
 
 CREATE OR REPLACE VIEW "logweir"."class_objects" AS
 SELECT * FROM read_json(
-    's3://logs/raw/class/dt=*/hour=*/*.ndjson.gz',
-    format = 'newline_delimited', compression = 'gzip', maximum_object_size = 16777216,
+    's3://logs/raw/class/dt=*/hour=*/*.ndjson.*',
+    format = 'newline_delimited', compression = 'auto_detect', maximum_object_size = 16777216,
     hive_partitioning = true, hive_types = {'dt': DATE, 'hour': BIGINT},
     columns = {
         'event_id': 'VARCHAR',

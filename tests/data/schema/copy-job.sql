@@ -50,8 +50,9 @@ WHERE NOT (
     AND CASE WHEN JSON_SERIALIZE(later."details") = JSON_SERIALIZE(first."details") THEN TRUE ELSE later."details" IS NULL AND first."details" IS NULL END
     AND CASE WHEN JSON_SERIALIZE(later."extra") = JSON_SERIALIZE(first."extra") THEN TRUE ELSE later."extra" IS NULL AND first."extra" IS NULL END
 );
--- The job takes each key once. It takes nothing that was stored before the job was made: what that is, this loads,
--- once and after the job was made. What both take is one row in the view.
+-- The job takes each key once, and reads one compression: it fails at objects of another one under the same prefix.
+-- It takes nothing that was stored before the job was made: what that is, this loads, once and after the job was
+-- made. What both take is one row in the view.
 --   COPY "logweir"."seen_raw"
 --   FROM 's3://example-logs/logs/seen/'
 --   IAM_ROLE 'arn:aws:iam::123456789012:role/logweir-copy'

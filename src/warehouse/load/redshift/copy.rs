@@ -5,9 +5,12 @@
 
 use std::fmt::Write;
 
-use crate::warehouse::{
-    load::{Copy, Row},
-    table::{literal, quoted},
+use crate::{
+    sink::Codec,
+    warehouse::{
+        load::{Copy, Row},
+        table::{literal, quoted},
+    },
 };
 
 /// What COPY is told beside the objects.
@@ -28,6 +31,9 @@ pub struct CopySettings {
 /// - `'auto ignorecase'`: the stored keys are lower-case, and so are the columns; a cluster with
 ///   `enable_case_sensitive_identifier` matches them too
 ///   (<https://docs.aws.amazon.com/redshift/latest/dg/copy-parameters-data-format.html>).
+/// - `GZIP` or `ZSTD`, one for all objects: COPY does not go by their names
+///   (<https://docs.aws.amazon.com/redshift/latest/dg/copy-parameters-file-compression.html>, which leaves out ZSTD for
+///   Amazon EMR and hosts alone).
 /// - `TIMEFORMAT 'auto'` reads RFC 3339; a TIMESTAMP drops the zone, and the stored zone is always UTC
 ///   (<https://docs.aws.amazon.com/redshift/latest/dg/copy-parameters-data-conversion.html>).
 /// - `MAXERROR 0`: one line that does not load fails all, and nothing is skipped in silence. `COMPUPDATE OFF` and
@@ -43,15 +49,24 @@ pub fn copy_statement(copy: &Copy, settings: &CopySettings) -> String {
     }
     let _ = write!(
         sql,
-        ") FROM {} IAM_ROLE {} MANIFEST FORMAT JSON 'auto ignorecase' GZIP TIMEFORMAT 'auto' MAXERROR 0 \
+        ") FROM {} IAM_ROLE {} MANIFEST FORMAT JSON 'auto ignorecase' {} TIMEFORMAT 'auto' MAXERROR 0 \
          COMPUPDATE OFF STATUPDATE OFF",
         literal(&copy.manifest),
-        literal(&settings.iam_role)
+        literal(&settings.iam_role),
+        compression(copy.codec)
     );
     if let Some(region) = &settings.region {
         let _ = write!(sql, " REGION {}", literal(region));
     }
     sql
+}
+
+/// What COPY is told of objects that are compressed like this.
+pub(in crate::warehouse) fn compression(codec: Codec) -> &'static str {
+    match codec {
+        Codec::Gzip => "GZIP",
+        Codec::Zstd => "ZSTD",
+    }
 }
 
 /// Asks for the COPY JOBs: the name, the parameters of the COPY, and a table that it has loaded into, for each of them.
@@ -93,10 +108,11 @@ mod tests {
     #[test]
     fn the_statement_is_the_documented_one() {
         let column = |name: &str| CopyColumn { name: name.into(), kind: FieldType::Int, required: false };
-        let copy = Copy {
+        let mut copy = Copy {
             table: "\"logweir\".\"heard_staging\"".to_owned(),
             columns: vec![column("event_id"), column("order")],
             objects: Vec::new(),
+            codec: Codec::Gzip,
             manifest: "s3://logs/it's/m.json".to_owned(),
         };
         let mut settings = CopySettings { iam_role: "arn:aws:iam::1:role/r".to_owned(), region: None };
@@ -106,6 +122,9 @@ mod tests {
         assert_eq!(copy_statement(&copy, &settings), without);
         settings.region = Some("ap-northeast-2".to_owned());
         assert_eq!(copy_statement(&copy, &settings), format!("{without} REGION 'ap-northeast-2'"));
+        copy.codec = Codec::Zstd;
+        let zstd = copy_statement(&copy, &settings);
+        assert_eq!(zstd, format!("{without} REGION 'ap-northeast-2'").replace(" GZIP ", " ZSTD "));
     }
 
     #[test]

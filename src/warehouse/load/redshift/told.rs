@@ -57,13 +57,14 @@ const DENIED: [&str; 8] = [
     "permission denied",
 ];
 /// What COPY says of lines, or of objects, that it cannot load.
-const UNLOADABLE: [&str; 10] = [
+const UNLOADABLE: [&str; 11] = [
     "load_error",
     "load into table",
     "stl_loaderror",
     "error(s) found while loading",
     "invalid json",
     "gzip",
+    "zstd",
     "decompress",
     "uncompress",
     "inflate",
@@ -219,7 +220,10 @@ fn without_values(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::warehouse::load::{CopyObject, Guard};
+    use crate::{
+        sink::Codec,
+        warehouse::load::{CopyObject, Guard},
+    };
 
     fn copy() -> Step {
         let object = |key: &str| CopyObject { key: key.to_owned(), bytes: 1, events: 1, crc32: 0 };
@@ -227,6 +231,7 @@ mod tests {
             table: "t".to_owned(),
             columns: Vec::new(),
             objects: vec![object("heard/a.gz"), object("heard/b.gz")],
+            codec: Codec::Gzip,
             manifest: "s3://logs/_manifests/1.json".to_owned(),
         })
     }

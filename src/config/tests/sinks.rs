@@ -1,0 +1,478 @@
+//! The rules of sinks beyond their places: what they take, on which terms, with how much memory, and where to.
+
+use super::{rules::broken, *};
+use crate::spool::{MaxLag, Need, Start, Terms};
+
+/// A second sink behind [`SINK`], whose settings begin at line 6.
+fn second(more: &str) -> String {
+    format!("[[sinks]]\nname = 'b'\n{more}\n")
+}
+
+fn best_effort(more: &str) -> String {
+    second(&format!("dir = 'other'\nrequired = false\n{more}"))
+}
+
+fn hose(more: &str) -> String {
+    second(&format!("kind = 'firehose'\n{more}"))
+}
+
+/// Loads `text`, whose lines count from 1.
+fn load_whole(text: &str) -> Result<Loaded, Problems> {
+    load_with(text, &[])
+}
+
+/// What is told of `text`, whose lines count from 1: one problem.
+fn told(text: &str) -> String {
+    let Err(problems) = load_whole(text) else { panic!("{text} is taken") };
+    assert_eq!(problems.iter().count(), 1, "{text}\n{problems}");
+    problems.to_string()
+}
+
+#[test]
+fn a_firehose_sink_has_its_settings_and_defaults() {
+    let config = load_text(&hose("delivery_stream = 'logs-{stream}'")).unwrap().config;
+    let sink = &config.sinks[1];
+    assert_eq!(*sink, Sink::firehose("b", "logs-{stream}"));
+    let SinkTarget::Firehose(target) = sink.target() else { panic!("{sink:?}") };
+    assert_eq!((target.packing, target.linger, target.into_redshift), (Packing::Lines, Period::millis(200), false));
+    assert_eq!((target.accepted("heard"), target.rejected("heard")), (Some("logs-heard".to_owned()), None));
+    assert_eq!((sink.takes_rejected(), sink.destination(), sink.in_flight()), (false, None, 2));
+    assert_eq!(config.destinations().len(), 1, "a line sink makes no objects");
+
+    let more = "streams = ['any', 'heard']\nrejected_stream = 'bad-{stream}'\npacking = 'single'\nlinger = '0s'\n\
+                region = 'x'\nendpoint = 'http://127.0.0.1:5000'\nundelivered = 'files'\n\
+                delivery_streams = { any = 'A.1_-', heard = 'h' }\n[streams.any]\n[streams.heard]";
+    let config = load_text(&hose(more)).unwrap_or_else(|problems| panic!("{problems}")).config;
+    let sink = &config.sinks[1];
+    let SinkTarget::Firehose(target) = sink.target() else { panic!("{sink:?}") };
+    assert_eq!((target.accepted("any"), target.rejected("any")), (Some("A.1_-".into()), Some("bad-any".into())));
+    assert_eq!((target.accepted("other"), target.packing), (None, Packing::Single));
+    assert!(sink.takes_rejected() && sink.takes("heard") && !sink.takes("other"));
+    assert_eq!(sink.stream_names().len(), 2);
+    assert_eq!(config.undelivered(sink).map(|sink| &*sink.name), Some("files"));
+    assert_eq!(load_whole(&print_effective(&config)).unwrap().config, config, "what is printed is read as the same");
+}
+
+#[test]
+fn undelivered_lines_go_to_the_first_required_object_sink_or_else_the_first() {
+    let file = |name: &str, required: bool| Sink { required, ..Sink::file(name, name) };
+    let config = |sinks: Vec<Sink>| Config { sinks, ..Config::default() };
+    let named = |config: &Config| config.undelivered(&config.sinks[0]).map(|sink| sink.name.clone());
+    let hose = Sink::firehose("hose", "x");
+    assert_eq!(named(&config(vec![hose.clone(), file("a", false), file("b", true)])).as_deref(), Some("b"));
+    assert_eq!(named(&config(vec![hose.clone(), file("a", false), file("b", false)])).as_deref(), Some("a"));
+    assert_eq!(named(&config(vec![hose.clone()])), None);
+    let chosen = Sink { undelivered: Some("a".to_owned()), ..hose };
+    assert_eq!(named(&config(vec![chosen, file("a", false), file("b", true)])).as_deref(), Some("a"));
+}
+
+#[test]
+fn settings_of_one_family_are_refused_for_the_other() {
+    for setting in ["prefix = 'a/'", "codec = 'zstd'", "level = 3", "object_size = '1MiB'"] {
+        let key = format!("sinks[1].{}", setting.split(' ').next().unwrap());
+        let text = hose(&format!("delivery_stream = 'x'\n{setting}"));
+        broken(&[(&text, 8, &key, "is a setting of kind \"file\" or \"s3\", and this sink is of kind \"firehose\"")]);
+    }
+    for setting in [
+        "delivery_stream = 'x'",
+        "delivery_streams = { any = 'x' }",
+        "rejected_stream = 'x'",
+        "packing = 'lines'",
+        "linger = '1s'",
+        "undelivered = 'files'",
+        "into_redshift = true",
+    ] {
+        let key = format!("sinks[1].{}", setting.split(' ').next().unwrap());
+        let text = second(&format!("dir = 'other'\n{setting}"));
+        broken(&[(&text, 7, &key, "is a setting of kind \"firehose\", and this sink is of kind \"file\"")]);
+    }
+    let region = second("dir = 'other'\nregion = 'x'");
+    broken(&[(&region, 7, "sinks[1].region", "is a setting of kind \"s3\" or \"firehose\"")]);
+}
+
+#[test]
+fn a_codec_has_its_levels() {
+    let compressed = |more: &str| load_text(&second(&format!("dir = 'other'\n{more}"))).unwrap().config;
+    let of = |more: &str| {
+        let destination = compressed(more).destinations().remove(1);
+        (destination.codec, destination.level)
+    };
+    assert_eq!(of(""), ("gzip".to_owned(), 1));
+    assert_eq!(of("codec = 'gzip'\nlevel = 9"), ("gzip".to_owned(), 9));
+    assert_eq!(of("codec = 'zstd'"), ("zstd".to_owned(), 3));
+    assert_eq!(of("codec = 'zstd'\nlevel = 19"), ("zstd".to_owned(), 19));
+    broken(&[
+        (&second("dir = 'other'\nlevel = 10"), 7, "sinks[1].level", "is 10, and a level of gzip is 1 to 9"),
+        (&second("dir = 'other'\ncodec = 'zstd'\nlevel = 20"), 8, "sinks[1].level", "a level of zstd is 1 to 19"),
+        (&second("dir = 'other'\ncodec = 'zstd'\nlevel = 0"), 8, "sinks[1].level", "a level of zstd is 1 to 19"),
+        (&second("dir = 'other'\ncodec = 'lz4'"), 7, "sinks[1].codec", "is \"lz4\", which it cannot be"),
+    ]);
+}
+
+#[test]
+fn the_smallest_object_size_counts_and_each_is_less_than_a_segment() {
+    let size = |size: &str| second(&format!("dir = 'other'\nobject_size = '{size}'"));
+    let config = load_text(&size("64MiB")).unwrap().config;
+    assert_eq!(config.spool_settings().object_size, Some(64 << 20));
+    let two = format!("{}[[sinks]]\nname = 'c'\ndir = 'c'\nobject_size = '1MiB'\n", size("2MiB"));
+    assert_eq!(load_text(&two).unwrap().config.object_size(), Some(Size::mib(1)));
+    assert_eq!(load_text("").unwrap().config.spool_settings().object_size, None);
+    broken(&[
+        (&size("1023KiB"), 7, "sinks[1].object_size", "is 1023 KiB, not 1 MiB to 1 GiB"),
+        (
+            &size("65MiB"),
+            7,
+            "sinks[1].object_size",
+            "is 65 MiB, more than a segment has before it is compressed (64 MiB)",
+        ),
+    ]);
+    let large = "[spool]\nsegment_size = '2GiB'\n";
+    load_text(&format!("{large}{}", size("1GiB"))).unwrap();
+    broken(&[(&format!("{large}{}", size("1025MiB")), 9, "sinks[1].object_size", "not 1 MiB to 1 GiB")]);
+}
+
+#[test]
+fn a_required_sink_is_kept_for_and_another_within_its_lag() {
+    let terms = |text: &str| {
+        let config = load_text(text).unwrap_or_else(|problems| panic!("{problems}")).config;
+        config.sinks[1].terms(&config.spool)
+    };
+    let kept = |bytes, hours| Need::BestEffort(MaxLag { bytes, age: Period::hours(hours).get() });
+    assert_eq!(terms(&second("dir = 'other'")), Terms::REQUIRED);
+    assert_eq!(terms(&second("dir = 'other'\nstart = 'now'")).start, Start::Now);
+    assert_eq!(terms(&best_effort("")).need, kept(5 << 29, 24));
+    let own = terms(&best_effort("max_lag_bytes = '128MiB'\nmax_lag_age = '1h'\nstart = 'now'"));
+    assert_eq!(own, Terms { need: kept(128 << 20, 1), start: Start::Now });
+    // The defaults keep the rules that they would be held to.
+    assert_eq!(terms(&format!("[spool]\nseal_after = '1d'\n{}", best_effort(""))).need, kept(5 << 29, 48));
+    assert_eq!(terms(&format!("[spool]\ndisk_quota = '256MiB'\n{}", best_effort(""))).need, kept(128 << 20, 24));
+    // Where nothing is kept on disk, the quota is that of the memory, and windows are short.
+    let none = format!("[spool]\nkind = 'none'\n{}", best_effort("max_lag_age = '2s'"));
+    assert_eq!(terms(&none).need, Need::BestEffort(MaxLag { bytes: 16 << 20, age: Period::seconds(2).get() }));
+}
+
+#[test]
+fn a_lag_leaves_most_of_the_disk_to_others_and_skips_nothing_that_was_just_sealed() {
+    load_text(&best_effort("max_lag_bytes = '5GiB'\nmax_lag_age = '30d'")).unwrap();
+    load_text(&best_effort("max_lag_bytes = '128MiB'\nmax_lag_age = '10m'")).unwrap();
+    let of_hose = "delivery_stream = 'x'\nrequired = false";
+    load_text(&hose(&format!("{of_hose}\nmax_lag_age = '1s'"))).unwrap();
+    broken(&[
+        (
+            &best_effort("max_lag_bytes = '5121MiB'"),
+            8,
+            "sinks[1].max_lag_bytes",
+            "is 5121 MiB, more than half of spool.disk_quota (5 GiB): a dead sink would fill the disk",
+        ),
+        (
+            &best_effort("max_lag_bytes = '127MiB'"),
+            8,
+            "sinks[1].max_lag_bytes",
+            "is 127 MiB, less than two segments (128 MiB)",
+        ),
+        (&best_effort("max_lag_age = '31d'"), 8, "sinks[1].max_lag_age", "is 1month 13h 26m 24s, not 1s to 30days"),
+        (&best_effort("max_lag_age = '599s'"), 8, "sinks[1].max_lag_age", "less than twice spool.seal_after (5m)"),
+        (&hose(&format!("{of_hose}\nmax_lag_age = '999ms'")), 9, "sinks[1].max_lag_age", "is 999ms, not 1s to 30days"),
+        (
+            &second("dir = 'other'\nmax_lag_bytes = '1GiB'"),
+            7,
+            "sinks[1].max_lag_bytes",
+            "is a setting of sinks that are not required, and this one is",
+        ),
+        (
+            &second("dir = 'other'\nmax_lag_age = '1h'\nrequired = true"),
+            7,
+            "sinks[1].max_lag_age",
+            "is a setting of sinks that are not required, and this one is",
+        ),
+        // The quota is told, and nothing that follows from it.
+        (
+            &format!("[spool]\ndisk_quota = '128MiB'\n{}", best_effort("")),
+            5,
+            "spool.segment_size",
+            "more than a quarter",
+        ),
+    ]);
+}
+
+#[test]
+fn memory_limits_what_is_on_its_way_and_suffices_for_one() {
+    let flights = |text: &str| {
+        let sink = load_text(text).unwrap_or_else(|problems| panic!("{problems}")).config.sinks.remove(1);
+        (sink.in_flight(), sink.memory_bytes() >> 20)
+    };
+    let file = |more: &str| second(&format!("dir = 'other'\n{more}"));
+    assert_eq!(flights(&file("")), (2, 34));
+    assert_eq!(flights(&file("concurrency = 9")), (9, 9 * 17));
+    assert_eq!(flights(&file("concurrency = 9\nmemory = '67MiB'")), (3, 51));
+    assert_eq!(flights(&file("concurrency = 1\nmemory = '1GiB'")), (1, 17));
+    assert_eq!(flights(&file("memory = '17MiB'")), (1, 17));
+    let of_hose = |more: &str| hose(&format!("delivery_stream = 'x'\n{more}"));
+    assert_eq!(flights(&of_hose("")), (2, 51));
+    assert_eq!(flights(&of_hose("concurrency = 32\nmemory = '68MiB'")), (3, 68));
+    let zstd = flights(&file("codec = 'zstd'\nlevel = 19"));
+    assert!(zstd.1 > 34, "a compressor of many levels takes memory: {zstd:?}");
+    let most = load_text(&file("codec = 'zstd'\nlevel = 19")).unwrap().config.sinks[1].least_memory();
+    broken(&[
+        (
+            &file("memory = '17407KiB'"),
+            7,
+            "sinks[1].memory",
+            "is 17407 KiB, less than one object on its way takes (17 MiB)",
+        ),
+        (&of_hose("memory = '33MiB'"), 8, "sinks[1].memory", "is 33 MiB, less than one call on its way takes (34 MiB)"),
+        (
+            &file("codec = 'zstd'\nlevel = 19\nmemory = '17MiB'"),
+            9,
+            "sinks[1].memory",
+            &format!("less than one object on its way takes ({most})"),
+        ),
+    ]);
+}
+
+#[test]
+fn the_streams_of_a_sink_are_streams_that_may_come() {
+    let file = |streams: &str| second(&format!("dir = 'other'\nstreams = {streams}"));
+    load_text(&file("['any']")).unwrap();
+    load_text(&format!("{}[ingest]\nundeclared_streams = 'accept'\n", file("['else']"))).unwrap();
+    broken(&[
+        (&file("['any', 'Any']"), 7, "sinks[1].streams[1]", "is \"Any\", which is no name of a stream"),
+        (&file("['any', 'heard']"), 7, "sinks[1].streams[1]", "is \"heard\", which is not declared"),
+        (&file("['any', 'any']"), 7, "sinks[1].streams[1]", "is \"any\" once more"),
+    ]);
+    let near = load_text(&file("['anny']")).unwrap_err().to_string();
+    assert!(near.contains("did you mean `any`?"), "{near}");
+}
+
+#[test]
+fn every_stream_is_taken_by_a_sink_that_is_required() {
+    let file = |name: &str, more: &str| format!("[[sinks]]\nname = '{name}'\ndir = '{name}'\n{more}\n");
+    let streams = "[streams.heard]\n[streams.seen]\n";
+    let (one, other) = (file("a", "streams = ['heard']"), file("b", "streams = ['seen']"));
+    load_whole(&format!("{one}{other}{streams}")).unwrap();
+    assert_eq!(
+        told(&format!("{one}{}{streams}", file("b", "required = false"))),
+        "f.toml:10: streams.seen is taken by no required sink: its events would be acknowledged and then dropped\n  \
+         remedy: add \"seen\" to `streams` of a required sink, or leave `streams` out there"
+    );
+    // Without a required sink it is enough that one takes it.
+    let optional = |more: &str| format!("{more}\nrequired = false");
+    let kept = file("a", &optional("streams = ['heard']")) + &file("b", &optional("streams = ['seen']"));
+    load_whole(&format!("{kept}{streams}")).unwrap();
+    let lost = told(&format!("{}{streams}", file("a", &optional("streams = ['heard']"))));
+    assert!(lost.starts_with("f.toml:7: streams.seen is taken by no sink: "), "{lost}");
+    // What is not declared is some stream that a filter leaves out.
+    let accept = "[ingest]\nundeclared_streams = 'accept'\n";
+    load_whole(&format!("{one}{}{accept}", file("b", ""))).unwrap();
+    let lost = told(&format!("{one}{accept}[streams.heard]\n"));
+    assert!(
+        lost.starts_with("f.toml:6: ingest.undeclared_streams is \"accept\", and no required sink takes every"),
+        "{lost}"
+    );
+    // What is wrong with a filter is told there alone.
+    let wrong = told(&format!("{}{streams}", file("a", "streams = ['heard', 'sen']")));
+    assert!(wrong.starts_with("f.toml:4: sinks[0].streams[1] is \"sen\", which is not declared"), "{wrong}");
+    let wrong = told(&format!("{}{streams}", file("a", "streams = 'heard'")));
+    assert!(wrong.starts_with("f.toml:4: sinks[0].streams is a string, not a list"), "{wrong}");
+}
+
+#[test]
+fn rejected_events_are_taken_by_a_sink_that_is_required() {
+    let hose = |more: &str| format!("[[sinks]]\nname = 'h'\nkind = 'firehose'\ndelivery_stream = 'x'\n{more}\n");
+    let stream = "[streams.heard]\n";
+    load_whole(&format!("{}{stream}", hose("rejected_stream = 'bad'"))).unwrap_or_else(|problems| panic!("{problems}"));
+    let lost = told(&format!("{}{stream}", hose("")));
+    assert!(
+        lost.starts_with("f.toml:6: streams.heard has no required sink that takes its rejected events: "),
+        "{lost}"
+    );
+    assert!(lost.contains("remedy: set rejected_stream on the sink"), "{lost}");
+    let optional = format!("{SINK}required = false\n{}{stream}", hose(""));
+    assert!(told(&optional).starts_with("f.toml:10: streams.heard has no required sink"), "best effort is not enough");
+    load_whole(&format!("{SINK}{}{stream}", hose(""))).unwrap();
+    let lost = told(&format!("{}[ingest]\nundeclared_streams = 'accept'\n", hose("")));
+    assert!(lost.contains("no required sink takes the rejected events of every stream"), "{lost}");
+}
+
+#[test]
+fn delivery_streams_have_names_that_firehose_takes() {
+    let long = "s".repeat(60);
+    let declared = |text: &str| format!("{text}[streams.{long}]\n");
+    load_text(&declared(&hose("delivery_stream = 'x-{stream}'"))).unwrap();
+    load_text(&declared(&hose(&format!("delivery_stream = 'logs-{{stream}}'\ndelivery_streams = {{ {long} = 'l' }}"))))
+        .unwrap();
+    load_text(&declared(&hose(&format!("delivery_stream = '{}'", "x".repeat(64))))).unwrap();
+    load_text(&hose("streams = ['any']\ndelivery_streams = { any = 'x' }")).unwrap();
+    for (name, why) in [
+        ("", "is empty"),
+        ("a b", "has a character"),
+        ("a/{stream}", "has a character"),
+        ("ü", "has a character"),
+        (&"x".repeat(65), "has more than 64 bytes"),
+        ("{name}", "and {stream} is the only placeholder"),
+        ("{{stream}}", "and {stream} is the only placeholder"),
+        ("logs-{stream", "and {stream} is the only placeholder"),
+    ] {
+        broken(&[(&hose(&format!("delivery_stream = '{name}'")), 7, "sinks[1].delivery_stream", why)]);
+        let rejected = format!("delivery_stream = 'x'\nrejected_stream = '{name}'");
+        broken(&[(&hose(&rejected), 8, "sinks[1].rejected_stream", why)]);
+    }
+    let own = |table: &str| hose(&format!("delivery_stream = 'x'\ndelivery_streams = {table}"));
+    broken(&[
+        (&hose(""), 4, "sinks[1].delivery_stream", "is missing, and a sink of kind \"firehose\" needs it"),
+        (
+            &hose("streams = ['any', 'b']\ndelivery_streams = { any = 'x' }\n[streams.b]\n[streams.any]"),
+            4,
+            "sinks[1].delivery_stream",
+            "is missing",
+        ),
+        (
+            &declared(&hose("delivery_stream = 'logs-{stream}'")),
+            7,
+            "sinks[1].delivery_stream",
+            &format!("makes a name of more than 64 bytes of the stream {long}"),
+        ),
+        (
+            &declared(&hose("delivery_stream = 'x'\nrejected_stream = '{stream}-bad_'")),
+            8,
+            "sinks[1].rejected_stream",
+            "makes a name of more than 64 bytes",
+        ),
+        (&own("{ any = 'x-{stream}' }"), 8, "sinks[1].delivery_streams.any", "has a character that no delivery stream"),
+        (&own("{ Any = 'y' }"), 8, "sinks[1].delivery_streams.Any", "is \"Any\", which is no name of a stream"),
+        (&own("{ heard = 'y' }"), 8, "sinks[1].delivery_streams.heard", "which is not declared"),
+        (
+            &format!("{}streams = ['any']\n", own("{ b = 'y' }")),
+            8,
+            "sinks[1].delivery_streams.b",
+            "is of the stream \"b\", which `streams` leaves out",
+        ),
+        (&hose("delivery_stream = 'x'\nlinger = '11s'"), 8, "sinks[1].linger", "is 11s, not 0s to 10s"),
+        (&hose("delivery_stream = 'x'\nregion = ''"), 8, "sinks[1].region", "is empty"),
+        (&hose("delivery_stream = 'x'\nendpoint = 'ftp://a'"), 8, "sinks[1].endpoint", "is no http or https URL"),
+        (
+            &hose("delivery_stream = 'x'\npacking = 'singel'"),
+            8,
+            "sinks[1].packing",
+            "is \"singel\", which it cannot be",
+        ),
+    ]);
+}
+
+#[test]
+fn two_sinks_do_not_send_to_one_delivery_stream() {
+    let two = |one: &str, other: &str, rest: &str| {
+        let sink = |name: &str, more: &str| format!("[[sinks]]\nname = '{name}'\nkind = 'firehose'\n{more}\n");
+        format!("{}{}{rest}", sink("b", one), sink("c", other))
+    };
+    let accept = "[ingest]\nundeclared_streams = 'accept'\n";
+    for (one, other, rest, shared) in [
+        ("delivery_stream = 'x'", "delivery_stream = 'x'", "", "x"),
+        ("delivery_stream = 'x-{stream}'", "delivery_stream = 'x-any'", "", "x-any"),
+        ("delivery_stream = 'x'", "rejected_stream = 'x'\ndelivery_stream = 'y'", "", "x"),
+        ("delivery_stream = 'y-{stream}'", "delivery_stream = 'y-{stream}'", accept, "y-any"),
+    ] {
+        let Err(problems) = load_text(&two(one, other, rest)) else { panic!("{one} and {other} are taken") };
+        assert_eq!(problems.iter().count(), 1, "{problems}");
+        let words =
+            format!("sinks[2].delivery_stream leads to the delivery stream {shared:?}, and sinks[1] sends there too");
+        assert!(problems.to_string().contains(&words), "{problems}");
+    }
+    for (one, other) in [
+        ("delivery_stream = 'x'", "delivery_stream = 'x'\nregion = 'elsewhere'"),
+        ("delivery_stream = 'x'", "delivery_stream = 'x'\nendpoint = 'http://127.0.0.1:1'"),
+        ("delivery_stream = 'x-{stream}'", "delivery_stream = 'y-{stream}'\nrejected_stream = 'bad'"),
+    ] {
+        load_text(&two(one, other, "")).unwrap_or_else(|problems| panic!("{problems}"));
+    }
+}
+
+#[test]
+fn what_is_never_taken_is_kept_in_an_object_sink_or_does_not_exist() {
+    let of_hose = |name: &str| hose(&format!("delivery_stream = 'x'\nundelivered = '{name}'"));
+    load_text(&of_hose("files")).unwrap();
+    broken(&[
+        (&of_hose("file"), 8, "sinks[1].undelivered", "is \"file\", which no sink is named"),
+        (&of_hose("b"), 8, "sinks[1].undelivered", "is \"b\", a sink of kind \"firehose\", which has no objects"),
+    ]);
+    let alone = |more: &str| {
+        let sink = "[[sinks]]\nname = 'h'\nkind = 'firehose'\nrejected_stream = 'bad'\n";
+        format!("{sink}{more}\n")
+    };
+    let limits = |event: &str| format!("delivery_stream = 'x'\n[streams.any]\n[limits]\nevent = '{event}'\n");
+    load_whole(&alone(&limits("916KiB"))).unwrap_or_else(|problems| panic!("{problems}"));
+    let long = told(&alone(&limits("917KiB")));
+    assert!(
+        long.starts_with("f.toml:8: limits.event and limits.context make lines of up to 1001 KiB, more than"),
+        "{long}"
+    );
+    load_text(&format!("{}{}", hose("delivery_stream = 'x'"), "[limits]\nevent = '1MiB'\n")).unwrap();
+    // The name of an undeclared stream may be too long for its pattern.
+    let accept =
+        |pattern: &str| alone(&format!("delivery_stream = '{pattern}'\n[ingest]\nundeclared_streams = 'accept'\n"));
+    load_whole(&accept("{stream}-")).unwrap();
+    let long = told(&accept("x-{stream}"));
+    assert!(
+        long.contains("sinks[0].delivery_stream makes a name of more than 64 bytes of a long stream that"),
+        "{long}"
+    );
+    load_whole(&format!("{SINK}{}", accept("logs-{stream}"))).unwrap();
+}
+
+#[test]
+fn the_warehouse_reads_objects_of_what_it_loads() {
+    let warehouse = |sink: &str| {
+        format!(
+            "[warehouse]\nkind = 'postgres'\n{sink}connection = {{ host = 'localhost', database = 'd', user = 'u' }}\n"
+        )
+    };
+    let stream = "[streams.heard]\nload = 'loader'\nfields = { a = 'int' }\n[streams.seen]\n";
+    let all = hose("delivery_stream = 'x'");
+    load_text(&format!("{all}{}{stream}", warehouse(""))).unwrap_or_else(|problems| panic!("{problems}"));
+    broken(&[(
+        &format!("{all}{}{stream}", warehouse("sink = 'b'\n")),
+        10,
+        "warehouse.sink",
+        "is \"b\", a sink of kind \"firehose\", which has no objects",
+    )]);
+    let only = |streams: &str| format!("{SINK}streams = [{streams}]\n[[sinks]]\nname = 'b'\ndir = 'b'\n");
+    load_whole(&format!("{}{}{stream}", only("'heard'"), warehouse(""))).unwrap();
+    load_whole(&format!("{}{}{stream}", only("'seen'"), warehouse("sink = 'b'\n"))).unwrap();
+    let left_out = told(&format!("{}{}{stream}", only("'seen'"), warehouse("")));
+    assert!(
+        left_out.contains("warehouse.sink is files, which does not take heard, a stream that is loaded"),
+        "{left_out}"
+    );
+    let counted = "[streams.heard]\nfields = { a = 'int' }\n[streams.seen]\n[rollups.streams.heard]\ndevice = 'a'\n";
+    let left_out = told(&format!("{}{counted}", only("'seen'")));
+    assert!(left_out.contains("warehouse.sink is files, which does not take heard"), "{left_out}");
+}
+
+#[test]
+fn no_stream_is_loaded_into_redshift_twice() {
+    let text = |into: &str, streams: &str, load: &str| {
+        format!(
+            "[[sinks]]\nname = 'lake'\nkind = 's3'\nbucket = 'b'\n\
+             [[sinks]]\nname = 'h'\nkind = 'firehose'\ndelivery_stream = 'x'\nrequired = false\n{into}\nstreams = [{streams}]\n\
+             [warehouse]\nkind = 'redshift'\niam_role = 'arn:aws:iam::1:role/x'\nconnection = {{ host = 'h', database = 'd', \
+             user = 'u', password = 'p' }}\n\
+             [streams.heard]\nload = '{load}'\nfields = {{ a = 'int' }}\n[streams.seen]\n"
+        )
+    };
+    for (into, streams, load) in [
+        ("", "", "loader"),
+        ("into_redshift = false", "", "loader"),
+        ("into_redshift = true", "'seen'", "loader"),
+        ("into_redshift = true", "", "none"),
+    ] {
+        load_whole(&text(into, streams, load)).unwrap_or_else(|problems| panic!("{problems}"));
+    }
+    for load in ["loader", "copy_job"] {
+        let twice = told(&text("into_redshift = true", "", load));
+        assert!(
+            twice.starts_with("f.toml:17: streams.heard.load loads the stream into Redshift, and Firehose does"),
+            "{twice}"
+        );
+        assert!(twice.contains("every row would be there twice\n  remedy: choose one: "), "{twice}");
+    }
+}

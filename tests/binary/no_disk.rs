@@ -1,0 +1,122 @@
+//! An instance that keeps nothing: what it acknowledged is in the bucket, whatever becomes of the process.
+
+use std::{fs, thread::sleep, time::Duration};
+
+use rustix::process::Signal;
+
+use crate::{
+    bucket::Bucket,
+    fault_proxy::Weather,
+    figures::{asked, tell},
+    process::{END, Place, status_bytes},
+    tracer::{Book, Load},
+};
+
+/// How often the process is killed, unless `LOGWEIR_TEST_KILL_ROUNDS` says otherwise.
+const ROUNDS: usize = 6;
+/// Connections that wait for their answers when it is.
+const CONNECTIONS: usize = 12;
+const NO_DISK: [(&str, &str); 4] =
+    [("SPOOL__KIND", "none"), ("SPOOL__WINDOW", "50ms"), ("SPOOL__MEMORY", "8MiB"), ("INGEST__STORED_TIMEOUT", "3s")];
+
+/// Nothing but the configuration is in the directory that the processes ran in.
+fn assert_left_nothing(place: &Place) {
+    let names: Vec<_> = fs::read_dir(place.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["logweir.toml"]);
+}
+
+#[test]
+fn kills_at_any_moment_with_s3_failing_lose_nothing_that_was_called_stored() {
+    let (place, bucket, mut book) = (Place::new(), Bucket::new(), Book::default());
+    let seed = fastrand::u64(..);
+    tell(format_args!("seed of the faults: {seed}"));
+    bucket.bad_day(seed);
+    for round in 0..asked("KILL_ROUNDS", ROUNDS) {
+        let server = bucket.serve(&place, &NO_DISK);
+        let load = Load::start(server.address, CONNECTIONS, &format!("{round}"));
+        sleep(Duration::from_millis(300 + fastrand::u64(..1_500)));
+        if round % 3 == 2 {
+            server.signal(Signal::TERM);
+            sleep(Duration::from_millis(fastrand::u64(..300)));
+        }
+        server.signal(Signal::KILL);
+        // A drain may have been faster.
+        let ended = server.wait(END);
+        assert!([None, Some(0)].contains(&ended.code), "{}", ended.stderr);
+        book.merge(load.join());
+    }
+    bucket.good_day();
+    let server = bucket.serve(&place, &NO_DISK);
+    book.send_one(server.address, "last", 3);
+    server.stop();
+    assert!(!book.acknowledged.is_empty() && !book.uncertain.is_empty(), "no kill came in the middle of a load");
+    tell(book.compare(&bucket.objects()));
+    assert_left_nothing(&place);
+}
+
+#[test]
+fn sigterm_answers_who_waits_and_everything_that_was_called_stored_is() {
+    let (place, bucket) = (Place::new(), Bucket::new());
+    let server = bucket.serve(&place, &NO_DISK);
+    let load = Load::start(server.address, CONNECTIONS, "load");
+    sleep(Duration::from_millis(700));
+    let ended = server.stop();
+    assert!(ended.entry("stopped; everything is stored").is_some(), "{}", ended.stderr);
+    let book = load.join();
+    assert!(book.acknowledged.len() > 50);
+    book.compare(&bucket.objects());
+    assert_left_nothing(&place);
+}
+
+#[test]
+fn a_drain_without_s3_calls_nothing_stored_and_says_what_is_gone() {
+    let (place, bucket) = (Place::new(), Bucket::new());
+    bucket.turn(Weather::Down);
+    let server = bucket.serve(&place, &[&NO_DISK[..], &[("DRAIN__TIMEOUT", "2s")]].concat());
+    let load = Load::start(server.address, CONNECTIONS, "load");
+    sleep(Duration::from_millis(500));
+    let ended = server.stop();
+    let gone = ended.entry("stopped; what is not stored is gone, and was not called stored");
+    assert!(gone.is_some_and(|gone| gone["segments_left"].as_u64().unwrap() > 0), "{}", ended.stderr);
+    let book = load.join();
+    assert!(book.acknowledged.is_empty() && !book.uncertain.is_empty());
+    assert_left_nothing(&place);
+}
+
+#[test]
+fn without_s3_memory_stays_below_the_ceiling_and_the_instance_recovers() {
+    let (place, bucket) = (Place::new(), Bucket::new());
+    bucket.turn(Weather::Down);
+    let settings =
+        [&NO_DISK[..], &[("INGEST__STORED_TIMEOUT", "100ms"), ("SPOOL__MEMORY", "32MiB"), ("QUEUE__BYTES", "8MiB")]];
+    let server = bucket.serve(&place, &settings.concat());
+    let ceiling = server.entry("memory ceiling")["bytes"].as_u64().unwrap();
+    let load = Load::padded(server.address, CONNECTIONS, "outage", 4_000);
+    let refused = || {
+        let scraped = crate::client::get(server.admin, "/metrics").text();
+        let line =
+            scraped.lines().find(|line| line.starts_with("logweir_refusals_total{cause=\"disk\"}")).unwrap_or("0");
+        line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() > 100.0
+    };
+    let deadline = std::time::Instant::now() + Duration::from_mins(1);
+    while !refused() {
+        assert!(std::time::Instant::now() < deadline, "the memory never fills");
+        sleep(Duration::from_millis(50));
+    }
+    let peak = status_bytes(server.id(), "VmHWM");
+    assert!(peak < ceiling, "{peak} bytes were resident, and the ceiling is {ceiling}");
+    bucket.turn(Weather::Clear);
+    load.end();
+    let mut book = load.join();
+    assert!(book.acknowledged.is_empty());
+    let mut sent = 0;
+    while book.try_one(server.address, &format!("after-{sent}"), 2).status != 200 {
+        sent += 1;
+        assert!(std::time::Instant::now() < deadline, "it does not recover");
+        sleep(Duration::from_millis(50));
+    }
+    server.stop();
+    let audit = book.compare(&bucket.objects());
+    assert!(audit.uncertain_found > 0, "what was told 503 comes all the same");
+    assert_left_nothing(&place);
+}
