@@ -24,6 +24,7 @@ mod events;
 #[path = "support/load.rs"]
 mod load;
 #[path = "support/servers.rs"]
+#[allow(dead_code, reason = "each benchmark prints some of what is measured")]
 mod servers;
 
 use std::{io::Write, process::ExitCode, time::Duration};

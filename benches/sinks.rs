@@ -9,6 +9,8 @@
 //! Firehose bills, each record rounded up to 5 KiB, at the listed price for us-east-1 up to 500 TB a month
 //! (<https://aws.amazon.com/firehose/pricing/>, `--price` for another). Calls cost nothing.
 //!
+//! **Memory.** One call with as many bytes as it takes, by itself: by how much the process grows meanwhile at the most.
+//!
 //! **Delay.** Lines are put into a live spool at a steady rate, each with the time at which it was handed to the spool; the
 //! Firehose, now in this process, notes when a call with it has been read.
 
@@ -42,7 +44,7 @@ use firehose_server::FirehoseServer;
 use live_spool::LiveSpool;
 use logweir::{
     batch::Book,
-    sink::{LineDriver, Packing},
+    sink::{FirehoseSink, LineDriver, LineSink, Packing, Parcel},
     spool::{Follower, Terms},
 };
 use support::{Firehose, Lines, SINK, cpu, line_settings, sink};
@@ -72,7 +74,7 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(64);
     };
-    let figures = [drain(&options), delay(&options)].concat();
+    let figures = [memory(), drain(&options), delay(&options)].concat();
     if let Some(path) = &options.json {
         let text = serde_json::to_vec_pretty(&figures).expect("figures are JSON");
         std::fs::File::create(path).and_then(|mut file| file.write_all(&text)).expect("the figures' file is writable");
@@ -115,6 +117,29 @@ fn name(packing: Packing) -> &'static str {
         Packing::Lines => "lines",
         Packing::Single => "single",
     }
+}
+
+/// What one full call of packed lines takes.
+fn memory() -> Vec<serde_json::Value> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let firehose = Firehose::start();
+    let sink = sink(firehose.endpoint(), Packing::Lines);
+    let deliver = |lines: String| {
+        let parcel = Parcel::new(support::stream(), Book::Accepted, lines);
+        let before = support::resident("VmRSS");
+        support::forget_peak();
+        let outcome = runtime.block_on(sink.deliver(&parcel));
+        assert!(outcome.left.is_empty(), "it is taken");
+        (parcel.bytes(), support::resident("VmHWM").saturating_sub(before))
+    };
+    // The client makes its connection, and whatever else it makes once.
+    deliver("{}\n".into());
+    let limits = sink.limits();
+    let (lines, grown) = deliver(Lines::new().at_most(limits.lines, limits.bytes));
+    firehose.stop();
+    let (total, most) = (lines + grown, FirehoseSink::CALL_MEMORY_BYTES);
+    println!("memory of a full call: {total} bytes, of which {lines} of lines; computed at the most: {most}\n");
+    vec![serde_json::json!({"measured": "memory", "line_bytes": lines, "grown_bytes": grown, "most_bytes": most})]
 }
 
 /// What a round of draining came to.

@@ -13,6 +13,7 @@ mod ceiling;
 mod descriptors;
 mod files;
 mod heartbeat;
+mod lags;
 mod listen;
 mod load;
 mod policy;
@@ -55,7 +56,7 @@ use crate::{
     metrics::{self, Metrics},
     queue::{self, Intake, Published},
     schema::Catalog,
-    spool::{Spool, StartError as SpoolError},
+    spool::{Held, Spool, StartError as SpoolError},
 };
 
 /// Threads of the background that may block: for the keeping of the sinks' lags.
@@ -137,14 +138,9 @@ impl Server {
         let published = intake.published();
         let spool = open_spool(&config, intake, &metrics)?;
         let runtime = background()?;
+        retire(&config, &spool);
         let (sinks, places) = Sinks::start(&config, (spool.instance(), &spool.shelf()), &metrics)?;
-        let known: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
-        for sink in spool.shelf().other_sinks(&known) {
-            tracing::warn!(
-                sink,
-                "a sink that has a cursor in the spool is not configured any more; nothing is kept for it"
-            );
-        }
+        runtime.spawn(lags::watch(spool.shelf(), spool.clock()));
         let hearts = Hearts::start(&config, &spool, (&metrics, places));
         let catalog =
             Catalog::new(streams, config.limits.streams, config.ingest.undeclared_streams == UndeclaredStreams::Accept);
@@ -262,6 +258,19 @@ fn open_spool(config: &Config, intake: Intake, metrics: &Arc<Metrics>) -> Result
         Spool::open(settings, intake, metrics)
     } else {
         Spool::in_memory(settings, intake, metrics)
+    }
+}
+
+/// Says what the sinks still lacked that were configured when the spool was last used and are not any more.
+fn retire(config: &Config, spool: &Spool) {
+    let known: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
+    for Held { sink, segments, bytes } in spool.shelf().retire(&known) {
+        tracing::warn!(
+            sink,
+            segments,
+            bytes,
+            "a sink is not configured any more: nothing is kept for it, and this much it had not stored"
+        );
     }
 }
 

@@ -311,7 +311,7 @@ pub struct AuditArgs {
     /// The sink [default: the first required one]
     #[arg(long, value_name = "NAME")]
     pub sink: Option<String>,
-    /// Compare metadata only (of a file, the gzip trailer) instead of reading every object
+    /// Compare metadata only (of a gzip file, its trailer) instead of reading every object
     #[arg(long)]
     pub quick: bool,
     /// Compare the warehouse's ledger and tables too, for the streams that `logweir load` loads

@@ -1,4 +1,4 @@
-//! logweir takes log batches over HTTP, makes them durable, and lands them as gzip'd NDJSON objects in date-partitioned
+//! logweir takes log batches over HTTP, makes them durable, and lands them as gzip'd (or zstd) NDJSON objects in date-partitioned
 //! prefixes that Redshift COPY loads.
 //!
 //! # The path of a batch

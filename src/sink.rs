@@ -4,6 +4,11 @@
 //! An object sink takes sealed segments one after the other; each stream, book and received hour in a segment becomes
 //! one object, whose key and content were frozen when the segment was sealed.
 //!
+//! An object is exactly one gzip member or one zstd frame, as its sink is configured ([`Codec`]). The codec stands in its
+//! name, and nobody reads two in one breath: after a change a place holds both, side by side. Objects are compared by
+//! their lines, never by their compressed bytes. A sink may take some streams only; then its objects and its books are of
+//! those.
+//!
 //! What a sink promises (P2, P7):
 //!
 //! - an object is put under its frozen key on the condition that there is none; if there is one, it is compared: the

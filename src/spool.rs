@@ -43,7 +43,8 @@
 //!
 //! # Limits
 //!
-//! `spool.disk_quota` for the directory, `spool.segment_size` a segment, [`MAX_GROUP_BYTES`] a group (one submission
+//! `spool.disk_quota` for the directory, `spool.segment_size` a segment (less where a target size of objects is reached
+//! before), [`MAX_GROUP_BYTES`] a group (one submission
 //! always fits), [`MAX_SPARES`] spare files, [`MAX_QUARANTINE_BYTES`] of damaged places and [`MAX_TAIL_BYTES`] of torn
 //! tails. Whole segments that cannot be read are moved, and count against the quota until somebody removes them.
 //!

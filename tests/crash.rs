@@ -1,6 +1,7 @@
-//! Crashes: what is acknowledged survives any of them, and every sink has it once (P1, P2, P10).
+//! Crashes: what is acknowledged survives any of them, every object sink has it once (P1, P2, P10), and one that follows
+//! has it at least once: again only what its cursor did not say durably, and not at all only what was counted as skipped.
 //!
-//! The real spool, queue and sink drivers run on a simulated machine, whose power goes at any operation of its disk or of
+//! The real spool, queue, followers and sink drivers run on a simulated machine, whose power goes at any operation of its disk or of
 //! its object stores, and whose disk fails as real ones do. A model walks along: it knows what was sent, what was
 //! acknowledged and what each store holds, and judges when everything has drained. Schedules are drawn by proptest and
 //! shrunk when they fail; proptest keeps their seeds in `tests/crash/regressions.txt` and runs them first, and as they were
@@ -22,6 +23,8 @@ mod regressions;
 mod schedule;
 #[path = "crash/store.rs"]
 mod store;
+#[path = "crash/tail.rs"]
+mod tail;
 #[path = "crash/world.rs"]
 mod world;
 
@@ -31,6 +34,7 @@ use proptest::{
     test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner},
 };
 use schedule::{Damage, Op, ops};
+use tail::Kind;
 use world::World;
 
 /// Schedules of each property in a usual run.
@@ -51,7 +55,12 @@ fn cases() -> u32 {
 
 /// Runs a schedule to its end, and judges it.
 fn walk(ops: &[Op], seed: u64, sabotage: Sabotage) -> Result<(), String> {
-    let mut world = World::new(seed, sabotage);
+    walk_with(ops, seed, Kind::ALL[(seed / 2 % 4) as usize], sabotage)
+}
+
+/// Beside a sink that follows, on these terms.
+fn walk_with(ops: &[Op], seed: u64, follows: Kind, sabotage: Sabotage) -> Result<(), String> {
+    let mut world = World::new(seed, follows, sabotage);
     for op in ops {
         world.apply(op)?;
     }
@@ -81,7 +90,10 @@ fn what_goes_bad_on_the_disk_costs_no_more_than_its_own_group() {
 fn schedules_that_failed_once_hold() {
     for (number, (ops, seed)) in regressions::failed_once().into_iter().enumerate() {
         for sinks in [0, 1] {
-            walk(&ops, seed ^ sinks, Sabotage::None).unwrap_or_else(|error| panic!("schedule {number}: {error}"));
+            for follows in Kind::ALL {
+                let walked = walk_with(&ops, seed ^ sinks, follows, Sabotage::None);
+                walked.unwrap_or_else(|error| panic!("schedule {number}, {follows:?}: {error}"));
+            }
         }
     }
 }
@@ -112,4 +124,9 @@ fn a_cursor_that_moves_before_the_upload_is_found() {
 #[test]
 fn a_segment_that_goes_before_the_cursor_is_synced_is_found() {
     is_found(Sabotage::CursorNotSynced);
+}
+
+#[test]
+fn a_sink_that_has_lines_after_it_said_so_is_found() {
+    is_found(Sabotage::DoneTooEarly);
 }

@@ -1,7 +1,7 @@
 //! Firehose: against a stub that holds calls to the real limits and fails where it is told to, and against moto, which
 //! somebody else has written from the same documentation.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "firehose/faults.rs"]
 mod faults;
@@ -13,10 +13,17 @@ mod limits;
 mod live_spool;
 #[path = "firehose/moto.rs"]
 mod moto;
+#[path = "common/moto.rs"]
+mod moto_server;
 #[path = "firehose/path.rs"]
 mod path;
 
-use std::{io, sync::Arc, sync::Mutex, time::Duration};
+use std::{
+    fmt::Write,
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use aws_config::{Region, SdkConfig};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
@@ -71,7 +78,11 @@ fn parcel(text: impl Into<Vec<u8>>) -> Parcel {
 
 /// A parcel of lines that differ.
 fn lines(count: usize) -> Parcel {
-    parcel((0..count).map(|number| format!("{{\"n\":{number}}}\n")).collect::<String>())
+    let mut text = String::new();
+    for number in 0..count {
+        writeln!(text, "{{\"n\":{number}}}").unwrap();
+    }
+    parcel(text)
 }
 
 /// The lines of a parcel, without their line feeds.

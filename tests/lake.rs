@@ -58,7 +58,7 @@ fn definitions(configuration: &str, root: &str) -> Definitions {
         objects: Objects {
             root: root.to_owned(),
             prefix: config.sinks[0].prefix.clone(),
-            codec: Codec::named(&config.sinks[0].destination().codec).unwrap(),
+            codec: Codec::named(config.sinks[0].codec().as_str()).unwrap(),
         },
         timezone: config.rollups.timezone.clone(),
         dedupe_window: Duration::from_hours(7 * 24),

@@ -157,6 +157,76 @@ async fn a_sink_of_some_streams_has_objects_and_pages_of_those_alone() {
     assert_eq!(kept.0, 0, "every segment is passed, also one of which the sink has nothing: {kept:?}");
 }
 
+/// Makes a place of the first segment below `spool` unreadable, where `text` stands.
+fn damage(spool: &Path, text: &str) {
+    let path = spool.join("0000000001.sealed");
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.windows(text.len()).position(|window| window == text.as_bytes()).unwrap();
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_damaged_segment_becomes_a_frame_and_is_found_where_it_was_stored_before() {
+    for before in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, spool) = (dir.path().join("objects"), dir.path().join("spool"));
+        let destination = Destination { streams: vec!["heard".into()], ..destination(&root, "zstd") };
+        let of = |stream, name: &str| Batch::accepted(stream, format!("{{\"event_id\":\"{name}\"}}\n"));
+        let batches = vec![of("heard", "first"), of("heard", "second"), of("other", "third"), of("heard", "fourth")];
+        let (shelf, metrics) = segments::append(&spool, vec![destination.clone()], vec![batches]);
+        let _keeper = shelf.consumer("tests", Terms::KEPT);
+        if before {
+            let run = driver(shelf.consumer("former", Terms::KEPT), destination.clone(), &metrics).run();
+            timeout(Duration::from_mins(1), run).await.unwrap();
+        }
+        damage(&spool, "second");
+        if before {
+            // What is there already is not read; another sink finds the damage.
+            let other = Destination { sink: "other".into(), prefix: "other/".into(), ..destination.clone() };
+            let run = driver(shelf.consumer("other", Terms::KEPT), other, &metrics).run();
+            timeout(Duration::from_mins(1), run).await.unwrap();
+            fs::remove_dir_all(root.join("other")).unwrap();
+        }
+        let run = driver(shelf.consumer(SINK, Terms::REQUIRED), destination, &metrics).run();
+        timeout(Duration::from_mins(1), run).await.unwrap();
+        let objects = objects(&root);
+        let counts: Vec<u64> = objects.iter().map(|(key, bytes)| lines(key, bytes)).collect();
+        // What was stored before the damage has more than is left, and stays.
+        assert_eq!(counts, [if before { 3 } else { 2 }], "{:?}", objects.keys());
+        let told: Vec<Line> = pages(&root).into_values().flatten().collect();
+        if before {
+            // A frame was read, to find out that it is what the segment held; the page has a second version.
+            assert!(metrics.render().contains("logweir_objects_total{sink=\"s3\",outcome=\"existed\"} 1"));
+            let of_all = told.iter().filter(|line| matches!(line, Line::Content(it) if it.events == 3)).count();
+            assert_eq!(of_all, 2, "{told:?}");
+        } else {
+            assert_eq!(entry(&told[0]).events, 2);
+        }
+        assert!(told.iter().any(|line| matches!(line, Line::Damage(_))), "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn damage_is_told_in_the_books_of_a_sink_that_has_nothing_of_the_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, spool) = (dir.path().join("objects"), dir.path().join("spool"));
+    let destination = Destination { streams: vec!["heard".into()], ..destination(&root, "zstd") };
+    let batches = vec![Batch::accepted("other", LINE), Batch::accepted("other", "{\"event_id\":\"bad\"}\n")];
+    let (shelf, metrics) = segments::append(&spool, vec![destination.clone()], vec![batches]);
+    damage(&spool, "bad");
+    // Only what is read is known to be damaged: another sink takes it.
+    let _keeper = shelf.consumer("tests", Terms::KEPT);
+    let all = Destination { sink: "all".into(), streams: Vec::new(), ..destination.clone() };
+    let run = driver(shelf.consumer("all", Terms::KEPT), Destination { prefix: "all/".into(), ..all }, &metrics).run();
+    timeout(Duration::from_mins(1), run).await.unwrap();
+    let run = driver(shelf.consumer(SINK, Terms::REQUIRED), destination, &metrics).run();
+    timeout(Duration::from_mins(1), run).await.unwrap();
+    let pages: Vec<Vec<Line>> =
+        pages(&root).into_iter().filter(|(key, _)| key.starts_with("raw/")).map(|(_, page)| page).collect();
+    assert!(matches!(&pages[..], [page] if matches!(page[..], [Line::Damage(_)])), "{pages:?}");
+}
+
 /// Compressed sizes of the objects that `text` becomes, a group after the other, by a sink that keeps up.
 fn sizes(codec: &str, object_size: u64, streams: &[&str], text: &[(&str, String)]) -> Vec<u64> {
     let dir = tempfile::tempdir().unwrap();

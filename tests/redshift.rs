@@ -4,8 +4,7 @@
 //! COPY is modelled here, and never executed on a Redshift: the stub of the Data API reads the manifest that the statement
 //! names and inserts the objects' lines; over the wire the statement is looked at as text.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(clippy::print_stderr, clippy::panic, reason = "a test tells what it left out, and fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "redshift/api.rs"]
 mod api;
@@ -15,6 +14,8 @@ mod cutter;
 mod data_api;
 #[path = "redshift/moto.rs"]
 mod moto;
+#[path = "common/moto.rs"]
+mod moto_server;
 #[path = "common/postgres.rs"]
 mod postgres;
 #[path = "redshift/warehouse.rs"]

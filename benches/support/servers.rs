@@ -131,15 +131,27 @@ impl Target {
 
     /// What it tells of itself, without labels.
     pub(crate) fn metrics(&self) -> HashMap<String, f64> {
-        let Some(admin) = self.admin else { return HashMap::new() };
-        let mut stream = TcpStream::connect(admin).expect("the admin port answers");
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("it can be asked");
-        let mut text = String::new();
-        stream.read_to_string(&mut text).expect("it answers");
+        let text = self.scrape();
         let lines = text.lines().filter(|line| line.starts_with("logweir_") && !line.contains('{'));
         lines
             .filter_map(|line| line.split_once(' ').and_then(|(name, value)| Some((name.into(), value.parse().ok()?))))
             .collect()
+    }
+
+    /// What one series with labels stands at.
+    pub(crate) fn labelled(&self, series: &str) -> f64 {
+        let text = self.scrape();
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.and_then(|value| value.parse().ok()).expect("the series is there")
+    }
+
+    fn scrape(&self) -> String {
+        let Some(admin) = self.admin else { return String::new() };
+        let mut stream = TcpStream::connect(admin).expect("the admin port answers");
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("it can be asked");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("it answers");
+        text
     }
 
     /// Ends the server.

@@ -98,6 +98,19 @@ impl Lines {
         text
     }
 
+    /// As many lines as there may be of so many bytes.
+    pub(crate) fn at_most(&self, lines: usize, bytes: usize) -> String {
+        let mut text = String::with_capacity(bytes);
+        for number in 0..lines {
+            let line = self.numbered(number..number + 1);
+            if text.len() + line.len() > bytes {
+                break;
+            }
+            text.push_str(&line);
+        }
+        text
+    }
+
     /// So many lines, a batch at a time.
     pub(crate) fn batches(&self, events: usize) -> impl Iterator<Item = String> {
         let starts = (0..events).step_by(BATCH_EVENTS);
@@ -122,6 +135,18 @@ pub(crate) fn cpu() -> Duration {
     let fields: Vec<&str> = text.rsplit_once(')').expect("a name").1.split_ascii_whitespace().collect();
     let ticks = |place: usize| fields[place].parse::<u64>().expect("ticks");
     Duration::from_millis((ticks(11) + ticks(12)) * 1_000 / TICKS)
+}
+
+/// What this process has of memory, `VmRSS`, or has had at the most, `VmHWM`, in bytes.
+pub(crate) fn resident(what: &str) -> usize {
+    let text = std::fs::read_to_string("/proc/self/status").expect("its own figures");
+    let line = text.lines().find(|line| line.starts_with(what)).expect("a line of it");
+    line.split_ascii_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok()).expect("a number") * 1024
+}
+
+/// The most that this process has had of memory is what it has now.
+pub(crate) fn forget_peak() {
+    std::fs::write("/proc/self/clear_refs", "5").expect("its own figures can be reset");
 }
 
 /// A Firehose in a process of its own.

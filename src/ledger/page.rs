@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::FORMAT_VERSION;
 use crate::{
     batch::{Book, Hour, InstanceId, Millis, SegmentId, StreamName},
-    spool::{Content, Destination, Footer},
+    spool::{Content, Footer},
 };
 
 /// The lines of one segment and hour.
@@ -100,17 +100,6 @@ impl Page {
     /// The hours that the segment of `footer` has pages for.
     pub fn hours(footer: &Footer) -> Vec<Hour> {
         let mut hours: Vec<Hour> = footer.contents.iter().map(Content::hour).collect();
-        hours.sort_unstable();
-        hours.dedup();
-        hours
-    }
-
-    /// The hours of which `destination` has pages: those of which it has objects; and the first one of the segment if
-    /// places of it could not be read, since nobody knows what stream stood there.
-    pub fn hours_of(footer: &Footer, destination: &Destination) -> Vec<Hour> {
-        let taken = footer.contents.iter().filter(|content| destination.takes(content)).map(Content::hour);
-        let damaged = Self::hours(footer).first().copied().filter(|_| !footer.gaps.is_empty());
-        let mut hours: Vec<Hour> = taken.chain(damaged).collect();
         hours.sort_unstable();
         hours.dedup();
         hours
@@ -273,33 +262,6 @@ mod tests {
         };
         assert_eq!(Line::read(last), Some(Line::Damage(damage)));
         assert_eq!((first.lines, second.lines), (3, 1));
-    }
-
-    #[test]
-    fn a_sink_of_some_streams_has_pages_of_those_and_of_damage() {
-        let destination = |streams: &[&str]| Destination {
-            sink: "s3".into(),
-            kind: "s3".into(),
-            place: "logs".into(),
-            prefix: String::new(),
-            codec: "gzip".into(),
-            level: 1,
-            streams: streams.iter().map(ToString::to_string).collect(),
-        };
-        let gaps = "\"gaps\":[[4096,8192]],";
-        let text = serde_json::to_string(&footer("")).unwrap();
-        // The second content, of the later hour, is of another stream.
-        let (first, rest) = text.split_at(text.find("\"heard\"").unwrap() + 7);
-        let later: Footer = serde_json::from_str(&(first.to_owned() + &rest.replacen("heard", "seen", 1))).unwrap();
-        for (streams, hours) in [(&[][..], 0..2), (&["heard"], 0..1), (&["seen"], 1..2), (&["other"], 0..0)] {
-            let expected: Vec<Hour> = hours.map(|hour| Hour(HOUR + hour)).collect();
-            assert_eq!(Page::hours_of(&later, &destination(streams)), expected, "{streams:?}");
-        }
-        let damaged = footer(gaps);
-        assert_eq!(Page::hours_of(&damaged, &destination(&["other"])), [Hour(HOUR)]);
-        let page = Page::new(&damaged, &[const { String::new() }; 3], Hour(HOUR));
-        let line = Line::read(page.text.strip_suffix(b"\n").unwrap());
-        assert!(matches!(line, Some(Line::Damage(_))), "{line:?}");
     }
 
     #[test]

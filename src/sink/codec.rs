@@ -1,4 +1,16 @@
 //! How objects are compressed.
+//!
+//! What the choice comes to, on stored lines of 640 bytes as SDKs send them ten a batch (16 MB, November 2026). Ratios are
+//! those of `cargo bench --bench stages`; MB/s are of zstd 1.5 on one core of a 2-core virtual machine that had other work,
+//! so that they are to be read against each other:
+//!
+//! | zstd, level | 1 | 2 | 3 | 4 | 6 | 9 | 12 | 15 |
+//! |---|---|---|---|---|---|---|---|---|
+//! | MB/s | 510 | 326 | 165 | 136 | 62 | 27 | 14 | 2 |
+//! | ratio | 6.53 | 6.33 | 6.01 | 5.88 | 6.44 | 6.82 | 6.78 | 6.98 |
+//!
+//! gzip comes to 5.67 at level 1 and to 6.32 at level 6. For lines of random ids the levels of zstd between 1 and 6 are
+//! slower *and* larger: they look for short matches, which lie within ids by chance (see [`gzip`](crate::gzip)).
 
 use std::ops::RangeInclusive;
 

@@ -182,10 +182,11 @@ impl Driver {
         self.store_pages(&booked, &keys, destination).await
     }
 
-    /// Stores the pages of a segment whose objects are at `keys`: one after the other, in the memory of an object.
+    /// Stores the pages of a segment whose objects are at `keys`: one after the other, in the memory of an object. A page
+    /// without lines, of an hour of which the sink has nothing, is left out as an object without lines is.
     async fn store_pages(&self, footer: &Footer, keys: &[String], destination: &Destination) -> Result<(), Damaged> {
         let who = (footer.instance().ok_or(Damaged)?, footer.segment);
-        for hour in Page::hours_of(footer, destination) {
+        for hour in Page::hours(footer) {
             let page = Page::new(footer, keys, hour);
             let plan = ObjectPlan {
                 place: destination.place.clone(),

@@ -29,6 +29,19 @@
 //! A line that is longer than a record is [`Fate::Never`]; the rest of its parcel is delivered in the same call. In
 //! memory: [`FirehoseSink::CALL_MEMORY_BYTES`] for each call on its way.
 //!
+//! What a delivery stream takes is 1 to 5 MiB a second by default, by region, and can be raised; beyond it, it throttles, and
+//! the driver goes slower.
+//!
+//! # Invariants
+//!
+//! - **One attempt.** The SDK tries nothing again by itself: it would send all records again where one has failed, and the
+//!   driver could not count what is there twice.
+//! - **One clock.** The driver's time for an attempt is the only one, but for that of connecting. The SDK's stalled-stream
+//!   protection is off, as for [S3](super::S3Store).
+//! - **Index by index.** The entries of an answer are matched with the records that were sent by their place and by
+//!   nothing else, and only as far as the answer is whole.
+//! - **Nothing of the data, and no credentials, is told** in errors and logs: of what Firehose says, a line is repeated.
+//!
 //! # What an answer means
 //!
 //! | answer | the lines |
@@ -50,6 +63,10 @@
 //! them, so what is wrong is the delivery stream, and people mend it. A stream for which [`Targets`] have no delivery
 //! stream, or only a name that none can have, is `Never`: its lines are set aside and told of, and hold up no others. The
 //! configuration is checked so that it comes to that only for streams that devices name.
+//!
+//! # Permissions
+//!
+//! `firehose:PutRecordBatch` on the delivery streams.
 //!
 //! # Sources
 //!

@@ -26,6 +26,7 @@ use super::{
     cursor::{Cursor, Place, Position},
     follow::Lag,
     footer::{Destination, Footer},
+    patient::open_again,
     ratio::Ratio,
     reader::SealedSegment,
     readers::{BeingRead, Readers},
@@ -441,7 +442,7 @@ impl Shelf {
     }
 
     fn footer(&self, segment: SegmentId) -> io::Result<Option<(Box<dyn DiskFile>, Footer)>> {
-        let file = self.recovery.disk.open(&Name::Sealed(segment).to_string())?;
+        let file = open_again(&*self.recovery.disk, &Name::Sealed(segment).to_string())?;
         Ok(Footer::read(&*file, segment)?.map(|footer| (file, footer)))
     }
 
@@ -482,9 +483,11 @@ impl Shelf {
         if !self.state().holds(segment) {
             return Ok(None);
         }
-        let disk = &self.recovery.disk;
-        let file = match disk.open(&Name::Open(segment).to_string()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => disk.open(&Name::Sealed(segment).to_string()),
+        let disk = &*self.recovery.disk;
+        let file = match open_again(disk, &Name::Open(segment).to_string()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                open_again(disk, &Name::Sealed(segment).to_string())
+            }
             opened => opened,
         };
         match file {

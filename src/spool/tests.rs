@@ -1,5 +1,8 @@
 //! The spool on a real disk: what is acknowledged is found again, whatever the last process left.
 
+mod following;
+mod terms;
+
 use std::{fs, os::unix::fs::FileExt, path::Path, rc::Rc};
 
 use super::*;

@@ -9,7 +9,7 @@
 //! | difference | what it means |
 //! |---|---|
 //! | missing | a page names an object that is not there |
-//! | unreadable | an object is truncated, is not exactly one gzip member, or its own checksum is wrong |
+//! | unreadable | an object is truncated, is not exactly one gzip member or zstd frame, or its own checksum is wrong |
 //! | changed | an object has other lines than its page counts |
 //! | duplicate | a second object has the lines of one that a page names |
 //! | not in the books | an object that no page names, and that is not on its way |
@@ -42,9 +42,16 @@
 //! figure of an hour is marked `~` unless every process that beat in it has ended well in it. What is spooled and stored
 //! is counted from what is durable, and does not lag.
 //!
+//! # A place of some streams
+//!
+//! The books of a sink that takes some streams only are about those: its pages name its objects, and its heartbeats count
+//! the events of its streams. Where fewer streams are configured than before, and the process was killed in between, what
+//! it left open is sealed for the new ones: the events of the others are told as not spooled, and the sink never got them.
+//!
 //! # What quick leaves out
 //!
-//! Objects are not read: the metadata (or for a file the gzip trailer) is compared. Lines that were changed under their
+//! Objects are not read: the metadata (or for a file the gzip trailer) is compared. (A zstd file is read, since its frame
+//! tells the length of the lines and no checksum that the books know.) Lines that were changed under their
 //! old metadata, and an S3 object that was cut, are not noticed.
 //!
 //! # Limits

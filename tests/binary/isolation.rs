@@ -112,7 +112,8 @@ fn a_best_effort_sink_that_is_dead_costs_no_more_than_its_lag() {
         }
         assert!(round < 20, "nothing was skipped");
     }
-    let told = server.entry("the sink lags too far; it goes on at the newest");
+    let told = server
+        .entry("a best-effort sink lagged too far and goes on at the newest; what lies between it will never have");
     assert_eq!(told["sink"], "stream", "{told}");
     until("the bucket has everything", || book.audit(&sinks.bucket.objects()).lost.is_empty());
     below_the_ceiling(&server);

@@ -53,6 +53,7 @@ impl LiveSpool {
             dir: dir.to_owned(),
             disk_quota: 4 << 30,
             segment_size,
+            object_size: None,
             seal_after: Duration::from_hours(1),
             seal_jitter: 0.0,
             early_seal_interval: Duration::from_millis(50),

@@ -30,6 +30,8 @@ pub(crate) enum Sabotage {
     CursorNotSynced,
     /// A store answers before it has the object.
     StoreAnswersTooEarly,
+    /// A sink that follows says that lines are done before it has them.
+    DoneTooEarly,
 }
 
 /// What can be made to fail.
@@ -77,6 +79,8 @@ struct State {
     /// Blocks of files that cannot be read any more.
     bad: BTreeSet<(u64, u64)>,
     full: bool,
+    /// What happens on another thread with the read of this number from now.
+    meanwhile: Option<(u32, Box<dyn FnOnce() + Send>)>,
 }
 
 #[derive(Debug, Clone)]
@@ -154,6 +158,7 @@ impl Machine {
             faults: Vec::new(),
             bad: BTreeSet::new(),
             full: false,
+            meanwhile: None,
         };
         Self(Arc::new(Shared { state: Mutex::new(state), off: Notify::new() }))
     }
@@ -192,6 +197,28 @@ impl Machine {
 
     pub(crate) fn set_full(&self, full: bool) {
         self.state().full = full;
+    }
+
+    /// In the middle of somebody's reading, with the `reads`-th read from now, something else happens.
+    pub(crate) fn meanwhile(&self, reads: u32, happens: impl FnOnce() + Send + 'static) {
+        self.state().meanwhile = Some((reads, Box::new(happens)));
+    }
+
+    /// Nothing happens meanwhile any more.
+    pub(crate) fn undisturbed(&self) {
+        self.state().meanwhile = None;
+    }
+
+    fn disturb(&self) {
+        let mut state = self.state();
+        if let Some((reads, _)) = &mut state.meanwhile {
+            *reads = reads.saturating_sub(1);
+        }
+        let due = state.meanwhile.take_if(|(reads, _)| *reads == 0);
+        drop(state);
+        if let Some((_, happens)) = due {
+            happens();
+        }
     }
 
     /// Nothing fails any more, but for the power.
@@ -474,6 +501,7 @@ impl DiskFile for Handle {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.disk.machine.disturb();
         let read = |state: &mut State| {
             let blocks = offset / BLOCK as u64..(offset + buffer.len() as u64).div_ceil(BLOCK as u64);
             if state.bad.range((self.file, blocks.start)..(self.file, blocks.end)).next().is_some() {
@@ -491,7 +519,7 @@ impl DiskFile for Handle {
             let skipped = match sabotage {
                 Sabotage::NoSync => true,
                 Sabotage::CursorNotSynced => inode.is_cursor,
-                Sabotage::None | Sabotage::NoDirSync | Sabotage::StoreAnswersTooEarly => false,
+                Sabotage::None | Sabotage::NoDirSync | Sabotage::StoreAnswersTooEarly | Sabotage::DoneTooEarly => false,
             };
             if !skipped {
                 inode.sync();

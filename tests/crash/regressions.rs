@@ -2,7 +2,13 @@
 
 use crate::{
     disk::Call::{Open, Read, Remove, Rename, SetLen, Sync},
-    schedule::Op::{self, Crash, Drive, Fail, Flip, Full, Fuse, Kill, Push, Reconfigure, Seal, Spoil, Step, Stop},
+    schedule::{
+        Done,
+        Op::{
+            self, Crash, Drive, Fail, Flip, Follow, Full, Fuse, KeepUp, Kill, Push, Reconfigure, Seal, Spare, Spoil,
+            Step, Stop,
+        },
+    },
 };
 
 const fn push(rejected: u8, accepted: u8, bytes: u32) -> Op {
@@ -65,5 +71,14 @@ pub(crate) fn failed_once() -> Vec<(Vec<Op>, u64)> {
             ],
             0,
         ),
+        // What a sink skipped was not counted, since a file could not be opened for a moment: a footer, and an open segment.
+        (
+            vec![push(0, 1, 1), Step, Seal, Follow { reads: 1, most: 1, done: Done::Nothing }, push(0, 1, 1), Step]
+                .into_iter()
+                .chain([Fail(Open, 1), KeepUp(4), push(0, 1, 1)])
+                .collect(),
+            6,
+        ),
+        (vec![Spare, Fail(Open, 3), push(0, 1, 1), Step, KeepUp(4)], 6),
     ]
 }

@@ -18,6 +18,12 @@ pub(crate) enum Op {
     Seal,
     /// The sink of this number stores what is sealed.
     Drive(u8),
+    /// The sink that follows reads so often, and so much each time.
+    Follow { reads: u8, most: u32, done: Done },
+    /// It reads once, and meanwhile the shelf looks who lags too far, and the writer makes steps.
+    Disturb { most: u32, reads: u32, steps: u8 },
+    /// The shelf looks who lags too far, so many half hours after the last event.
+    KeepUp(u8),
     /// The keeper makes a spare file.
     Spare,
     /// The power goes with the operation of this number from now.
@@ -38,6 +44,17 @@ pub(crate) enum Op {
     Flip { file: u16, bit: u64 },
     /// The process is killed, and a block of some file cannot be read any more.
     Spoil { file: u16, place: u64 },
+}
+
+/// What a sink that follows says of what it was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Done {
+    Nothing,
+    /// The first of what is not done.
+    First,
+    All,
+    /// All, and its cursor is to be durable.
+    Saved,
 }
 
 /// What a schedule may do to what was synced.
@@ -68,11 +85,18 @@ pub(crate) fn ops(damage: Damage) -> impl Strategy<Value = Vec<Op>> {
         Call::SyncDir,
         Call::Put,
     ]);
+    let done = prop::sample::select(vec![Done::Nothing, Done::First, Done::All, Done::Saved]);
+    let most = || prop_oneof![1_u32..500, 500_u32..50_000, Just(1_u32 << 20)];
+    let follow = (1_u8..4, most(), done).prop_map(|(reads, most, done)| Op::Follow { reads, most, done });
+    let disturb = (most(), 1_u32..8, 0_u8..4).prop_map(|(most, reads, steps)| Op::Disturb { most, reads, steps });
     let usual = prop_oneof![
         12 => push,
         10 => Just(Op::Step),
         5 => Just(Op::Seal),
         6 => (0_u8..2).prop_map(Op::Drive),
+        8 => follow,
+        2 => disturb,
+        3 => (0_u8..8).prop_map(Op::KeepUp),
         2 => Just(Op::Spare),
         5 => (1_u32..40).prop_map(Op::Fuse),
         1 => Just(Op::Crash),
@@ -86,8 +110,8 @@ pub(crate) fn ops(damage: Damage) -> impl Strategy<Value = Vec<Op>> {
     let flip = (any::<u16>(), any::<u64>()).prop_map(|(file, bit)| Op::Flip { file, bit });
     let spoil = (any::<u16>(), any::<u64>()).prop_map(|(file, place)| Op::Spoil { file, place });
     let op = match damage {
-        Damage::None => prop_oneof![54 => usual, 1 => reconfigure].boxed(),
-        Damage::Flips => prop_oneof![24 => usual, 2 => flip, 1 => spoil].boxed(),
+        Damage::None => prop_oneof![67 => usual, 1 => reconfigure].boxed(),
+        Damage::Flips => prop_oneof![30 => usual, 2 => flip, 1 => spoil].boxed(),
     };
     prop::collection::vec(op, 1..MAX_OPS)
 }

@@ -13,17 +13,18 @@ use std::{
 use logweir::{
     admission::ByteBudget,
     batch::{Book, Frame, FrameBuilder, Millis, StreamName},
-    metrics::Metrics,
+    metrics::{self, Metrics},
     queue::{self, Receipt, Submission, Submitter},
     sink::{Backoff, Driver, Settings as SinkSettings},
-    spool::{BLOCK_BYTES, Destination, Settings, Shelf, StartError, Step, TakenUp, Terms},
+    spool::{BLOCK_BYTES, Destination, Followed, Follower, Settings, Shelf, StartError, Step, TakenUp, Terms},
 };
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     disk::{Machine, Sabotage},
-    schedule::Op,
+    schedule::{Done, Op},
     store::{Objects, Store},
+    tail::{Kind, TAIL, Tail},
 };
 
 /// When everything is received: a few hours around 2026-11-22T09:00Z.
@@ -46,6 +47,9 @@ pub(crate) struct World {
     /// One of them, or two.
     sinks: &'static [&'static str],
     stores: [Arc<Mutex<Objects>>; 2],
+    /// A sink that follows, and what it was given.
+    follows: Kind,
+    tail: Tail,
     process: Option<Process>,
     budget: Arc<ByteBudget>,
     next_event: u32,
@@ -62,23 +66,26 @@ pub(crate) struct World {
 
 /// A process that runs.
 struct Process {
-    spool: TakenUp,
+    spool: Arc<Mutex<TakenUp>>,
     segments: Arc<Shelf>,
     submitter: Rc<Submitter>,
     deliver: Pin<Box<dyn Future<Output = ()>>>,
     drivers: Vec<Driver>,
+    follower: Option<Follower>,
     waiting: Vec<(Vec<u32>, Receipt)>,
     metrics: Arc<Metrics>,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, sabotage: Sabotage) -> Self {
+    pub(crate) fn new(seed: u64, follows: Kind, sabotage: Sabotage) -> Self {
         Self {
             runtime: Builder::new_current_thread().enable_time().build().unwrap(),
             machine: Machine::new(seed, sabotage),
             sinks: &SINKS[..=(seed % 2) as usize],
             sabotage,
             stores: Default::default(),
+            follows,
+            tail: Tail::new(sabotage),
             process: None,
             budget: ByteBudget::new(1 << 30),
             next_event: 0,
@@ -128,9 +135,32 @@ impl World {
                     self.drive(usize::from(sink));
                 }
             }
+            Op::Follow { reads, most, done } => {
+                if self.run()? {
+                    for _ in 0..reads {
+                        self.follow(most as usize)?;
+                    }
+                    self.done(done);
+                }
+            }
+            Op::Disturb { most, reads, steps } => {
+                if self.run()? {
+                    self.disturb(reads, steps);
+                    self.follow(most as usize)?;
+                    self.machine.undisturbed();
+                    self.hear();
+                }
+            }
+            Op::KeepUp(half_hours) => {
+                if self.run()? {
+                    let now = self.now(half_hours);
+                    self.process().segments.keep_up(now);
+                    self.look_for_skips();
+                }
+            }
             Op::Spare => {
                 if self.run()? {
-                    let _ = self.process().spool.prepare_spare();
+                    let _ = self.step_with(|spool| spool.prepare_spare().is_ok());
                 }
             }
             Op::Stop => self.stop()?,
@@ -171,11 +201,13 @@ impl World {
             };
             drivers.push(Driver::new(settings, store, consumer, &metrics));
         }
+        let follower = self.follows.terms().map(|terms| Follower::new(segments.consumer(TAIL, terms)));
         segments.tidy();
+        let spool = Arc::new(Mutex::new(spool));
         let submitter = lanes.pop().unwrap().bind();
         let deliver = Box::pin(Rc::clone(&submitter).deliver());
         let waiting = Vec::new();
-        self.process = Some(Process { spool, segments, submitter, deliver, drivers, waiting, metrics });
+        self.process = Some(Process { spool, segments, submitter, deliver, drivers, follower, waiting, metrics });
         Ok(true)
     }
 
@@ -242,10 +274,70 @@ impl World {
             return Ok(());
         }
         for _ in 0..steps {
-            self.process().spool.step();
+            self.step_with(TakenUp::step);
             self.hear();
         }
         Ok(())
+    }
+
+    fn step_with<T>(&mut self, work: impl FnOnce(&mut TakenUp) -> T) -> T {
+        work(&mut self.process().spool.lock().unwrap())
+    }
+
+    /// So many half hours after the last event was received.
+    fn now(&self, half_hours: u8) -> Millis {
+        let hours = i64::from(self.next_event / 40);
+        Millis::new(RECEIVED + hours * HOUR + i64::from(half_hours) * HOUR / 2).unwrap()
+    }
+
+    /// The sink that follows reads what is there; whether there may be more.
+    fn follow(&mut self, most: usize) -> Result<bool, String> {
+        let damaged = self.damages > 0;
+        let Some(follower) = &mut self.process.as_mut().expect("a process that runs").follower else {
+            return Ok(false);
+        };
+        let followed = follower.read_now(most);
+        self.look_for_skips();
+        match followed {
+            Ok(Some(Followed::Lines(stretch))) => self.tail.take(&stretch, damaged).map(|()| true),
+            Ok(Some(Followed::Skipped)) => Ok(true),
+            Ok(Some(Followed::Ended) | None) | Err(_) => Ok(false),
+        }
+    }
+
+    /// It says what it has done.
+    fn done(&mut self, done: Done) {
+        let process = self.process.as_mut().expect("a process that runs");
+        let Some(follower) = &mut process.follower else { return };
+        if done == Done::Nothing {
+            return;
+        }
+        if let Some(mark) = self.tail.next_done(done != Done::First) {
+            // What fails now is done with what comes next.
+            let _ = follower.done_now(mark);
+        }
+        if done == Done::Saved && follower.save_now().is_ok() {
+            self.tail.saved();
+        }
+    }
+
+    /// In the middle of what the sink that follows reads next, the shelf and the writer are at work.
+    fn disturb(&mut self, reads: u32, steps: u8) {
+        let now = self.now(3);
+        let process = self.process();
+        let (segments, spool) = (Arc::clone(&process.segments), Arc::clone(&process.spool));
+        self.machine.meanwhile(reads, move || {
+            segments.keep_up(now);
+            for _ in 0..steps {
+                spool.lock().unwrap().step();
+            }
+        });
+    }
+
+    fn look_for_skips(&mut self) {
+        let counts = self.process().metrics.counts(&[&metrics::SINK_SKIPPED_EVENTS]);
+        let counted = counts.iter().find(|count| count.labels == [TAIL]).map_or(0, |count| count.value);
+        self.tail.look(counted);
     }
 
     /// Notes what was acknowledged.
@@ -285,9 +377,9 @@ impl World {
         if !self.run()? {
             return Ok(());
         }
-        self.process().spool.request_stop();
+        self.step_with(|spool| spool.request_stop());
         for _ in 0..MAX_STEPS {
-            let step = self.process().spool.step();
+            let step = self.step_with(TakenUp::step);
             self.hear();
             if step == Step::Ended {
                 break;
@@ -296,6 +388,8 @@ impl World {
         for sink in 0..self.sinks.len() {
             self.drive(sink);
         }
+        while self.follow(100_000)? {}
+        self.done(Done::Saved);
         self.process().segments.tidy();
         self.end_process();
         Ok(())
@@ -303,6 +397,7 @@ impl World {
 
     fn end_process(&mut self) {
         self.hear();
+        self.tail.end_process();
         if let Some(process) = self.process.take() {
             self.quarantined |= process.metrics.render().contains("logweir_quarantined_total{");
         }
@@ -355,25 +450,34 @@ impl World {
         if self.quarantined && self.damages == 0 {
             return Err("something was quarantined that nobody damaged".into());
         }
+        let mut found = Vec::new();
         for (store, name) in self.stores.iter().zip(self.sinks) {
-            self.judge_store(&mut store.lock().unwrap()).map_err(|error| format!("{name}: {error}"))?;
+            let judged = self.judge_store(&mut store.lock().unwrap());
+            found.push(judged.map_err(|error| format!("{name}: {error}")));
         }
-        Ok(())
+        if self.follows != Kind::None {
+            let damaged = self.damages > 0;
+            let kept = found[0].as_ref().map_err(String::clone)?;
+            let judged = self.tail.judge(&self.acknowledged, &self.excused, kept, damaged);
+            judged.map_err(|error| format!("{TAIL}: {error}"))?;
+        }
+        found.into_iter().collect::<Result<Vec<_>, _>>().map(|_| ())
     }
 
-    fn judge_store(&self, store: &mut Objects) -> Result<(), String> {
+    /// Which events the store has, and where.
+    fn judge_store(&self, store: &mut Objects) -> Result<BTreeMap<u32, String>, String> {
         store.catch_up(0);
         if let (Some(key), false) = (store.occupied.first(), self.damages > 0) {
             return Err(format!("the key {key} was to hold two contents"));
         }
-        let mut found: BTreeMap<u32, &str> = BTreeMap::new();
+        let mut found: BTreeMap<u32, String> = BTreeMap::new();
         for (key, (_, lines)) in store.stored.iter().filter(|(key, _)| !key.contains("/_ledger/")) {
             for line in lines {
                 let event = event_of(line).ok_or_else(|| format!("{key} holds a line that nobody sent: {line:.40}"))?;
                 if !self.sent.contains(&event) {
                     return Err(format!("{key} holds the event {event}, which nobody sent"));
                 }
-                if let Some(other) = found.insert(event, key) {
+                if let Some(other) = found.insert(event, key.clone()) {
                     return Err(format!("the event {event} is in {other} and in {key}"));
                 }
             }
@@ -381,12 +485,12 @@ impl World {
         let lost: Vec<_> = self.acknowledged.iter().filter(|event| !found.contains_key(event)).collect();
         match lost.iter().find(|event| !self.excused.contains(event)) {
             Some(event) => Err(format!("the event {event} was acknowledged and is lost ({} are)", lost.len())),
-            None => Ok(()),
+            None => Ok(found),
         }
     }
 }
 
-fn event_of(line: &str) -> Option<u32> {
+pub(crate) fn event_of(line: &str) -> Option<u32> {
     line.split_once('<')?.1.split_once('>')?.0.parse().ok()
 }
 

@@ -1,6 +1,7 @@
 //! What the sink says of each way in which a call can fail.
 
 use std::{
+    fmt::Write,
     net::TcpListener,
     time::{Duration, Instant},
 };
@@ -272,7 +273,7 @@ async fn neither_data_nor_secrets_are_told() {
     for _ in 0..6 {
         let outcome = sink.deliver(&parcel).await;
         if let Some(error) = outcome.error {
-            told += &format!("{error} {error:?}");
+            write!(told, "{error} {error:?}").unwrap();
         }
     }
     assert_eq!((server.faults_left(), server.calls().len()), (0, 6));

@@ -1,59 +1,18 @@
-//! The plain calls against moto, which somebody else has written from the same documentation. It runs no SQL, has no
-//! `BatchExecuteStatement`, and its statements never end by themselves: what is seen here is that it takes what is sent.
+//! The plain calls against moto. It runs no SQL, has no `BatchExecuteStatement`, and its statements never end by
+//! themselves: what is seen here is that it takes what is sent.
 //!
 //! It tells times as text, where the protocol has seconds since 1970, and the SDK does not take that: they are set right on
 //! the way.
 
-use std::{
-    net::{TcpListener, TcpStream},
-    path::Path,
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use logweir::warehouse::load::{Failure, Script, Session, Step};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::data_api::{session, settings};
-
-/// How long it may take to start.
-const START: Duration = Duration::from_mins(1);
-
-struct Moto {
-    server: Child,
-    port: u16,
-}
-
-impl Moto {
-    /// Starts one, if it is installed. Tests that need it say on standard error that they were left out.
-    #[expect(clippy::disallowed_macros, reason = "a test tells what it left out")]
-    fn start() -> Option<Self> {
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/bin/moto_server");
-        if !program.exists() {
-            eprintln!("left out: target/python has no moto_server; tests/run installs it");
-            return None;
-        }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut command = Command::new(program);
-        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
-        let server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let moto = Self { server, port };
-        let began = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(began.elapsed() < START, "moto does not start");
-            thread::sleep(Duration::from_millis(50));
-        }
-        Some(moto)
-    }
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
-}
+use crate::{
+    data_api::{session, settings},
+    moto_server::Moto,
+};
 
 /// Sets the times right in what the server at `port` answers: the port where that is done.
 async fn with_times_set_right(port: u16) -> u16 {

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::segments::{self, Batch, RECEIVED};
 
 /// The streams that lines are dealt to.
-const STREAMS: [&str; 3] = ["heard", "shown", "started"];
+pub(crate) const STREAMS: [&str; 3] = ["heard", "shown", "started"];
 
 /// A line of the ground.
 #[derive(Debug, Clone)]

@@ -256,7 +256,7 @@ fn take_lines(
     room: usize,
 ) -> Result<(), ReadError> {
     let (left, had) = (walk.payload_left(), text.len());
-    let mut wanted = left.min(room.max(1));
+    let mut wanted = left.min(room);
     loop {
         let (read, need) = (text.len() - had, had + wanted);
         if text.capacity() < need {
@@ -266,13 +266,23 @@ fn take_lines(
         }
         text.resize(had + wanted, 0);
         window.read(ground, walk.position() + read as u64, &mut text[had + read..])?;
-        if wanted == left {
+        if wanted == left && wanted <= room {
             return Ok(());
         }
-        if let Some(end) = text[had + read..].iter().rposition(|byte| *byte == b'\n') {
+        let new = &text[had + read..];
+        // Of the lines that fit, all; of a line that does not, its end.
+        let end = if wanted > room { new.iter().position(is_end) } else { new.iter().rposition(is_end) };
+        if let Some(end) = end {
             text.truncate(had + read + end + 1);
+            return Ok(());
+        }
+        if wanted == left {
             return Ok(());
         }
         wanted = left.min(wanted + WINDOW_BYTES);
     }
+}
+
+fn is_end(byte: &u8) -> bool {
+    *byte == b'\n'
 }

@@ -12,6 +12,9 @@ use crate::{
 /// How long the log says nothing more of what a sink skips, in milliseconds.
 const SAID_EVERY: i64 = 60_000;
 
+/// How often a segment is attempted to be counted.
+const ATTEMPTS: usize = 3;
+
 /// What a sink will never have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::spool) struct Skipped {
@@ -24,7 +27,8 @@ impl Shelf {
     /// terms allow: object sinks then begin behind the last sealed segment, followers behind what is durable. What they do
     /// not get is counted. To be called about once a second; it does not depend on the sinks' drivers. Blocks.
     ///
-    /// The events of every stream are counted, also if the sink takes some only.
+    /// The events of every stream are counted, also if the sink takes some only. Of what cannot be read any more nothing is
+    /// counted here: it is in the quarantine.
     pub fn keep_up(&self, now: Millis) {
         let sinks = self.state().sinks.len();
         for sink in 0..sinks {
@@ -133,12 +137,18 @@ impl Shelf {
         for segment in segments {
             let offset = if segment == from.segment { from.offset } else { 0 };
             let end = (segment == to.segment).then_some(to.offset);
-            match self.count_segment(segment, offset, end) {
+            // Nobody counts it later: a disk that fails for a moment must not cost the count.
+            let counted = (0..ATTEMPTS).find_map(|attempt| match self.count_segment(segment, offset, end) {
+                Err(_) if attempt + 1 < ATTEMPTS => None,
+                counted => Some(counted),
+            });
+            match counted.unwrap_or_else(|| Ok(Default::default())) {
                 Ok((skipped, received)) => {
                     all = Skipped { events: all.events + skipped.events, bytes: all.bytes + skipped.bytes };
                     last = last.max(received);
                 }
-                Err(error) => tracing::warn!(%segment, %error, "what a sink skipped could not be counted"),
+                // Whoever keeps it for that would let a sink fill the disk that nobody needs.
+                Err(error) => tracing::error!(%segment, %error, "what a sink skipped could not be counted"),
             }
         }
         (all, last)

@@ -10,7 +10,7 @@ use crate::batch::{Hour, StreamName};
 pub enum Kind {
     /// A page names an object that is not there.
     Missing,
-    /// An object is not exactly one sound gzip member.
+    /// An object is not exactly one sound gzip member or zstd frame.
     Unreadable,
     /// An object has other lines than its page counts.
     Changed,
