@@ -227,7 +227,8 @@ fn settings_that_make_tiny_objects_are_warned_of_and_sound_all_the_same() {
 fn what_a_sink_still_held_that_is_configured_no_more_is_told_and_where_a_new_one_begins() {
     let place = Place::new();
     let sink = |name: &str, more: &str| format!("[[sinks]]\nname = '{name}'\ndir = 'objects-{name}'\n{more}\n");
-    let rest = "[spool]\nseal_after = '1s'\n[ingest]\nundeclared_streams = 'accept'\n[drain]\nlinger = '0s'\ntimeout = '2s'\n";
+    let rest =
+        "[spool]\nseal_after = '1s'\n[ingest]\nundeclared_streams = 'accept'\n[drain]\nlinger = '0s'\ntimeout = '2s'\n";
     let before = sink("files", "") + &sink("gone", "required = false") + rest;
     place.write("before.toml", &before);
     // Where its objects should be made there is a file.
