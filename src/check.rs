@@ -39,7 +39,8 @@ pub fn report(loaded: &Loaded) -> String {
 /// What the spool's directory holds for sinks that are configured no more, and for new ones: a line each. Nothing there is
 /// changed, and a server may run on it.
 pub fn spool(config: &Config) -> String {
-    spool::lines(config).into_iter().map(|told| format!("# {told}\n")).collect()
+    let lines: Vec<_> = spool::lines(config).into_iter().map(|told| format!("# {told}\n")).collect();
+    lines.concat()
 }
 
 /// What has changed for the warehouse's tables `since` an older configuration: a line each.

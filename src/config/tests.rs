@@ -2,6 +2,7 @@
 
 mod devices;
 mod files;
+mod firehose;
 mod loads;
 mod no_disk;
 mod rules;

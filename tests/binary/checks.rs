@@ -3,7 +3,10 @@
 
 use std::path::Path;
 
-use crate::process::{Ended, Place};
+use crate::{
+    process::{Ended, Place},
+    tracer::Book,
+};
 
 /// The exit code for a configuration that is wrong, of sysexits.h.
 pub(crate) const EXIT_CONFIG: i32 = 78;
@@ -183,4 +186,77 @@ fn everything_that_is_wrong_is_told_in_one_run() {
     for (told, expected) in told.iter().zip(expected) {
         assert!(told.trim_start_matches("logweir: ").starts_with(expected), "{told}\n{expected}");
     }
+}
+
+/// A sink that takes everything, and one that sends to Firehose.
+const TWO: &str = "\
+    [[sinks]]\nname = 'files'\ndir = 'objects'\ncodec = 'zstd'\n\
+    [[sinks]]\nname = 'hose'\nkind = 'firehose'\nrequired = false\nmax_lag_bytes = '1GiB'\ndelivery_stream = 'logs-{stream}'\n\
+    [streams.heard]\n";
+
+#[test]
+fn each_sink_is_told_with_its_terms_its_memory_and_its_costs() {
+    let place = Place::new();
+    place.write("f.toml", TWO);
+    let checked = check(&place, "f.toml");
+    assert_eq!((checked.code, checked.stderr.as_str()), (Some(0), ""));
+    for told in [
+        "\n# sink files: directory objects, required, all streams, zstd at level 3, 2 objects at a time in up to ",
+        "\n# sink files: up to 2016 objects and pages of the books are put a day, for 1 stream\n",
+        "\n# sink hose: Firehose, to logs-{stream}, best effort (it may lag 1 GiB and 1day), all streams without rejected \
+         events, what is never taken goes to files, 2 calls at a time in up to 51 MiB\n",
+        "\n# sink hose: at 100 events/s of 600 stored bytes a stream makes about 13140000 records a month of ",
+    ] {
+        assert!(checked.stdout.contains(told), "nothing of {told}:\n{}", checked.stdout);
+    }
+    assert!(!checked.stdout.contains("warning"), "{}", checked.stdout);
+}
+
+#[test]
+fn settings_that_make_tiny_objects_are_warned_of_and_sound_all_the_same() {
+    let place = Place::new();
+    place.write("f.toml", &format!("{TWO}[spool]\nseal_after = '10s'\n"));
+    let checked = check(&place, "f.toml");
+    assert_eq!((checked.code, checked.stderr.as_str()), (Some(0), ""));
+    let told =
+        "# warning: objects are tiny, about 117.2 KiB (at 100 events/s of 600 stored bytes, with a seal every 10s): ";
+    assert!(checked.stdout.contains(told) && checked.stdout.contains("raise spool.seal_after"), "{}", checked.stdout);
+}
+
+#[test]
+fn what_a_sink_still_held_that_is_configured_no_more_is_told_and_where_a_new_one_begins() {
+    let place = Place::new();
+    let sink = |name: &str, more: &str| format!("[[sinks]]\nname = '{name}'\ndir = 'objects-{name}'\n{more}\n");
+    let rest =
+        "[spool]\nseal_after = '1s'\n[ingest]\nundeclared_streams = 'accept'\n[drain]\nlinger = '0s'\ntimeout = '2s'\n";
+    let before = sink("files", "") + &sink("gone", "required = false") + rest;
+    place.write("before.toml", &before);
+    // Where its objects should be made there is a file.
+    place.write("objects-gone", "");
+    let first = check(&place, "before.toml");
+    assert!(
+        first.code == Some(0) && !first.stdout.contains(" has no place in the spool"),
+        "there is no spool: {first:?}"
+    );
+    let server = crate::process::Server::start(place.command(&["--config", "before.toml"]));
+    let mut book = Book::default();
+    book.send_one(server.address, "heard", 20);
+    server.entry("an object could not be stored; trying again");
+    let after = sink("files", "") + &sink("copy", "start = 'now'") + rest;
+    place.write("after.toml", &after);
+    // Beside the running server, and after it.
+    let beside = check(&place, "after.toml");
+    assert_eq!((beside.code, beside.stderr.as_str()), (Some(0), ""));
+    let told = "# warning: sink gone is not configured any more, and has not taken ";
+    assert!(beside.stdout.contains(told), "{}", beside.stdout);
+    server.stop();
+    let checked = check(&place, "after.toml");
+    assert_eq!((checked.code, checked.stderr.as_str()), (Some(0), ""));
+    let of_gone = format!("{told}1 segment (");
+    assert!(checked.stdout.contains(&of_gone), "{}", checked.stdout);
+    assert!(checked.stdout.contains(") of the spool in ./data/spool: nothing is kept for it"), "{}", checked.stdout);
+    let of_copy = "# sink copy has no place in the spool in ./data/spool yet: it begins with what comes, and takes nothing of the";
+    assert!(checked.stdout.contains(of_copy), "{}", checked.stdout);
+    let same = check(&place, "before.toml").stdout;
+    assert!(!same.contains("not configured any more") && !same.contains("has no place"), "{same}");
 }

@@ -156,7 +156,7 @@ impl Codec {
     }
 }
 
-impl<'s> FirehoseTarget<'s> {
+impl FirehoseTarget<'_> {
     /// What stands for the stream's name in patterns.
     pub const PLACEHOLDER: &'static str = "{stream}";
     /// How long lines wait for others if nothing else is said.
