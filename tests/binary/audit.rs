@@ -9,7 +9,7 @@ use crate::{
     checks::EXIT_CONFIG,
     client::Client,
     objects,
-    process::{Ended, Place},
+    process::{Ended, Place, Server},
     tracer::{Book, Load},
 };
 
@@ -68,6 +68,34 @@ fn an_audit_adds_up_while_the_server_runs_and_after_it_has_ended_and_names_what_
         assert!(ended.stdout.contains(&format!("missing: {key} (2 events)")), "{}", ended.stdout);
         assert!(ended.stdout.ends_with("\n1 difference"), "{}", ended.stdout);
     }
+}
+
+#[test]
+fn a_sink_of_some_streams_in_zstd_adds_up_beside_one_of_all() {
+    let place = Place::new();
+    place.write(
+        "config.toml",
+        "[[sinks]]\nname = 'files'\ndir = 'data/objects'\n\
+         [[sinks]]\nname = 'some'\ndir = 'data/some'\ncodec = 'zstd'\nstreams = ['seen']\n\
+         [spool]\nseal_after = '1s'\n[ledger]\ninterval = '1s'\n[streams.seen]\n[streams.heard]\n",
+    );
+    let server = Server::start(place.command(&["--config", "config.toml"]));
+    let mut client = Client::connect(server.address).unwrap();
+    for stream in ["heard", "seen", "seen"] {
+        assert_eq!(client.post_json(stream, &json!([{ "a": 1 }, { "a": 2 }, 7])).unwrap().status, 200);
+    }
+    server.stop();
+    for (sink, figures) in [("files", [6, 6, 3, 3, 0]), ("some", [4, 4, 2, 2, 0])] {
+        for more in [&["--sink", sink][..], &["--sink", sink, "--quick"]] {
+            let ended = audit(&place, &[&["--config", "config.toml"], more].concat());
+            adds_up(&ended);
+            assert_eq!(total(&ended), figures, "{}", ended.stdout);
+            // Its heartbeats, too, are about what it has.
+            assert_eq!(ended.stdout.contains("  heard "), sink == "files", "{}", ended.stdout);
+        }
+    }
+    let keys = objects::keys(&place.path("data/some"));
+    assert!(keys.iter().all(|key| key.contains("seen/") && key.ends_with(".ndjson.zst")), "{keys:?}");
 }
 
 #[test]
