@@ -150,7 +150,7 @@ pub fn schema(loaded: &Loaded, asked: &SchemaRequest, since: Option<&Loaded>) ->
     }
     let Changes { evolutions, .. } = sound(evolutions, since, target.dialect())?;
     let told = evolutions.iter().flat_map(|evolution| &evolution.notes).map(ToString::to_string);
-    let told = told.chain(recounted(loaded, since));
+    let told = told.chain(recompressed(loaded, since)).chain(recounted(loaded, since));
     let comment = target.comment().unwrap_or_default();
     let told: Vec<_> = told.map(|told| format!("{comment}{told}\n")).collect();
     let Some(altered) = target.alter(&old, &definitions, &evolutions) else {

@@ -5,13 +5,12 @@ use std::{sync::Arc, time::Duration};
 use tokio::runtime::Runtime;
 
 use crate::{
-    aws::SetupError,
     batch::StreamName,
     config::{self, Config, FirehoseTarget, Sink, SinkTarget, Sse},
     metrics::Metrics,
     sink::{
-        FileStore, FirehoseSettings, FirehoseSink, LineSink, ObjectStore, Packing, S3Encryption, S3Settings, S3Store,
-        Targets,
+        FileStore, FirehoseSettings, FirehoseSink, LineSink, ObjectStore, Packing, S3Encryption, S3Settings,
+        S3SetupError, S3Store, Targets,
     },
     warehouse::Place,
 };
@@ -28,7 +27,7 @@ pub enum StoreSetupError {
         /// The sink's name.
         sink: String,
         /// What is wrong.
-        source: SetupError,
+        source: S3SetupError,
     },
     /// The sink has no store.
     #[error(transparent)]

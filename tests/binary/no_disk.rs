@@ -8,8 +8,9 @@ use crate::{
     bucket::Bucket,
     fault_proxy::Weather,
     figures::{asked, tell},
-    process::{END, Place, status_bytes},
-    tracer::{Book, Load},
+    firehose_server::FirehoseServer,
+    process::{END, Place, Server, status_bytes},
+    tracer::{Book, Load, STREAMS, name_in},
 };
 
 /// How often the process is killed, unless `LOGWEIR_TEST_KILL_ROUNDS` says otherwise.
@@ -18,6 +19,30 @@ const ROUNDS: usize = 6;
 const CONNECTIONS: usize = 12;
 const NO_DISK: [(&str, &str); 4] =
     [("SPOOL__KIND", "none"), ("SPOOL__WINDOW", "50ms"), ("SPOOL__MEMORY", "8MiB"), ("INGEST__STORED_TIMEOUT", "3s")];
+
+/// Firehose alone, in windows that cost nothing: it has no objects.
+const FIREHOSE_ALONE: &str = r#"
+spool = { kind = "none", window = "50ms" }
+[ingest]
+undeclared_streams = "accept"
+[limits]
+encoded_body = "256KiB"
+decoded_body = "256KiB"
+output = "512KiB"
+[drain]
+linger = "0s"
+[[sinks]]
+name = "stream"
+kind = "firehose"
+delivery_stream = "{stream}"
+rejected_stream = "bad"
+region = "ap-northeast-2"
+endpoint = "{endpoint}"
+linger = "20ms"
+attempt_timeout = "1500ms"
+backoff_min = "10ms"
+backoff_max = "300ms"
+"#;
 
 /// Nothing but the configuration is in the directory that the processes ran in.
 fn assert_left_nothing(place: &Place) {
@@ -88,10 +113,10 @@ fn without_s3_memory_stays_below_the_ceiling_and_the_instance_recovers() {
     let (place, bucket) = (Place::new(), Bucket::new());
     bucket.turn(Weather::Down);
     let settings =
-        [&NO_DISK[..], &[("INGEST__STORED_TIMEOUT", "100ms"), ("SPOOL__MEMORY", "32MiB"), ("QUEUE__BYTES", "8MiB")]];
+        [&NO_DISK[..], &[("INGEST__STORED_TIMEOUT", "300ms"), ("SPOOL__MEMORY", "16MiB"), ("QUEUE__BYTES", "8MiB")]];
     let server = bucket.serve(&place, &settings.concat());
     let ceiling = server.entry("memory ceiling")["bytes"].as_u64().unwrap();
-    let load = Load::padded(server.address, CONNECTIONS, "outage", 4_000);
+    let load = Load::padded(server.address, CONNECTIONS, "outage", 8_000);
     let refused = || {
         let scraped = crate::client::get(server.admin, "/metrics").text();
         let line =
@@ -110,6 +135,7 @@ fn without_s3_memory_stays_below_the_ceiling_and_the_instance_recovers() {
     let mut book = load.join();
     assert!(book.acknowledged.is_empty());
     let mut sent = 0;
+    let deadline = std::time::Instant::now() + Duration::from_mins(1);
     while book.try_one(server.address, &format!("after-{sent}"), 2).status != 200 {
         sent += 1;
         assert!(std::time::Instant::now() < deadline, "it does not recover");
@@ -118,5 +144,27 @@ fn without_s3_memory_stays_below_the_ceiling_and_the_instance_recovers() {
     server.stop();
     let audit = book.compare(&bucket.objects());
     assert!(audit.uncertain_found > 0, "what was told 503 comes all the same");
+    assert_left_nothing(&place);
+}
+
+#[test]
+fn with_firehose_alone_what_was_called_stored_has_arrived_whenever_the_process_is_killed() {
+    let (place, firehose, mut book) = (Place::new(), FirehoseServer::start([]), Book::default());
+    place.write("logweir.toml", &FIREHOSE_ALONE.replace("{endpoint}", &firehose.endpoint()));
+    for round in 0..asked("KILL_ROUNDS", ROUNDS) {
+        let mut command = place.command(&["--config", "logweir.toml"]);
+        command.env("AWS_ACCESS_KEY_ID", "anybody").env("AWS_SECRET_ACCESS_KEY", "anything");
+        let server = Server::start(command);
+        let load = Load::start(server.address, CONNECTIONS, &format!("{round}"));
+        sleep(Duration::from_millis(300 + fastrand::u64(..700)));
+        server.kill();
+        book.merge(load.join());
+    }
+    assert!(!book.acknowledged.is_empty() && !book.uncertain.is_empty(), "no kill came in the middle of a load");
+    let lines = STREAMS.iter().chain(&["bad"]).flat_map(|stream| firehose.lines(stream));
+    let arrived: std::collections::BTreeSet<_> = lines.map(|line| name_in(&line)).collect();
+    let lacking: Vec<_> = book.acknowledged.iter().filter(|name| !arrived.contains(*name)).collect();
+    assert!(lacking.is_empty(), "{lacking:?}");
+    tell(format_args!("{} events acknowledged, {} arrived", book.acknowledged.len(), arrived.len()));
     assert_left_nothing(&place);
 }

@@ -36,6 +36,47 @@ fn what_has_changed_is_written_for_each_target() {
     golden("spectrum-since.sql", &since("spectrum", CHANGES));
 }
 
+/// The fixture's sink with another codec.
+const ZSTD: (&str, &str) = ("prefix = \"logs/\"\n", "prefix = \"logs/\"\ncodec = \"zstd\"\n");
+
+#[test]
+fn a_codec_that_has_changed_is_told_and_a_copy_job_reads_the_new_one() {
+    let note = "-- objects are zstd and no longer gzip, under the same prefix: `logweir load`, the audit, Athena and DuckDB \
+                read both; a COPY JOB reads one, so a stream with load = \"copy_job\" wants a sink with a prefix of its \
+                own\n";
+    for target in ["redshift", "postgres", "copy-job"] {
+        let text = since(target, &[ZSTD]);
+        assert!(text.contains(note), "{text}");
+        let is_job = target == "copy-job";
+        assert_eq!(text.contains("COPY JOB DROP logweir_seen;\n"), is_job, "{text}");
+        assert_eq!(text.contains("FORMAT JSON 'auto' ZSTD TIMEFORMAT"), is_job, "{text}");
+        assert!(!text.contains("GZIP"), "{text}");
+    }
+    // A prefix of its own: other objects, and no word of two codecs.
+    let elsewhere = ("prefix = \"logs/\"\n", "prefix = \"zstd/\"\ncodec = \"zstd\"\n");
+    assert!(!since("copy-job", &[elsewhere]).contains("no longer gzip"));
+    let old = Configuration::new(&fixture());
+    let told = printed(&["check", "--since", &old.path()], &changed(&fixture(), &[ZSTD]));
+    assert!(told.contains("objects are zstd and no longer gzip"), "{told}");
+}
+
+#[test]
+fn what_does_not_read_zstd_is_refused_with_what_to_do() {
+    for (target, reads) in [
+        ("spectrum", "Redshift Spectrum reads gzip, bzip2 and Snappy"),
+        ("bigquery", "BigQuery loads JSON that is compressed with gzip, or not at all"),
+    ] {
+        let told = refused(&["schema", target], &changed(&fixture(), &[ZSTD]));
+        let expected = format!(
+            "{reads}: set codec = \"gzip\" for the sink, or for a second one that this is for (warehouse.sink)"
+        );
+        assert!(told.contains(&expected), "{told}");
+    }
+    for target in ["redshift", "postgres", "athena", "duckdb", "spark"] {
+        printed(&["schema", target], &changed(&fixture(), &[ZSTD]));
+    }
+}
+
 #[test]
 fn nothing_is_written_where_nothing_has_changed() {
     for target in ["redshift", "copy-job", "postgres", "spectrum"] {

@@ -27,7 +27,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use super::{Aside, LineSink, counts::Counts, source::Source, undelivered::Undelivered, work::Work};
 use crate::{
@@ -37,9 +37,9 @@ use crate::{
     spool::{Followed, Follower},
 };
 
-/// How long the follower is not told that lines are done while it reads, beyond twice the linger: to tell it, reading is
-/// begun anew, and lines that linger linger anew.
-const DONE_AFTER: Duration = Duration::from_millis(500);
+/// After how long without news the cursor is made durable where it stands. While there are news the follower does that by
+/// itself, once in a while.
+const SAVE_AFTER: Duration = Duration::from_secs(2);
 
 /// How a line sink works.
 #[derive(Debug, Clone)]
@@ -65,14 +65,15 @@ pub struct LineSettings {
 impl LineSettings {
     /// How much is read at a time unless there is a reason, in bytes: what Firehose takes in one call.
     pub const STRETCH_BYTES: usize = 4 * 1024 * 1024;
-    /// How often a stretch may be in memory: as it was read, a part of it that is sent again, and what a call makes of it
-    /// (base64 takes four thirds).
-    const COPIES: usize = 4;
-    /// What a stretch takes beside its text, in bytes: its parcels, a call's buffers, the reader's window.
+    /// How often a stretch may be in memory: as it was read, a part of it that is sent again, and what a call makes of it:
+    /// base64 takes four thirds, and a buffer that grows by doubling is there twice for a moment.
+    const COPIES: usize = 5;
+    /// What a stretch takes beside its text, in bytes: where its lines end, a call's state, the reader's window.
     const STRETCH_OVERHEAD_BYTES: usize = 1024 * 1024;
 
     /// What a sink with `concurrency` stretches of `stretch_bytes` takes at the most, in bytes: [`Self::unit_bytes`] for
-    /// each, and one more, since lines that are set aside are longer than they were.
+    /// each, and one more for the stretch that is being read, whose buffers grow by doubling, and the object of undelivered
+    /// lines that is being stored.
     pub const fn memory_bytes(concurrency: usize, stretch_bytes: usize) -> usize {
         (concurrency + 1) * Self::unit_bytes(stretch_bytes)
     }
@@ -128,29 +129,42 @@ async fn run(source: &mut impl Source, work: &mut Work) {
     let mut trouble = Trouble::new(work);
     // Whether there will be no more lines; and whether the spool has gone on, of which reading is still to tell.
     let (mut ended, mut skipped) = (false, false);
+    let mut save_at: Option<Instant> = None;
     loop {
-        let may_ask = trouble.is_over(Instant::now());
-        if may_ask && let Some((mark, _)) = work.done() {
-            match source.done(mark).await {
-                Ok(()) => {
-                    work.told(mark);
-                    trouble.end();
-                }
-                Err(error) => drop(trouble.begin(&error)),
+        let now = Instant::now();
+        let may_ask = trouble.is_over(now);
+        if may_ask && let Some(mark) = work.done() {
+            if trouble.meet(source.done(mark).await).is_some() {
+                work.told(mark);
+                save_at = Some(now + SAVE_AFTER);
             }
             continue;
         }
         if ended && work.is_empty() && work.done().is_none() {
-            return save(source, work).await;
+            return save(source, trouble).await;
         }
-        let event = if may_ask && !ended && work.has_room() {
-            read(source, work).await
+        if may_ask && save_at.is_some_and(|at| at <= now) {
+            if trouble.meet(source.save().await).is_some() {
+                save_at = None;
+            }
+            continue;
+        }
+        let reads = may_ask && !ended && work.has_room();
+        let until = trouble.until;
+        // When the follower is to be asked something else, or told something.
+        let turn = |work: &Work, now: Instant| {
+            let has_room = !reads && !ended && work.has_room();
+            let is_turn = has_room || work.done().is_some() || (ended && work.is_empty());
+            let at = is_turn.then_some(now).into_iter().chain(save_at).min();
+            at.map(|at| until.map_or(at, |until| at.max(until)))
+        };
+        // A read that is dropped goes on where it was.
+        let event = if reads {
+            tokio::select! {
+                read = source.read(work.settings.stretch_bytes, work.settings.linger) => Event::Read(read),
+                () = work.go_on(turn) => Event::Turn,
+            }
         } else {
-            let until = trouble.until;
-            let turn = |work: &Work, now| {
-                let is_turn = work.done().is_some() || if ended { work.is_empty() } else { work.has_room() };
-                is_turn.then(|| until.unwrap_or(now))
-            };
             tokio::select! {
                 () = source.skipped(), if !skipped => Event::Skipped,
                 () = work.go_on(turn) => Event::Turn,
@@ -158,42 +172,28 @@ async fn run(source: &mut impl Source, work: &mut Work) {
         };
         match event {
             Event::Turn => {}
-            Event::Read(Ok(Followed::Lines(stretch))) => {
-                trouble.end();
-                work.take_up(stretch);
-            }
-            Event::Read(Ok(Followed::Ended)) => ended = true,
-            Event::Read(Ok(Followed::Skipped)) => {
-                work.abandon();
-                skipped = false;
-            }
+            Event::Read(read) => match trouble.meet(read) {
+                None => {}
+                Some(Followed::Lines(stretch)) => work.take_up(stretch),
+                Some(Followed::Ended) => ended = true,
+                Some(Followed::Skipped) => {
+                    work.abandon();
+                    skipped = false;
+                }
+            },
             Event::Skipped => {
                 work.abandon();
                 // Reading tells of it too, and goes on behind it.
                 (skipped, ended) = (true, false);
             }
-            Event::Read(Err(error)) => drop(trouble.begin(&error)),
         }
     }
 }
 
-/// Reads on, while calls go on.
-async fn read(source: &mut impl Source, work: &mut Work) -> Event {
-    let (most, linger) = (work.settings.stretch_bytes, work.settings.linger);
-    // Reading is not begun anew each time that a call ends: lines that linger would linger for ever.
-    let patience = 2 * linger + DONE_AFTER;
-    let turn = |work: &Work, _| work.done().map(|(_, since)| since + patience);
-    tokio::select! {
-        read = source.read(most, linger) => Event::Read(read),
-        () = work.go_on(turn) => Event::Turn,
-    }
-}
-
 /// Makes durable how far the sink has come, for as long as it takes.
-async fn save(source: &mut impl Source, work: &Work) {
-    let mut trouble = Trouble::new(work);
-    while let Err(error) = source.save().await {
-        sleep(trouble.begin(&error)).await;
+async fn save(source: &mut impl Source, mut trouble: Trouble) {
+    while trouble.meet(source.save().await).is_none() {
+        sleep_until(trouble.until.unwrap_or_else(Instant::now)).await;
     }
 }
 
@@ -209,17 +209,21 @@ impl Trouble {
         Self { sink: work.settings.sink.clone(), backoff: work.settings.backoff, until: None }
     }
 
-    /// How long to wait.
-    fn begin(&mut self, error: &io::Error) -> Duration {
-        let wait = self.backoff.next_wait(fastrand::f64());
-        tracing::error!(sink = self.sink, %error, ?wait, "the spool's disk failed; trying again");
-        self.until = Some(Instant::now() + wait);
-        wait
-    }
-
-    fn end(&mut self) {
-        self.backoff.reset();
-        self.until = None;
+    /// What the disk has answered; `None` if it failed.
+    fn meet<T>(&mut self, answer: io::Result<T>) -> Option<T> {
+        match answer {
+            Ok(answer) => {
+                self.backoff.reset();
+                self.until = None;
+                Some(answer)
+            }
+            Err(error) => {
+                let wait = self.backoff.next_wait(fastrand::f64());
+                tracing::error!(sink = self.sink, %error, ?wait, "the spool's disk failed; trying again");
+                self.until = Some(Instant::now() + wait);
+                None
+            }
+        }
     }
 
     /// Whether the disk may be asked again.

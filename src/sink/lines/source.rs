@@ -9,7 +9,8 @@ use crate::{
 
 /// What a driver asks of [`Follower`].
 ///
-/// Reading may be dropped at any time without losing a line: what it would have answered is answered the next time.
+/// Reading may be dropped at any time, without losing a line or the time that lines have lingered: the next goes on. The
+/// driver drops it whenever something else is to be done.
 pub(super) trait Source: Send {
     /// See [`Follower::read`].
     fn read(&mut self, most: usize, linger: Duration) -> BoxFuture<'_, io::Result<Followed>>;

@@ -10,6 +10,8 @@
 //! with the line as it was; as a string if it is no JSON, and then with U+FFFD where it is no UTF-8. `received_at` is the
 //! line's own, or else that of the oldest line of its stretch.
 //!
+//! An object ends at [`OBJECT_BYTES`], and one is stored at a time.
+//!
 //! They are set aside at least once: the cursor moves afterwards, so that a crash in between sets them aside again, perhaps
 //! under another key. They are in no book and under no stream's prefix: no loader sees them.
 
@@ -28,6 +30,10 @@ use crate::{
     },
     spool::{Destination, Mark},
 };
+
+/// Where an object of such lines ends, in bytes of text; what does not fit goes into others, whose names end in a number. The
+/// line that passes it is still in it.
+const OBJECT_BYTES: usize = 2 * 1024 * 1024;
 
 /// Where lines go that a line sink will never take.
 pub struct Aside {
@@ -82,42 +88,55 @@ impl Undelivered {
 
     /// Stores `lines` of the stretch that ends at `end`, for as long as it takes.
     pub(super) async fn store(&self, lines: &[Arc<Never>], end: Mark) {
-        let mut objects: BTreeMap<(&StreamName, Hour), (Vec<u8>, u64)> = BTreeMap::new();
+        let mut groups: BTreeMap<(&StreamName, Hour), Vec<&Never>> = BTreeMap::new();
         for never in lines {
-            let (text, events) = objects.entry((&never.parcel.stream, never.received.hour())).or_default();
-            for line in 0..never.parcel.lines() {
-                self.tell(never, never.parcel.line(line), text);
-            }
-            *events += never.parcel.lines() as u64;
+            groups.entry((&never.parcel.stream, never.received.hour())).or_default().push(never);
         }
-        for ((stream, hour), (text, events)) in objects {
-            let destination = &self.aside.destination;
-            let facts = ObjectFacts {
-                events,
-                bytes: text.len() as u64,
-                crc32: crc32fast::hash(&text),
-                first_event: None,
-                last_event: None,
-                instance: self.instance,
-                segment: end.segment,
-            };
+        // One object at a time, and no more of it in memory than it may have.
+        for ((stream, hour), group) in groups {
             let place = ((self.instance, end.segment), end.offset);
-            let upload = Upload {
-                plan: ObjectPlan {
-                    place: destination.place.clone(),
-                    key: ObjectKey::undelivered(&destination.prefix, &self.sink, stream, hour, place),
-                    facts,
-                },
-                lines: Lines::Undelivered(text),
-                compression: Compression::PAGES,
-                attempt_timeout: self.aside.attempt_timeout,
-                backoff: self.aside.backoff,
-                store: Arc::clone(&self.aside.store),
-                counts: Arc::clone(&self.counts),
-            };
-            // Only a segment can be damaged: this text is in memory.
-            let _ = upload.run().await;
+            let destination = &self.aside.destination;
+            let mut key = ObjectKey::undelivered(&destination.prefix, &self.sink, stream, hour, place);
+            let (mut text, mut events) = (Vec::new(), 0);
+            for never in group {
+                for line in 0..never.parcel.lines() {
+                    self.tell(never, never.parcel.line(line), &mut text);
+                    events += 1;
+                    if text.len() >= OBJECT_BYTES {
+                        let another = key.another();
+                        let key = std::mem::replace(&mut key, another);
+                        self.upload(key, std::mem::take(&mut text), std::mem::take(&mut events), end).await;
+                    }
+                }
+            }
+            if events > 0 {
+                self.upload(key, text, events, end).await;
+            }
         }
+    }
+
+    async fn upload(&self, key: ObjectKey, text: Vec<u8>, events: u64, end: Mark) {
+        let destination = &self.aside.destination;
+        let facts = ObjectFacts {
+            events,
+            bytes: text.len() as u64,
+            crc32: crc32fast::hash(&text),
+            first_event: None,
+            last_event: None,
+            instance: self.instance,
+            segment: end.segment,
+        };
+        let upload = Upload {
+            plan: ObjectPlan { place: destination.place.clone(), key, facts },
+            lines: Lines::Undelivered(text),
+            compression: Compression::PAGES,
+            attempt_timeout: self.aside.attempt_timeout,
+            backoff: self.aside.backoff,
+            store: Arc::clone(&self.aside.store),
+            counts: Arc::clone(&self.counts),
+        };
+        // Only a segment can be damaged: this text is in memory.
+        let _ = upload.run().await;
     }
 
     /// Appends `line`, with its line feed, as it is set aside.
@@ -172,6 +191,22 @@ mod tests {
         let parcel = Parcel::new(StreamName::new(stream).unwrap(), book, text);
         let received = Millis::new(1_795_338_000_123 + hours * 3_600_000).unwrap();
         Arc::new(Never { parcel, why: "a \"reason\"".into(), received })
+    }
+
+    #[tokio::test]
+    async fn what_is_too_much_for_an_object_goes_into_several() {
+        let dir = tempfile::tempdir().unwrap();
+        let line = format!("\"{}\"\n", "x".repeat(100_000));
+        let parcel = Parcel::new(StreamName::new("heard").unwrap(), Book::Accepted, line.repeat(45));
+        let lines = [Arc::new(Never { parcel, why: "no".into(), received: Millis::new(0).unwrap() })];
+        let end = Mark { segment: SegmentId(7), offset: 1, received: Millis::MIN };
+        undelivered(dir.path()).store(&lines, end).await;
+        let place = dir.path().join("logs/_undelivered/firehose/heard/dt=1970-01-01/hour=00");
+        let counts = ["", "-1", "-2"].map(|suffix| {
+            let name = format!("01ARZ3NDEKTSV4RRFFQ69G5FAV-0000000007-1{suffix}.ndjson.gz");
+            read(&place.join(name)).lines().count()
+        });
+        assert_eq!(counts, [21, 21, 3]);
     }
 
     fn read(path: &std::path::Path) -> String {

@@ -51,8 +51,8 @@ pub(super) struct Work {
     setting_aside: Option<(u64, usize)>,
     /// When setting aside may begin again, after it broke.
     aside_at: Instant,
-    /// Where the last stretch ends that is done and of which the follower was not told, and since when.
-    done: Option<(Mark, Instant)>,
+    /// Where the last stretch ends that is done and of which the follower was not told.
+    done: Option<Mark>,
     /// Whether the lines that have no place were told of in this outage of theirs.
     told_of_no_place: bool,
 }
@@ -105,22 +105,24 @@ impl Work {
         self.stretches.is_empty()
     }
 
-    /// Where the last stretch ends that is done and of which the follower was not told, and since when that is so.
-    pub(super) fn done(&self) -> Option<(Mark, Instant)> {
+    /// Where the last stretch ends that is done and of which the follower was not told.
+    pub(super) fn done(&self) -> Option<Mark> {
         self.done
     }
 
     /// The follower was told that everything before `mark` is done.
     pub(super) fn told(&mut self, mark: Mark) {
-        self.done = self.done.filter(|(done, _)| *done > mark);
+        self.done = self.done.filter(|done| *done > mark);
     }
 
     /// Takes up a stretch: what the sink wants of it becomes parcels.
     pub(super) fn take_up(&mut self, stretch: Stretch) {
         let limits = self.sink.limits();
         let mut parcels: Vec<(Parcel, Millis)> = Vec::new();
-        for piece in stretch.pieces {
+        for mut piece in stretch.pieces {
             if self.settings.filter.wants(&piece.stream, piece.book) {
+                // It grew by doubling: what was not needed is not kept for as long as it is on its way.
+                piece.text.shrink_to_fit();
                 let parcel = Parcel::new(piece.stream, piece.book, piece.text);
                 parcels.extend(parcel.split(limits).into_iter().map(|parcel| (parcel, piece.received)));
             }
@@ -330,9 +332,6 @@ impl Work {
     }
 
     fn take_done(&mut self) {
-        if let Some(end) = self.stretches.take_done() {
-            let since = self.done.map_or_else(Instant::now, |(_, since)| since);
-            self.done = Some((end, since));
-        }
+        self.done = self.stretches.take_done().or(self.done);
     }
 }

@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     batch::{Book, Millis, SegmentId, StreamName},
     metrics,
-    sink::{BoxFuture, CallLimits, Fate, Left, Outcome, Parcel, PutFailure},
+    sink::{BoxFuture, CallLimits, Fate, FirehoseSink, Left, Outcome, Parcel, PutFailure},
     spool::{Mark, Piece, Stretch},
 };
 
@@ -350,6 +350,8 @@ async fn the_cursor_moves_though_no_line_follows() {
     let running = Running::start(settings(3), None, |_, _| now(Outcome::delivered()));
     running.world.lines(10, &[("heard", "1\n")]);
     running.world.until(|state| state.done == [10]).await;
+    // And is durable, some time after.
+    running.world.until(|state| state.saved == 1).await;
     running.task.abort();
 }
 
@@ -439,5 +441,8 @@ async fn a_service_that_asks_to_be_left_alone_gets_no_call_until_then() {
 #[test]
 fn memory_grows_with_the_stretches() {
     const MIB: usize = 1024 * 1024;
-    assert_eq!(LineSettings::memory_bytes(3, LineSettings::STRETCH_BYTES), 4 * 17 * MIB);
+    let stretch = LineSettings::STRETCH_BYTES;
+    assert_eq!(LineSettings::memory_bytes(3, stretch), 4 * 21 * MIB);
+    // As it was read, a part of it again, and a call of Firehose.
+    assert!(LineSettings::unit_bytes(stretch) >= 2 * stretch + FirehoseSink::CALL_MEMORY_BYTES);
 }
