@@ -142,3 +142,27 @@ pub(super) fn place(sink: &Sink, runtime: &Runtime) -> Result<Place, StoreSetupE
         timeout: sink.attempt_timeout.get(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_asked_of_sinks_that_have_some() {
+        let config = |sinks| Config { sinks, ..Config::default() };
+        let hose = || Sink::firehose("hose", "x");
+        let both = config(vec![hose(), Sink { required: false, ..Sink::file("copy", "c") }, Sink::file("files", "f")]);
+        let found =
+            |config: &Config, name| named(config, name).map(|sink| sink.name.clone()).map_err(|e| e.to_string());
+        assert_eq!(found(&both, None).as_deref(), Ok("files"));
+        assert_eq!(found(&both, Some("copy")).as_deref(), Ok("copy"));
+        let refused = "the sink hose is of kind firehose, which has no objects".to_owned();
+        assert_eq!(found(&both, Some("hose")), Err(refused.clone()));
+        let unknown = "there is no sink \"lake\": the configuration has copy, files".to_owned();
+        assert_eq!(found(&both, Some("lake")), Err(unknown));
+        let none = "no sink of the configuration has objects: add one of kind file or s3".to_owned();
+        assert_eq!(found(&config(vec![hose()]), None), Err(none));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        assert_eq!(place(&hose(), &runtime).map(drop).map_err(|error| error.to_string()), Err(refused));
+    }
+}

@@ -220,7 +220,7 @@ mod tests {
             "objects are tiny, about 117.2 KiB (at 100 events/s of 600 stored bytes, with a seal every 10s): each costs a \
              request to put and more to read, and COPY wants 1 MB to 1 GB; raise spool.seal_after, if data may be later"
         );
-        let streams: String = (0..20).map(|n| format!("[streams.s{n}]\n")).collect();
+        let streams = (0..20).map(|n| format!("[streams.s{n}]\n")).collect::<Vec<_>>().concat();
         let by_size = of(&streams);
         assert!(
             by_size.starts_with(
