@@ -371,7 +371,7 @@ async fn what_the_spool_has_skipped_is_not_sent_any_more() {
         running.world.lines(90, &[("heard", "new\n")]);
         running.world.until(|state| state.done == [90]).await;
         let calls = running.world.change(|state| state.calls);
-        sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
         let (state, _) = running.end().await;
         assert_eq!((state.calls, state.delivered), (calls, vec!["new".to_owned()]));
     }
