@@ -2,8 +2,9 @@
 //!
 //! One thread writes it, in one commit stream: whatever the workers have queued becomes one *group*, one append and
 //! one fdatasync; then the receipts are settled. Groups fill *segments*, files that are sealed by size or age, read by
-//! every sink at its own pace, and recycled when all have passed them. An outage of a sink fills the disk quota, not
-//! the memory.
+//! every sink at its own pace, and recycled when all have passed them. A sink takes sealed segments ([`Consumer`]), or
+//! lines as they become durable ([`Follower`]). An outage of a required sink fills the disk quota, not the memory; without
+//! a best-effort sink the spool goes on when it lags further than its [`Terms`] allow.
 //!
 //! # Layout
 //!
@@ -12,6 +13,7 @@
 //!   lock                 held while a process uses the directory
 //!   instance             the instance's ULID, made with the directory
 //!   cursor-{sink}        how far each sink has come
+//!   retired-{sink}       how far one had come that is not configured any more
 //!   0000000042.open      the segment that is being written
 //!   0000000041.sealed    segments that some sink still needs
 //!   spare-7              files to be segments again
@@ -39,14 +41,21 @@
 //!   tore: of the first every sound frame is kept and the rest quarantined, the second is cut.
 //! - **What a segment becomes is frozen when it is sealed**: keys, lines, counts, checksums and destinations stand in
 //!   its footer.
-//! - **A cursor moves, durably, after the sink has it; a segment goes after the last cursor has moved.**
+//! - **A cursor moves, durably, after the sink has it; a segment goes after the last cursor has moved.** Where a follower
+//!   stands within a segment becomes durable a moment later: what it is given again after a crash is at most that.
+//! - **A follower reads no byte that is not durable**, and passes over no segment that still waits to be sealed.
+//! - **A place in a segment stays what it is**, whether the segment is sealed, taken up after a crash or repaired: what a
+//!   crash cuts lies behind everything that was durable, and what goes bad becomes a gap where it stood.
+//! - **What a best-effort sink is not given is counted**, by events and bytes, and it goes on at the newest.
+//! - **A file that somebody reads is never written over**: what is passed meanwhile is removed, not recycled.
 //!
 //! # Limits
 //!
 //! `spool.disk_quota` for the directory, `spool.segment_size` a segment (less where a target size of objects is reached
 //! before), [`MAX_GROUP_BYTES`] a group (one submission
 //! always fits), [`MAX_SPARES`] spare files, [`MAX_QUARANTINE_BYTES`] of damaged places and [`MAX_TAIL_BYTES`] of torn
-//! tails. Whole segments that cannot be read are moved, and count against the quota until somebody removes them.
+//! tails. Whole segments that cannot be read are moved, and count against the quota until somebody removes them. A
+//! follower within a segment moves its cursor on disk once in [`CURSOR_INTERVAL`] at the most.
 //!
 //! # Without a disk
 //!

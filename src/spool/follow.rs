@@ -7,7 +7,8 @@
 //!
 //! # Limits
 //!
-//! A stretch has at most as many bytes as were asked for, unless its only line is longer. Its memory is twice that at the
+//! A stretch has at most as many bytes of lines as were asked for, unless its only line is longer; whether there are so
+//! many, lingering tells by bytes of the file, headers and padding included. Its memory is twice that at the
 //! worst, if it has many streams. Beside it a follower holds one window of 32 KiB.
 //!
 //! # The cursor
@@ -274,7 +275,7 @@ impl Follower {
         Ok(())
     }
 
-    /// What [`Self::done`] does, by hand. Blocks.
+    /// What [`Self::done`] does, by hand, without looking at the time. Blocks.
     ///
     /// # Errors
     /// As [`Self::done`].
@@ -290,8 +291,8 @@ impl Follower {
     /// # Errors
     /// The operating system's. It can be tried again.
     pub async fn save(&mut self) -> io::Result<()> {
-        let (shelf, sink) = (Arc::clone(&self.shelf), self.sink);
-        spawn_blocking(move || shelf.save(sink)).await.map_err(io::Error::other)??;
+        let (spool, sink) = (Arc::clone(&self.shelf), self.sink);
+        spawn_blocking(move || spool.save(sink)).await.map_err(io::Error::other)??;
         self.saved = Instant::now();
         Ok(())
     }

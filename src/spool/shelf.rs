@@ -3,17 +3,17 @@
 mod ages;
 mod consumer;
 mod following;
+mod joining;
 mod keep_up;
+mod opening;
 mod retire;
 mod sinks;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-
-use tokio::sync::Notify;
 
 pub(super) use self::keep_up::Skipped;
 use self::{
@@ -22,27 +22,18 @@ use self::{
 };
 pub use self::{consumer::Consumer, retire::Held};
 use super::{
-    DiskFile,
-    cursor::{Cursor, Place, Position},
+    cursor::{Place, Position},
     follow::Lag,
-    footer::{Destination, Footer},
-    patient::open_again,
     ratio::Ratio,
-    reader::SealedSegment,
-    readers::{BeingRead, Readers},
+    readers::Readers,
     recovery::Recovery,
     segment::Name,
     spares::Spares,
-    terms::{Start, Terms},
 };
 use crate::{
     batch::{Millis, SegmentId},
-    metrics,
     queue::{Published, StoredNews},
 };
-
-/// How far a cursor may stand before the newest segment there is, in segments.
-const MAX_BROUGHT_BACK: u64 = 64;
 
 /// The segments of a spool: the writer adds them, the sinks pass them, the last one's passing removes them.
 ///
@@ -259,85 +250,19 @@ impl Shelf {
         self.unknown_since
     }
 
-    // What the sinks ask and tell.
-
-    /// The sink called `name` begins to take segments where its cursor stands; if it has none, where `terms` say.
-    pub fn consumer(self: &Arc<Self>, name: &str, terms: Terms) -> Consumer {
-        self.bring_back(name);
-        let (place, news) = self.add_sink(name, terms);
-        Consumer::new(self, place, news)
-    }
-
-    /// Keeps what the sink called `name` still needs, which nobody drives now.
-    pub fn keep_for(&self, name: &str) {
-        self.add_sink(name, Terms::KEPT);
-    }
-
-    fn add_sink(&self, name: &str, terms: Terms) -> (usize, Arc<Notify>) {
-        let mut cursor = Cursor::open(&self.recovery.disk, name);
-        let found = cursor.found();
-        let mut at = self.begin_at(name, found.position);
-        // One that is damaged is no new sink's.
-        if terms.start == Start::Now && found == super::cursor::Found::default() {
-            at = self.behind_everything();
-            let now = Position { segment: at.segment, offset: at.offset, received: self.unknown_since };
-            if let Err(error) = cursor.advance(now) {
-                tracing::warn!(sink = name, %error, "where a new sink begins could not be made durable");
-            }
-        }
-        let news = Arc::new(Notify::new());
-        let mut state = self.state();
-        state.sinks.push(SinkState {
-            name: name.to_owned(),
-            need: terms.need,
-            cursor: Arc::new(Mutex::new(cursor)),
-            news: Arc::clone(&news),
-            follows: false,
-            at,
-            received: found.position.map_or(Millis::MIN, |position| position.received),
-            durable: at,
-            hops: VecDeque::new(),
-            wakes_at: None,
-            skips: 0,
-            skipped_to: Place::default(),
-            unsaid: (0, 0),
-            said: None,
-        });
-        (state.sinks.len() - 1, news)
-    }
-
-    /// Behind everything that there is.
-    fn behind_everything(&self) -> Place {
-        let state = self.state();
-        let open = state.open.as_ref().map(|open| Place { segment: open.segment, offset: open.end });
-        Place::at(state.next).max(open.unwrap_or_default())
-    }
-
-    /// Where the sink called `name` begins whose cursor stands at `position`.
-    ///
-    /// A cursor that points nowhere begins at the oldest segment: what is there was not passed, and if it was, it is found
-    /// stored. It points nowhere if it stands before segments that are still to come, whose numbers begin anew then; or
-    /// far before every segment there is: what a sink has passed is removed, and a crash brings only a few of the last
-    /// removed back.
-    fn begin_at(&self, name: &str, position: Option<Position>) -> Place {
-        let Some(position) = position else { return Place::default() };
-        let segment = position.segment;
-        let far = self.newest.is_some_and(|newest| segment.0 > newest.0.saturating_add(MAX_BROUGHT_BACK));
-        if segment <= self.state().next && !far {
-            return position.place();
-        }
-        self.recovery.metrics.counter(&metrics::QUARANTINED, &["cursor"]).increment(1);
-        tracing::error!(sink = name, cursor = %segment, "a cursor points nowhere; beginning at the oldest segment");
-        Place::default()
-    }
-
     /// Makes durable that `sink` has done everything before `to`, unless its cursor stands further by now.
     fn move_cursor(&self, sink: usize, to: Position) -> io::Result<()> {
         let cursor = Arc::clone(&self.state().sinks[sink].cursor);
         let mut cursor = cursor.lock().unwrap_or_else(PoisonError::into_inner);
-        if to.place() <= self.state().sinks[sink].durable {
+        let (durable, received) = {
+            let sink = &self.state().sinks[sink];
+            (sink.durable, sink.received)
+        };
+        if to.place() <= durable {
             return Ok(());
         }
+        // Where nothing was received, nothing less is done than before.
+        let to = Position { received: to.received.max(received), ..to };
         cursor.advance(to)?;
         let mut state = self.state();
         let sink = &mut state.sinks[sink];
@@ -439,60 +364,5 @@ impl Shelf {
             sealed.since = Some(since);
         }
         since
-    }
-
-    fn footer(&self, segment: SegmentId) -> io::Result<Option<(Box<dyn DiskFile>, Footer)>> {
-        let file = open_again(&*self.recovery.disk, &Name::Sealed(segment).to_string())?;
-        Ok(Footer::read(&*file, segment)?.map(|footer| (file, footer)))
-    }
-
-    /// Opens a sealed segment; one without a valid footer is repaired first, and with `repair` any. `None` if nothing in
-    /// it is valid, or if it was let go.
-    pub(super) fn open(
-        &self,
-        segment: SegmentId,
-        destinations: &[Destination],
-        repair: bool,
-    ) -> io::Result<Option<SealedSegment>> {
-        let being_read = self.readers.begin(segment);
-        if !self.state().sealed.contains_key(&segment) {
-            return Ok(None);
-        }
-        let whole = |(file, footer)| SealedSegment { file, footer, being_read };
-        if !repair {
-            match self.footer(segment) {
-                Ok(Some(found)) => return Ok(Some(whole(found))),
-                // No sound footer: what can be read is found out by reading all of it.
-                Ok(None) => {}
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Err(_) if !self.state().sealed.contains_key(&segment) => return Ok(None),
-                Err(_) => {}
-            }
-        }
-        // One at a time: two sinks may come upon the same place. The writer does not wait for it.
-        let _one = self.repairing.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.state().sealed.contains_key(&segment) {
-            return Ok(None);
-        }
-        Ok(self.recovery.repair(segment, destinations)?.map(whole))
-    }
-
-    /// Opens the file of a segment that is not sealed, or was not a moment ago. `None` if it was let go meanwhile.
-    pub(super) fn open_unsealed(&self, segment: SegmentId) -> io::Result<Option<(Box<dyn DiskFile>, BeingRead)>> {
-        let being_read = self.readers.begin(segment);
-        if !self.state().holds(segment) {
-            return Ok(None);
-        }
-        let disk = &*self.recovery.disk;
-        let file = match open_again(disk, &Name::Open(segment).to_string()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                open_again(disk, &Name::Sealed(segment).to_string())
-            }
-            opened => opened,
-        };
-        match file {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.state().holds(segment) => Ok(None),
-            opened => Ok(Some((opened?, being_read))),
-        }
     }
 }

@@ -63,6 +63,7 @@ pub(crate) struct Tail {
     done: Option<u32>,
     not_done: VecDeque<(Mark, u32)>,
     counted: u64,
+    skipped: bool,
 }
 
 impl Tail {
@@ -78,6 +79,7 @@ impl Tail {
             done: None,
             not_done: VecDeque::new(),
             counted: 0,
+            skipped: false,
         }
     }
 
@@ -85,6 +87,7 @@ impl Tail {
     pub(crate) fn end_process(&mut self) {
         self.skips.iter_mut().filter(|skip| skip.before.is_none()).for_each(|skip| skip.exact = false);
         (self.first, self.last, self.done, self.counted) = (None, None, None, 0);
+        self.skipped = false;
         self.not_done.clear();
         self.late.clear();
     }
@@ -139,12 +142,19 @@ impl Tail {
     pub(crate) fn look(&mut self, counted: u64) {
         let more = counted - self.counted;
         self.counted = counted;
-        if more > 0 {
-            // Whatever was given first, everything before it was done.
-            let after = self.done.or(self.first.map(|first| first - 1));
-            self.skips.push(Skip { after, before: None, counted: more, exact: after.is_some() });
-            self.not_done.clear();
+        if more == 0 {
+            return;
         }
+        self.not_done.clear();
+        if let Some(skip) = self.skips.last_mut().filter(|skip| self.skipped && skip.before.is_none()) {
+            // Nothing was given since: it is one skip, in two parts.
+            skip.counted += more;
+            return;
+        }
+        // Whatever was given first, everything before it was done.
+        let after = self.done.or(self.first.map(|first| first - 1));
+        self.skips.push(Skip { after, before: None, counted: more, exact: after.is_some() });
+        self.skipped = true;
     }
 
     /// The end: `kept` is what the required store has.

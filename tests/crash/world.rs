@@ -296,9 +296,9 @@ impl World {
         let Some(follower) = &mut self.process.as_mut().expect("a process that runs").follower else {
             return Ok(false);
         };
-        let followed = follower.read_now(most);
+        let came = follower.read_now(most);
         self.look_for_skips();
-        match followed {
+        match came {
             Ok(Some(Followed::Lines(stretch))) => self.tail.take(&stretch, damaged).map(|()| true),
             Ok(Some(Followed::Skipped)) => Ok(true),
             Ok(Some(Followed::Ended) | None) | Err(_) => Ok(false),

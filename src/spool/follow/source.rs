@@ -163,7 +163,8 @@ impl Source {
             // It would be read twice, for little.
             return Ok(false);
         }
-        if !verified && !(untouched && left <= room) {
+        let at_once = untouched && left <= room;
+        if !verified && !at_once {
             self.verify()?;
         }
         let Self { segment, file, end, gaps, window, walk, frame, .. } = self;
@@ -238,7 +239,7 @@ impl Source {
                 if some.is_empty() {
                     return Err(ReadError::Damaged(walk.position()));
                 }
-                skipped.events += some.iter().filter(|byte| **byte == b'\n').count() as u64;
+                skipped.events += some.split(|byte| *byte == b'\n').count() as u64 - 1;
                 walk.pass(some.len());
             }
         }
@@ -255,6 +256,7 @@ fn take_lines(
     text: &mut Vec<u8>,
     room: usize,
 ) -> Result<(), ReadError> {
+    let end_of_line = |byte: &u8| *byte == b'\n';
     let (left, had) = (walk.payload_left(), text.len());
     let mut wanted = left.min(room);
     loop {
@@ -271,7 +273,7 @@ fn take_lines(
         }
         let new = &text[had + read..];
         // Of the lines that fit, all; of a line that does not, its end.
-        let end = if wanted > room { new.iter().position(is_end) } else { new.iter().rposition(is_end) };
+        let end = if wanted > room { new.iter().position(end_of_line) } else { new.iter().rposition(end_of_line) };
         if let Some(end) = end {
             text.truncate(had + read + end + 1);
             return Ok(());
@@ -281,8 +283,4 @@ fn take_lines(
         }
         wanted = left.min(wanted + WINDOW_BYTES);
     }
-}
-
-fn is_end(byte: &u8) -> bool {
-    *byte == b'\n'
 }

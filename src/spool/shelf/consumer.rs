@@ -76,13 +76,13 @@ impl Consumer {
 
     /// Resolves when the shelf has gone on beyond `segment` without the sink, which lagged too far.
     pub fn skipped(&self, segment: SegmentId) -> impl Future<Output = ()> + use<> {
-        let (shelf, sink, news) = (Arc::clone(&self.shelf), self.sink, Arc::clone(&self.news));
+        let (spool, sink, news) = (Arc::clone(&self.shelf), self.sink, Arc::clone(&self.news));
         async move {
             loop {
                 let news = news.notified();
                 let mut news = std::pin::pin!(news);
                 news.as_mut().enable();
-                if shelf.state().sinks[sink].skipped_to >= Place::at(segment.next()) {
+                if spool.state().sinks[sink].skipped_to >= Place::at(segment.next()) {
                     return;
                 }
                 news.await;

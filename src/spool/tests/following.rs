@@ -159,13 +159,13 @@ fn a_follower_goes_on_in_the_middle_of_a_frame_after_a_crash() {
         let all = various(&rig, 200).await;
         let mut tail = follower(&rig.spool.shelf(), "tail");
         let mut before = String::new();
-        let mut crashes = 0;
+        let mut count = 0;
         while let Some(Followed::Lines(stretch)) = tail.read_now(900).unwrap() {
             before += &text_of(&stretch);
             tail.done_now(stretch.end).unwrap();
             tail.save_now().unwrap();
-            crashes += 1;
-            if crashes % 3 != 0 {
+            count += 1;
+            if count % 3 != 0 {
                 continue;
             }
             let crashed = rig.crash(dir.path());
@@ -173,12 +173,12 @@ fn a_follower_goes_on_in_the_middle_of_a_frame_after_a_crash() {
             again.line("new").await;
             let shelf = again.spool.shelf();
             let mut tail = follower(&shelf, "tail");
-            assert!(before.clone() + &take(&mut tail, 1_000, true) == all.clone() + "new\n", "crash {crashes}");
+            assert!(before.clone() + &take(&mut tail, 1_000, true) == all.clone() + "new\n", "stretch {count}");
             again.spool.close();
             take(&mut tail, 1_000, true);
             assert_eq!(shelf.sealed().0, 0);
         }
-        assert!(crashes > 10 && before == all);
+        assert!(count > 10 && before == all);
         rig.spool.close();
     });
 }
@@ -216,7 +216,10 @@ fn a_long_frame_is_given_in_parts_and_a_damaged_one_not_at_all() {
         let dir = tempfile::tempdir().unwrap();
         let rig = Rig::open(Settings { segment_size: 1 << 26, ..settings(dir.path()) });
         let shelf = rig.spool.shelf();
-        let long: String = (0..60_000).map(|n| format!("{n:08}-{}\n", "y".repeat(91))).collect();
+        let mut long = String::new();
+        for n in 0..60_000 {
+            writeln!(long, "{n:08}-{}", "y".repeat(91)).unwrap();
+        }
         rig.line("before").await;
         rig.put("heard", Book::Accepted, NOW, &long).await.unwrap();
         let mut tail = follower(&shelf, "tail");
@@ -331,10 +334,10 @@ fn nobody_is_woken_for_less_than_what_it_waits_for() {
         let dir = tempfile::tempdir().unwrap();
         let rig = Rig::open(settings(dir.path()));
         let shelf = rig.spool.shelf();
-        let wakes = Arc::new(Wakes::default());
-        let waker = Waker::from(Arc::clone(&wakes));
+        let count = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&count));
         let mut context = Context::from_waker(&waker);
-        let woken = || wakes.0.load(Ordering::SeqCst);
+        let woken = || count.0.load(Ordering::SeqCst);
         let mut idle = follower(&shelf, "idle");
         let objects = shelf.consumer("objects", Terms::KEPT);
         let mut tail = follower(&shelf, "tail");
@@ -386,7 +389,7 @@ fn reading_that_is_dropped_loses_nothing_and_lingers_no_longer() {
         let mut text = String::new();
         for n in 0..200 {
             rig.line(&format!("{n}")).await;
-            all += &format!("{n}\n");
+            writeln!(all, "{n}").unwrap();
             let mut read = pin!(tail.read(20, Duration::from_millis(1)));
             // At times once, at times more often, then dropped.
             for _ in 0..=n % 3 {

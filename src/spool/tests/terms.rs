@@ -1,6 +1,6 @@
 //! On which terms the spool keeps: lag, skipping, beginning now, retiring.
 
-use std::os::unix::fs::MetadataExt;
+use std::{fmt::Write as _, os::unix::fs::MetadataExt};
 
 use super::*;
 
@@ -174,7 +174,10 @@ fn what_a_sink_has_done_of_a_frame_is_not_skipped() {
         let dir = tempfile::tempdir().unwrap();
         let rig = Rig::open(settings(dir.path()));
         let shelf = rig.spool.shelf();
-        let text: String = (0..1_000).map(|n| format!("{n:05}\n")).collect();
+        let mut text = String::new();
+        for n in 0..1_000 {
+            writeln!(text, "{n:05}").unwrap();
+        }
         rig.later(0, &text).await;
         rig.later(0, &text).await;
         for state in ["open", "sealed"] {
