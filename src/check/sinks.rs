@@ -2,7 +2,7 @@
 
 use bytesize::ByteSize;
 
-use crate::config::{Config, FirehoseTarget, Forecast, Sink, SinkTarget, Size};
+use crate::config::{Codec, Config, FirehoseTarget, Forecast, Sink, SinkTarget, Size};
 
 /// Below this an object is tiny: COPY wants files of 1 MB to 1 GB, and every object costs requests whatever it holds.
 const TINY: Size = Size::mib(1);
@@ -93,6 +93,13 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
              true on one"
                 .to_owned(),
         );
+    }
+    for sink in config.object_sinks().filter(|sink| sink.codec() == Codec::Zstd) {
+        warnings.push(format!(
+            "sink {}: Redshift Spectrum and BigQuery do not read zstd, and Spark does so only with Hadoop's native library; set \
+             codec = \"gzip\" if one of them is to read its objects",
+            sink.name
+        ));
     }
     if config.object_sinks().next().is_some() {
         warnings.extend(tiny(config, &forecast));

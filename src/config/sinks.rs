@@ -64,7 +64,7 @@ pub struct Sink {
     /// Object sinks: how objects are compressed. Default `gzip`, which everything reads.
     pub codec: Option<Codec>,
     /// Object sinks: the codec's level. gzip: 1 to 9, default 1: more costs several times the CPU for a tenth of the bytes.
-    /// zstd: 1 to 19, default 3, which is zstd's own.
+    /// zstd: 1 to 19, default 1: of lines with random ids, 3 makes more bytes in three times the time.
     pub level: Option<u32>,
     /// Object sinks: the compressed bytes that an object is to have, 1 MiB to 1 GiB: a segment is sealed by size, before
     /// `spool.segment_size`, as soon as its largest stream comes to that, as far as can be told. Default: none. A segment

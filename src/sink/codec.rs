@@ -89,12 +89,9 @@ impl Codec {
         }
     }
 
-    /// The level if none is configured.
+    /// The level if none is configured: the fastest, of either, see the table above.
     pub fn default_level(self) -> u32 {
-        match self {
-            Self::Gzip => 1,
-            Self::Zstd => 3,
-        }
+        1
     }
 }
 

@@ -61,7 +61,7 @@ fn a_codec_has_its_levels() {
     };
     assert_eq!(of(""), ("gzip".to_owned(), 1));
     assert_eq!(of("codec = 'gzip'\nlevel = 9"), ("gzip".to_owned(), 9));
-    assert_eq!(of("codec = 'zstd'"), ("zstd".to_owned(), 3));
+    assert_eq!(of("codec = 'zstd'"), ("zstd".to_owned(), 1));
     assert_eq!(of("codec = 'zstd'\nlevel = 19"), ("zstd".to_owned(), 19));
     broken(&[
         (&second("dir = 'other'\nlevel = 10"), 7, "sinks[1].level", "is 10, and a level of gzip is 1 to 9"),

@@ -154,6 +154,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::single_range_in_vec_init, reason = "one record is one range of lines")]
     fn a_record_is_filled_to_its_last_byte() {
         assert_eq!(records(Packing::Lines, &[RECORD_BYTES]), [0..1]);
         assert_eq!(records(Packing::Lines, &[1_000, RECORD_BYTES - 1_000]), [0..2]);
@@ -165,6 +166,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::single_range_in_vec_init, reason = "one record is one range of lines")]
     fn a_line_that_is_longer_than_a_record_is_left_out_alone() {
         let packed = Packing::Lines.pack(&parcel(&[10, RECORD_BYTES + 1, 10, 10]));
         assert_eq!(packed, Packed { records: vec![0..1, 2..4], unfit: vec![1], rest: 4..4 });

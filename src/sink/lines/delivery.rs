@@ -137,7 +137,7 @@ mod tests {
     use crate::batch::{Book, StreamName};
 
     fn parcel(lines: usize) -> Parcel {
-        let text: String = (0..lines).map(|line| format!("{line}\n")).collect();
+        let text = (0..lines).map(|line| format!("{line}\n")).collect::<Vec<_>>().concat();
         Parcel::new(StreamName::new("heard").unwrap(), Book::Accepted, text)
     }
 

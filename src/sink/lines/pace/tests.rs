@@ -186,7 +186,7 @@ fn simulate(senders: usize, rate: f64, paced: bool) -> Vec<(f64, f64)> {
     let began = Instant::now();
     let mut random = fastrand::Rng::with_seed(7);
     let mut service = Service { rate, tokens: rate, last: began };
-    let mut paces: Vec<Pace> = (0..senders).map(|_| Pace::new(4, began)).collect();
+    let mut pacers: Vec<Pace> = (0..senders).map(|_| Pace::new(4, began)).collect();
     let mut counts = vec![(0.0, 0.0, 0.0); senders];
     // When a slot of a sender is free again, and which call it had: all are at first.
     let mut slots = BinaryHeap::new();
@@ -203,7 +203,7 @@ fn simulate(senders: usize, rate: f64, paced: bool) -> Vec<(f64, f64)> {
         if now > began + secs(SECONDS) {
             break;
         }
-        let pace = &mut paces[sender];
+        let pace = &mut pacers[sender];
         let mut wait = Duration::ZERO;
         if let Some(started) = call {
             let full = on_their_way[sender] >= pace.calls();
