@@ -198,15 +198,19 @@ mod tests {
             [streams.heard]
             [streams.seen]
         ";
+        let config = config(&format!("{FILES}{text}"));
+        let memory = Size::bytes(config.sinks[2].memory_bytes());
         assert_eq!(
-            lines(&config(&format!("{FILES}{text}"))),
+            lines(&config),
             [
                 "sink files: directory objects, required, all streams, gzip at level 1, 2 objects at a time in up to 34 MiB",
                 "sink files: up to 2304 objects and pages of the books are put a day, for 2 streams",
                 "sink lake: bucket b, required, stream heard, zstd at level 3, 1 object at a time in up to 21 MiB",
                 "sink lake: up to 2016 objects and pages of the books are put a day, for 1 stream",
-                "sink hose: Firehose, to logs-{stream}, h, best effort (it may lag 2560 MiB and 1h), all streams without \
-                 rejected events, what is never taken goes to lake, 3 calls at a time in up to 68 MiB",
+                &format!(
+                    "sink hose: Firehose, to logs-{{stream}}, h, best effort (it may lag 2560 MiB and 1h), all streams without \
+                     rejected events, what is never taken goes to lake, 3 calls at a time in up to {memory}"
+                ),
                 "sink hose: at 100 events/s of 600 stored bytes a stream makes about 13140000 records a month of 146.9 GiB, \
                  billed as 188.0 GiB",
             ]

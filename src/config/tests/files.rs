@@ -176,6 +176,16 @@ fn print_effective_with_secrets(config: &Config) -> String {
 }
 
 #[test]
+fn the_reference_tells_what_sinks_take_of_the_memory() {
+    let unit = crate::sink::LineSettings::unit_bytes(crate::sink::LineSettings::STRETCH_BYTES);
+    let (object, call) = (Sink::file("files", "x").least_memory(), Size::bytes(unit as u64));
+    for told in [format!("take: {object} for an object with gzip"), format!("for Firehose {call} for a\n# call")] {
+        assert!(REFERENCE.contains(&told), "nothing of {told}");
+    }
+    assert_eq!(Sink::firehose("hose", "x").least_memory(), Size::bytes(2 * unit as u64), "one call, and once more");
+}
+
+#[test]
 fn examples_use_every_setting_otherwise_than_prose() {
     let example = |line: &&str| line.starts_with('#') && !line.starts_with("# ");
     for line in REFERENCE.lines().filter(example) {
