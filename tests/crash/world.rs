@@ -451,13 +451,11 @@ impl World {
             return Err("something was quarantined that nobody damaged".into());
         }
         let mut found = [BTreeMap::new(), BTreeMap::new()];
-        let stores = self.stores.iter().zip(self.sinks).zip(&mut found);
-        let judged: Result<(), String> = stores
-            .map(|((store, name), found)| {
-                let judged = self.judge_store(&mut store.lock().unwrap(), found);
-                judged.map_err(|error| format!("{name}: {error}"))
-            })
-            .collect();
+        let mut stores = self.stores.iter().zip(self.sinks).zip(&mut found);
+        let judged = stores.try_for_each(|((store, name), found)| {
+            let judged = self.judge_store(&mut store.lock().unwrap(), found);
+            judged.map_err(|error| format!("{name}: {error}"))
+        });
         if self.follows != Kind::None {
             // Held to what the required sink has, whatever is to be said of that.
             let tail = self.tail.judge(&self.acknowledged, &self.excused, &found[0], self.damages > 0);

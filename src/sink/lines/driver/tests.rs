@@ -5,11 +5,7 @@ use std::{
     sync::Mutex,
 };
 
-use tokio::{
-    sync::Notify,
-    task::JoinHandle,
-    time::{sleep, timeout},
-};
+use tokio::{sync::Notify, task::JoinHandle, time::timeout};
 
 use super::*;
 use crate::{
