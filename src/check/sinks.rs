@@ -13,7 +13,7 @@ pub(super) fn lines(config: &Config) -> Vec<String> {
     config.sinks.iter().flat_map(|sink| [line(sink, config), costs(sink, config, &forecast)]).collect()
 }
 
-/// `sink lake: bucket example-logs, required, all streams, zstd at level 3, 2 objects at a time in up to 42 MiB`.
+/// `sink lake: bucket example-logs, required, all streams, zstd at level 1, 2 objects at a time in up to 38 MiB`.
 fn line(sink: &Sink, config: &Config) -> String {
     let place = match sink.target() {
         SinkTarget::File { dir } => format!("directory {}", dir.display()),
@@ -205,7 +205,7 @@ mod tests {
             [
                 "sink files: directory objects, required, all streams, gzip at level 1, 2 objects at a time in up to 34 MiB",
                 "sink files: up to 2304 objects and pages of the books are put a day, for 2 streams",
-                "sink lake: bucket b, required, stream heard, zstd at level 3, 1 object at a time in up to 21 MiB",
+                "sink lake: bucket b, required, stream heard, zstd at level 1, 1 object at a time in up to 19 MiB",
                 "sink lake: up to 2016 objects and pages of the books are put a day, for 1 stream",
                 &format!(
                     "sink hose: Firehose, to logs-{{stream}}, h, best effort (it may lag 2560 MiB and 1h), all streams without \
