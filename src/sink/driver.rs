@@ -201,7 +201,12 @@ impl Driver {
                     segment: who.1,
                 },
             };
-            self.upload(plan, Lines::Page(page.text), Compression::PAGES).run().await?;
+            // A task of its own, as every object has: a panic costs an attempt and not the driver.
+            let mut upload = JoinSet::new();
+            upload.spawn(self.upload(plan, Lines::Page(page.text), Compression::PAGES).run());
+            while let Some(stored) = upload.join_next().await {
+                stored.map_err(|_| Damaged)??;
+            }
         }
         Ok(())
     }
