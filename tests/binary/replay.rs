@@ -166,7 +166,7 @@ fn a_best_effort_sink_that_is_dead_does_not_keep_a_replay_from_telling_the_end()
     let place = Place::new();
     let config = "ingest = { undeclared_streams = 'accept' }\nspool = { dir = 'spool' }\ndrain = { linger = '0s' }\n\
                   [[sinks]]\nname = 'lake'\ndir = 'lake'\n\
-                  [[sinks]]\nname = 'copy'\ndir = 'copy'\nrequired = false\nbackoff_max = '100ms'\n";
+                  [[sinks]]\nname = 'copy'\ndir = 'copy'\nrequired = false\nbackoff_min = '10ms'\nbackoff_max = '100ms'\n";
     place.write("logweir.toml", config);
     // A file stands where its directory should be.
     place.write("copy", "");
