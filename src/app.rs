@@ -23,6 +23,8 @@ mod schema;
 mod sessions;
 mod sinks;
 mod stores;
+mod stranded;
+mod sweep;
 
 use std::{
     io,
@@ -43,6 +45,7 @@ pub use replay::{Replay, ReplayError, Replayed};
 pub use schema::{Breaking, Changes, SchemaFailure, SchemaRequest, changes, definitions, schema};
 pub use sessions::SessionError;
 pub use stores::StoreSetupError;
+pub use stranded::{Stranded, stranded};
 
 use self::{heartbeat::Hearts, pulse::Pulse, sinks::Sinks};
 pub use crate::warehouse::load::{Event as LoadEvent, Report as LoadReport};
@@ -239,11 +242,11 @@ impl Server {
         let segments = self.spool.shelf();
         self.spool.close();
         let mut sinks = self.sinks;
-        sinks.finish(&self.runtime, deadline);
+        sinks.finish(&self.runtime, &segments, deadline);
         segments.tidy();
         let (segments_left, bytes_left) = segments.kept();
         // Behind the last object, so that nothing it says is not so.
-        self.hearts.end(&self.runtime, segments_left == 0, deadline);
+        self.hearts.end(&self.runtime, deadline);
         self.admin.stop();
         sinks.end();
         self.runtime.shutdown_background();
@@ -257,6 +260,14 @@ fn open_spool(config: &Config, intake: Intake, metrics: &Arc<Metrics>) -> Result
     if config.spool.keeps() {
         Spool::open(settings, intake, metrics)
     } else {
+        match stranded(config) {
+            Ok(None) => {}
+            Ok(Some(stranded)) => {
+                let Stranded { segments, bytes, .. } = stranded;
+                tracing::warn!(segments, bytes, "{stranded}");
+            }
+            Err(error) => tracing::warn!(%error, "what the spool holds that was used before cannot be told"),
+        }
         Spool::in_memory(settings, intake, metrics)
     }
 }

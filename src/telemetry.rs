@@ -9,7 +9,11 @@ use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util
 
 use crate::config::{Log, LogFormat, LogLevel};
 
-/// Begins to log as `log` says; libraries only say what is a warning.
+/// The targets of AWS's SDKs. What they warn of they warn of at each attempt, of credentials that are not there among others;
+/// the error of the attempt says it too, and sinks repeat that once a minute.
+const AWS: &str = "aws_";
+
+/// Begins to log as `log` says; libraries only say what is a warning, and AWS's what is an error.
 ///
 /// Called once by the process. A second call changes nothing.
 pub fn start(log: &Log) {
@@ -26,11 +30,40 @@ pub fn start(log: &Log) {
         LogFormat::Json => false,
         LogFormat::Pretty => true,
     };
-    let filter = Targets::new().with_target("logweir", level).with_default(level.min(LevelFilter::WARN));
     let layer = if pretty {
         fmt::layer().with_writer(io::stderr).with_ansi(terminal).boxed()
     } else {
         fmt::layer().with_writer(io::stderr).json().flatten_event(true).boxed()
     };
-    let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
+    let _ = tracing_subscriber::registry().with(layer.with_filter(filter(level))).try_init();
+}
+
+/// What is written of whom.
+fn filter(level: LevelFilter) -> Targets {
+    Targets::new()
+        .with_target("logweir", level)
+        .with_target(AWS, level.min(LevelFilter::ERROR))
+        .with_default(level.min(LevelFilter::WARN))
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn what_an_sdk_warns_of_at_each_attempt_is_left_to_our_own_lines() {
+        for level in [LevelFilter::INFO, LevelFilter::TRACE] {
+            let filter = filter(level);
+            for target in ["aws_config::meta::credentials::chain", "aws_smithy_runtime::client", "aws_sdk_s3"] {
+                assert!(!filter.would_enable(target, &Level::WARN), "{target}");
+                assert!(filter.would_enable(target, &Level::ERROR), "{target}");
+            }
+            for target in ["logweir::aws", "logweir::sink::driver"] {
+                assert!(filter.would_enable(target, &Level::INFO), "{target}");
+            }
+            assert!(filter.would_enable("hyper::proto", &Level::WARN) && !filter.would_enable("hyper", &Level::INFO));
+        }
+    }
 }

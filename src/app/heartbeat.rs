@@ -7,7 +7,7 @@ use std::{
 
 use ::metrics::Counter;
 use tokio::{
-    runtime::Runtime,
+    runtime::{Handle, Runtime},
     sync::watch,
     task::JoinSet,
     time::{Instant as TokioInstant, sleep, timeout_at},
@@ -27,8 +27,10 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the last one may take if nothing is left of the time for the drain.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How long the last one of a best-effort sink may take, unless those of the others take longer.
+const OTHERS_FAREWELL: Duration = Duration::from_secs(5);
 
-/// Whose spool was stored to its end by somebody else.
+/// Whose spool was stored by somebody else.
 #[derive(Debug, Clone)]
 pub(super) struct Departed {
     pub(super) instance: InstanceId,
@@ -38,53 +40,71 @@ pub(super) struct Departed {
     pub(super) shelf: Arc<Shelf>,
 }
 
-/// Tells every object sink, which put to `places`, that nothing is left of an instance that is no more. Until then its own
-/// last heartbeat says that it may still store something. Whether all have been told, or are not to be.
-pub(super) async fn tell_end(
-    config: &Config,
-    departed: Departed,
-    (metrics, places): (&Arc<Metrics>, Vec<ObjectPlace>),
-) -> bool {
-    if !config.ledger.heartbeats {
-        return true;
-    }
-    let vitals = Arc::new(Vitals {
-        instance: departed.instance,
-        started: departed.taken_up,
-        interval: config.ledger.interval.get(),
-        any_required: config.sinks.iter().any(|sink| sink.required),
-        keeps: true,
-        clock: departed.clock,
-        shelf: departed.shelf,
-        metrics: Arc::clone(metrics),
-    });
-    let mut told = JoinSet::new();
-    for place in places {
-        let runtime = place.runtime.clone();
-        let heart = Heart::new(&vitals, place);
-        told.spawn_on(async move { heart.run_once(true, Instant::now() + TIMEOUT).await }, &runtime);
-    }
-    let mut all = true;
-    while let Some(written) = told.join_next().await {
-        all &= written.unwrap_or_default();
-    }
-    all
+/// What is still to be told of an instance that is no more: until then its own last heartbeat says that it may still store
+/// something.
+pub(super) struct Farewell {
+    untold: Vec<(Handle, Arc<Heart>)>,
 }
 
-/// How a process ended.
-#[derive(Debug, Clone, Copy)]
-struct End {
-    /// Whether everything is stored.
-    clean: bool,
-    /// When the last heartbeat has to be written.
-    deadline: Instant,
+impl Farewell {
+    /// Every object sink is to be told, which put to `places`, unless there are to be no heartbeats. For the sinks called
+    /// `kept` nobody stores here, and nobody knows whether they are required: all the same it is no end as long as one of
+    /// them lacks something.
+    pub(super) fn new(
+        config: &Config,
+        departed: &Departed,
+        (metrics, places): (&Arc<Metrics>, Vec<ObjectPlace>),
+        kept: Vec<String>,
+    ) -> Self {
+        if !config.ledger.heartbeats {
+            return Self { untold: Vec::new() };
+        }
+        let vitals = Arc::new(Vitals {
+            instance: departed.instance,
+            started: departed.taken_up,
+            interval: config.ledger.interval.get(),
+            any_required: config.sinks.iter().any(|sink| sink.required),
+            keeps: true,
+            clock: Arc::clone(&departed.clock),
+            shelf: Arc::clone(&departed.shelf),
+            metrics: Arc::clone(metrics),
+            kept,
+        });
+        let heart = |place: ObjectPlace| (place.runtime.clone(), Arc::new(Heart::new(&vitals, place)));
+        Self { untold: places.into_iter().map(heart).collect() }
+    }
+
+    /// Tells the sinks for which it is the end by now, and that have not been told yet. Whether none of them is left.
+    pub(super) async fn tell(&mut self) -> bool {
+        let mut telling = JoinSet::new();
+        for (number, (runtime, heart)) in self.untold.iter().enumerate() {
+            let heart = Arc::clone(heart);
+            if !heart.is_owed() {
+                let told = async move { (number, heart.run_once(true, Instant::now() + TIMEOUT).await) };
+                telling.spawn_on(told, runtime);
+            }
+        }
+        let (mut asked, mut told) = (telling.len(), Vec::new());
+        while let Some(outcome) = telling.join_next().await {
+            if let Ok((number, true)) = outcome {
+                told.push(number);
+            }
+        }
+        asked -= told.len();
+        let mut number = 0..;
+        self.untold.retain(|_| number.next().is_none_or(|number| !told.contains(&number)));
+        asked == 0
+    }
 }
 
 /// The heartbeats of every sink.
 #[derive(Debug)]
 pub(super) struct Hearts {
-    tasks: JoinSet<()>,
-    ended: watch::Sender<Option<End>>,
+    /// Those of the sinks that are needed, and of the others.
+    needed: JoinSet<()>,
+    others: JoinSet<()>,
+    /// When the last ones have to be written, once the process ends.
+    ended: watch::Sender<Option<Instant>>,
 }
 
 /// What heartbeats tell, by whomever they are written.
@@ -99,9 +119,18 @@ struct Vitals {
     clock: Arc<Clock>,
     shelf: Arc<Shelf>,
     metrics: Arc<Metrics>,
+    /// The sinks that nobody stores for: whether they are required is not known.
+    kept: Vec<String>,
 }
 
 impl Vitals {
+    /// Whether a required sink lacks something, or the one called `sink`, whose own place must not tell of an end before
+    /// that.
+    fn owes(&self, sink: &str) -> bool {
+        let others: Vec<&str> = self.kept.iter().map(String::as_str).chain([sink]).collect();
+        self.shelf.owes(&others)
+    }
+
     fn heartbeat(&self, clean_end: bool) -> Heartbeat {
         // In this order: all that was counted had been received by then, and what is received later is not called stored.
         let counts = self.metrics.counts(&[
@@ -113,12 +142,10 @@ impl Vitals {
         let at = self.clock.now();
         let unstored = self.shelf.oldest_unstored();
         let oldest = if self.any_required { unstored } else { Some(self.started) };
-        // A segment that could not be sealed is not among those that are left, but its events are.
-        let ended = clean_end && unstored.is_none();
         let mut heartbeat = Heartbeat::new(self.instance, self.started, self.interval);
         heartbeat.at = at;
-        heartbeat.oldest_unstored = oldest.filter(|_| !ended);
-        heartbeat.ended = ended;
+        heartbeat.oldest_unstored = oldest.filter(|_| !clean_end);
+        heartbeat.ended = clean_end;
         heartbeat.keeps = self.keeps;
         for count in counts {
             let of = |label: usize| count.labels.get(label).cloned().unwrap_or_default();
@@ -139,8 +166,8 @@ impl Vitals {
     }
 }
 
-/// How the process ended, once it has; `None` if nobody will ever tell.
-async fn ended(end: &mut watch::Receiver<Option<End>>) -> Option<End> {
+/// By when the last ones have to be written, once the process ends; `None` if nobody will ever tell.
+async fn ended(end: &mut watch::Receiver<Option<Instant>>) -> Option<Instant> {
     end.wait_for(Option::is_some).await.ok().and_then(|end| *end)
 }
 
@@ -149,9 +176,9 @@ impl Hearts {
     /// its sink's own threads.
     pub(super) fn start(config: &Config, spool: &Spool, (metrics, places): (&Arc<Metrics>, Vec<ObjectPlace>)) -> Self {
         let (ended, end) = watch::channel(None);
-        let mut tasks = JoinSet::new();
+        let (mut needed, mut others) = (JoinSet::new(), JoinSet::new());
         if !config.ledger.heartbeats {
-            return Self { tasks, ended };
+            return Self { needed, others, ended };
         }
         let vitals = Arc::new(Vitals {
             instance: spool.instance(),
@@ -162,21 +189,27 @@ impl Hearts {
             clock: spool.clock(),
             shelf: spool.shelf(),
             metrics: Arc::clone(metrics),
+            kept: Vec::new(),
         });
         for place in places {
             let runtime = place.runtime.clone();
+            let tasks = if place.needed { &mut needed } else { &mut others };
             tasks.spawn_on(Heart::new(&vitals, place).run(end.clone()), &runtime);
         }
-        Self { tasks, ended }
+        Self { needed, others, ended }
     }
 
     /// Writes the last ones, which say whether everything is stored, by `deadline` or soon after. Blocks.
-    pub(super) fn end(mut self, runtime: &Runtime, clean: bool, deadline: Instant) {
+    pub(super) fn end(mut self, runtime: &Runtime, deadline: Instant) {
         let deadline = deadline.max(Instant::now() + FAREWELL);
-        let _ = self.ended.send(Some(End { clean, deadline }));
+        let others = deadline.min(Instant::now() + OTHERS_FAREWELL);
+        let _ = self.ended.send(Some(deadline));
         runtime.block_on(async {
-            let told = async { while self.tasks.join_next().await.is_some() {} };
+            let told = async { while self.needed.join_next().await.is_some() {} };
             let _ = timeout_at(deadline.into(), told).await;
+            // The place of a best-effort sink may be as dead as the sink.
+            let told = async { while self.others.join_next().await.is_some() {} };
+            let _ = timeout_at(others.into(), told).await;
         });
     }
 }
@@ -198,16 +231,21 @@ impl Heart {
         Self { vitals: Arc::clone(vitals), destination, store, written, failed }
     }
 
-    /// Beats at once, every interval, and once more when `end` tells how the process ended.
-    async fn run(self, mut end: watch::Receiver<Option<End>>) {
+    /// Whether it is no end for this sink yet.
+    fn is_owed(&self) -> bool {
+        self.vitals.owes(&self.destination.sink)
+    }
+
+    /// Beats at once, every interval, and once more when `end` tells that the process ends.
+    async fn run(self, mut end: watch::Receiver<Option<Instant>>) {
         loop {
             let limit = Instant::now() + TIMEOUT.min(self.vitals.interval);
             self.run_once(false, limit).await;
             tokio::select! {
                 () = sleep(self.vitals.interval) => {}
                 told = ended(&mut end) => {
-                    if let Some(End { clean, deadline }) = told {
-                        self.run_once(clean, deadline).await;
+                    if let Some(deadline) = told {
+                        self.run_once(!self.is_owed(), deadline).await;
                     }
                     return;
                 }

@@ -5,18 +5,19 @@
 //! instance's name, so that doing it twice, or while somebody else has done a part, stores nothing twice. It can be
 //! interrupted at any moment and begun again.
 //!
-//! When nothing is left, every sink is told so by a heartbeat in the instance's name, as if it had ended well itself: from
-//! then on it does not hold back what is [complete](crate::warehouse::completeness).
+//! When nothing is left for the required sinks, nor for those that are not configured here, every sink that has everything
+//! is told so by a heartbeat in the instance's name, as if it had ended well itself: from then on it does not hold back what
+//! is [complete](crate::warehouse::completeness). A best-effort sink that is dead is told nothing, and holds up nobody.
 
-use std::{future::Future, path::PathBuf, sync::Arc, time::Instant};
+use std::{future::Future, path::PathBuf, sync::Arc};
 
 use super::{
     StartError, background,
-    heartbeat::{self, Departed},
-    sinks::{ObjectPlace, Sinks},
+    heartbeat::{Departed, Farewell},
+    sinks::Sinks,
 };
 use crate::{
-    config::{Config, Loaded, SpoolKind},
+    config::{Loaded, SpoolKind},
     metrics::Metrics,
     queue,
     spool::{RealDisk, Spool},
@@ -24,12 +25,10 @@ use crate::{
 
 /// A spool that is being replayed.
 pub struct Replay {
-    config: Config,
     departed: Departed,
-    metrics: Arc<Metrics>,
+    farewell: Farewell,
     runtime: tokio::runtime::Runtime,
     sinks: Sinks,
-    places: Vec<ObjectPlace>,
 }
 
 /// What a replay came to.
@@ -39,7 +38,7 @@ pub struct Replayed {
     pub segments_left: usize,
     /// Their length in bytes.
     pub bytes_left: u64,
-    /// Whether the sinks know whether something is left: if nothing is, by a heartbeat.
+    /// Whether the sinks know whether something is left: if nothing is that concerns them, by a heartbeat.
     pub told: bool,
 }
 
@@ -76,13 +75,15 @@ impl Replay {
         spool.close();
         let runtime = background().map_err(StartError::from)?;
         let known: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
-        for sink in segments.other_sinks(&known) {
+        let kept: Vec<String> = segments.other_sinks(&known).map(ToOwned::to_owned).collect();
+        for sink in &kept {
             tracing::warn!(sink, "what this sink of the instance still needs is kept, since it is not configured here");
             segments.keep_for(sink);
         }
         let (sinks, places) = Sinks::start(&config, (instance, &segments), &metrics)?;
         let departed = Departed { instance, taken_up, clock, shelf: segments };
-        Ok(Self { config, departed, metrics, runtime, sinks, places })
+        let farewell = Farewell::new(&config, &departed, (&metrics, places), kept);
+        Ok(Self { departed, farewell, runtime, sinks })
     }
 
     /// Whose spool it is.
@@ -102,18 +103,24 @@ impl Replay {
 
     /// Stores until everything is stored, or until `interrupted` is ready. Blocks.
     pub fn run(mut self, interrupted: impl Future) -> Replayed {
-        self.runtime.block_on(async {
+        let Self { farewell, sinks, runtime, .. } = &mut self;
+        runtime.block_on(async {
+            let storing = async {
+                sinks.needed_finished().await;
+                // Now and not only at the end, which a best-effort sink that is dead would put off.
+                farewell.tell().await;
+                sinks.finished().await;
+            };
             tokio::select! {
-                () = self.sinks.finished() => {}
+                () = storing => {}
                 _ = interrupted => {}
             }
         });
-        self.sinks.finish(&self.runtime, Instant::now());
+        self.sinks.stop(&self.runtime);
         self.departed.shelf.tidy();
         let (segments_left, bytes_left) = self.departed.shelf.kept();
         // Behind the last object, so that nothing it says is not so.
-        let told = segments_left > 0
-            || self.runtime.block_on(heartbeat::tell_end(&self.config, self.departed, (&self.metrics, self.places)));
+        let told = self.runtime.block_on(self.farewell.tell());
         self.sinks.end();
         self.runtime.shutdown_background();
         Replayed { segments_left, bytes_left, told }

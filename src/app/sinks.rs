@@ -6,6 +6,7 @@
 use std::{
     future::Future,
     io,
+    path::PathBuf,
     pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -14,10 +15,10 @@ use std::{
 use tokio::{
     runtime::{Builder, Handle, Runtime},
     task::JoinHandle,
-    time::{timeout, timeout_at},
+    time::{sleep, timeout, timeout_at},
 };
 
-use super::{StartError, stores};
+use super::{StartError, stores, sweep::Swept};
 use crate::{
     batch::InstanceId,
     config::{Config, Period, Sink, SinkTarget},
@@ -29,10 +30,18 @@ use crate::{
 /// Threads of a sink's runtime that may block, for each object that is stored at the same time: reading and
 /// compressing, and as many for the file calls.
 const BLOCKING_THREADS_PER_UPLOAD: usize = 2;
-/// And beside them: one for its heartbeat, one for its cursor.
-const OTHER_BLOCKING_THREADS: usize = 2;
+/// And beside them: one for its heartbeat, one for its cursor, one for what a killed process has left.
+const OTHER_BLOCKING_THREADS: usize = 3;
 /// How long a sink that is told to stop may take to notice. One that hangs in a file call does not.
 const STOP_GRACE: Duration = Duration::from_secs(1);
+/// How long a best-effort sink may take to come on, once the others have everything and the process is to end.
+const BEST_EFFORT_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is looked whether it does.
+const LOOK: Duration = Duration::from_millis(20);
+/// What of the time for the drain no best-effort sink gets: the last heartbeats need it, and sinks that hang.
+const RESERVE: Duration = Duration::from_secs(5);
+/// At most this part of what is left of it.
+const RESERVE_SHARE: u32 = 4;
 
 /// The sinks that run.
 #[derive(Debug)]
@@ -43,6 +52,8 @@ pub(super) struct Sinks {
 #[derive(Debug)]
 struct Running {
     sink: String,
+    /// Whether the drain is about it: it is required, or no sink is.
+    needed: bool,
     runtime: Runtime,
     driver: JoinHandle<()>,
 }
@@ -53,6 +64,8 @@ pub(super) struct ObjectPlace {
     pub(super) destination: Destination,
     pub(super) store: Arc<dyn ObjectStore>,
     pub(super) runtime: Handle,
+    /// Whether its sink is required, or none is.
+    pub(super) needed: bool,
 }
 
 impl Sinks {
@@ -69,14 +82,16 @@ impl Sinks {
         let mut places = Vec::with_capacity(config.sinks.len());
         for (sink, runtime) in config.sinks.iter().zip(&runtimes) {
             let Some(destination) = sink.destination() else { continue };
-            if let SinkTarget::File { dir } = sink.target()
-                && let Err(error) = FileStore::sweep(dir, instance)
-            {
-                let sink = &sink.name;
-                tracing::warn!(sink, %error, "cannot remove what a killed process has left of unfinished files");
-            }
-            let store = stores::store(sink, runtime)?;
-            places.push(ObjectPlace { destination, store, runtime: runtime.handle().clone() });
+            let store = match sink.target() {
+                SinkTarget::File { dir } => swept(sink, dir.to_owned(), instance, runtime.handle()),
+                _ => stores::store(sink, runtime)?,
+            };
+            places.push(ObjectPlace {
+                destination,
+                store,
+                runtime: runtime.handle().clone(),
+                needed: needed(config, sink),
+            });
         }
         let start = Start { config, instance, metrics, places: &places };
         let mut starting = Vec::with_capacity(config.sinks.len());
@@ -94,13 +109,13 @@ impl Sinks {
                 }
                 (SinkTarget::File { .. } | SinkTarget::S3(_), None) => continue,
             };
-            starting.push((sink.name.clone(), runtime, driver));
+            starting.push((sink, runtime, driver));
         }
         // Every sink has its consumer: from here on segments may go.
         shelf.tidy();
         let running = starting.into_iter().map(|(sink, runtime, driver)| {
             let driver = runtime.spawn(driver);
-            Running { sink, runtime, driver }
+            Running { sink: sink.name.clone(), needed: needed(config, sink), runtime, driver }
         });
         Ok((Self { running: running.collect() }, places))
     }
@@ -112,20 +127,57 @@ impl Sinks {
         }
     }
 
-    /// Lets the sinks take what they can until `deadline`. What they could not stays in the spool. Blocks.
-    pub(super) fn finish(&mut self, runtime: &Runtime, deadline: Instant) {
+    /// The same for those alone that have to: the required ones, or all if none is.
+    pub(super) async fn needed_finished(&mut self) {
+        for sink in self.running.iter_mut().filter(|sink| sink.needed) {
+            sink.finished().await;
+        }
+    }
+
+    /// Lets the sinks take what they can until `deadline`; the best-effort ones, once the others have everything, only as
+    /// long as they come on. What they could not stays in the spool. Blocks.
+    pub(super) fn finish(&mut self, runtime: &Runtime, shelf: &Shelf, deadline: Instant) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // What a best-effort sink still takes must not cost the last heartbeats, which come behind it.
+        let best_effort = Instant::now() + left.saturating_sub(RESERVE.min(left / RESERVE_SHARE));
         runtime.block_on(async {
-            let _ = timeout_at(deadline.into(), self.finished()).await;
-            for sink in &self.running {
-                sink.driver.abort();
-            }
-            for Running { sink, driver, .. } in &mut self.running {
-                // As good as a kill, which loses nothing: what it was doing is done again.
-                if !driver.is_finished() && timeout(STOP_GRACE, driver).await.is_err() {
-                    tracing::warn!(sink, "the sink does not stop: some call of its hangs");
-                }
+            if timeout_at(deadline.into(), self.needed_finished()).await.is_ok() {
+                let _ = timeout_at(best_effort.into(), self.finished_or_stuck(shelf)).await;
             }
         });
+        self.stop(runtime);
+    }
+
+    /// Waits until each sink has everything, or has not come on for a while.
+    async fn finished_or_stuck(&self, shelf: &Shelf) {
+        let mut waited_for: Vec<_> = self.running.iter().map(|sink| (sink, u64::MAX, Instant::now())).collect();
+        while !waited_for.is_empty() {
+            waited_for.retain_mut(|(Running { sink, driver, .. }, least, since)| {
+                let lag = shelf.lag_bytes(sink);
+                if lag < *least {
+                    (*least, *since) = (lag, Instant::now());
+                }
+                let is_stuck = since.elapsed() > BEST_EFFORT_PATIENCE;
+                if is_stuck {
+                    tracing::warn!(sink, lag, "a best-effort sink does not come on: it is not waited for");
+                }
+                !is_stuck && !driver.is_finished()
+            });
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Stops those that still run: as good as a kill, which loses nothing, since what they were doing is done again. Blocks.
+    pub(super) fn stop(&mut self, runtime: &Runtime) {
+        for sink in &self.running {
+            sink.driver.abort();
+        }
+        runtime.block_on(async {
+            let _ = timeout(STOP_GRACE, self.finished()).await;
+        });
+        for Running { sink, .. } in self.running.iter().filter(|sink| !sink.driver.is_finished()) {
+            tracing::warn!(sink, "the sink does not stop: some call of its hangs");
+        }
     }
 
     /// Ends the sinks' threads without waiting: compressing cannot be interrupted, and what it makes is not wanted any
@@ -184,6 +236,11 @@ impl Start<'_> {
     }
 }
 
+/// Whether the end of a process waits for `sink`: it is required, or no sink is.
+fn needed(config: &Config, sink: &Sink) -> bool {
+    sink.required || !config.sinks.iter().any(|sink| sink.required)
+}
+
 fn backoff(sink: &Sink) -> Backoff {
     Backoff::new(sink.backoff_min.get(), sink.backoff_max.get())
 }
@@ -197,6 +254,17 @@ impl Running {
             tracing::error!(sink = self.sink, "a sink's driver panicked; what it does not have stays in the spool");
         }
     }
+}
+
+/// The store of `sink` in `dir`, from which what a killed process of `instance` has left is removed first, on `runtime`.
+fn swept(sink: &Sink, dir: PathBuf, instance: InstanceId, runtime: &Handle) -> Arc<dyn ObjectStore> {
+    let sink = sink.name.clone();
+    let sweep = move || {
+        if let Err(error) = FileStore::sweep(&dir, instance) {
+            tracing::warn!(sink, %error, "cannot remove what a killed process has left of unfinished files");
+        }
+    };
+    Arc::new(Swept::new(FileStore::default(), runtime, sweep))
 }
 
 fn runtime(sink: &Sink) -> io::Result<Runtime> {

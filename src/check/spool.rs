@@ -1,8 +1,11 @@
 //! What the spool already holds for sinks: whom a changed configuration leaves behind, and where a new sink begins.
 
+use std::io;
+
 use bytesize::ByteSize;
 
 use crate::{
+    app::stranded,
     config::{Config, Sink, SinkStart},
     spool::{Held, Survey, survey},
 };
@@ -11,13 +14,19 @@ use crate::{
 /// spool yet.
 pub(super) fn lines(config: &Config) -> Vec<String> {
     if !config.spool.keeps() {
-        return Vec::new();
+        return match stranded(config) {
+            Ok(stranded) => stranded.map(|stranded| format!("warning: {stranded}")).into_iter().collect(),
+            Err(error) => vec![untold(config, &error)],
+        };
     }
-    let dir = config.spool.dir.display();
     match survey(&config.spool.dir) {
         Ok(found) => told(config, &found),
-        Err(error) => vec![format!("warning: what the spool in {dir} holds cannot be told: {error}")],
+        Err(error) => vec![untold(config, &error)],
     }
+}
+
+fn untold(config: &Config, error: &io::Error) -> String {
+    format!("warning: what the spool in {} holds cannot be told: {error}", config.spool.dir.display())
 }
 
 fn told(config: &Config, found: &Survey) -> Vec<String> {

@@ -34,7 +34,8 @@ pub struct Heartbeat {
     /// The received time of the oldest event that some required sink does not have; `None` if they have all.
     #[serde(with = "as_text_or_null")]
     pub oldest_unstored: Option<Millis>,
-    /// Whether the process has ended and left nothing.
+    /// Whether the process has ended and left nothing that a required sink does not have, nor the sink that this was
+    /// written to. What another best-effort sink does not have is not told.
     pub ended: bool,
     /// Whether what the required sinks do not have outlives the process. Written only if it does not.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]

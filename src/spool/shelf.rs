@@ -338,6 +338,22 @@ impl Shelf {
         (sealed + state.unsealed, bytes + if state.unsealed > 0 { state.open_bytes } else { 0 })
     }
 
+    /// Whether something is not stored that some required sink lacks, or one of those called `others`; if no sink is required,
+    /// that any lacks. What is not sealed yet is nobody's.
+    pub fn owes(&self, others: &[&str]) -> bool {
+        let state = self.state();
+        let none_required = !state.sinks.iter().any(SinkState::is_required);
+        let mut looked_at =
+            state.sinks.iter().filter(|sink| none_required || sink.is_required() || others.contains(&&*sink.name));
+        state.unsealed > 0 || looked_at.any(|sink| state.lacks(sink, true) != Lacks::Nothing)
+    }
+
+    /// How many bytes the sink called `sink` lacks.
+    pub fn lag_bytes(&self, sink: &str) -> u64 {
+        let state = self.state();
+        state.sinks.iter().filter(|other| other.name == sink).map(|sink| state.lag_bytes(sink)).sum()
+    }
+
     /// The received time of the oldest event that some required sink has not stored; `None` if they have all.
     pub fn oldest_unstored(&self) -> Option<Millis> {
         let lacks: Vec<_> = {

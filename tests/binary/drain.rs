@@ -1,6 +1,7 @@
 //! How a server ends: by one signal in good order, by two at once, and losing nothing either way.
 
 use std::{
+    fs,
     net::SocketAddr,
     thread::sleep,
     time::{Duration, Instant},
@@ -11,6 +12,7 @@ use rustix::process::Signal;
 use crate::{
     client::get,
     process::{END, Place, Server},
+    replay::heartbeats_in,
     tracer::{Book, Load},
 };
 
@@ -111,4 +113,26 @@ fn a_connection_that_says_nothing_does_not_hold_up_the_end() {
     let told = Instant::now();
     server.stop();
     assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
+}
+
+#[test]
+fn the_end_is_not_told_as_long_as_a_required_sink_lacks_something() {
+    let place = Place::new();
+    let sink = |name: &str| format!("[[sinks]]\nname = '{name}'\ndir = '{name}'\n");
+    let head = "ingest = { undeclared_streams = 'accept' }\nspool = { dir = 'spool' }\n\
+                drain = { linger = '0s', timeout = '2s' }\n";
+    place.write("logweir.toml", &format!("{head}{}{}", sink("lake"), sink("archive")));
+    // A file stands where the second sink's directory should be.
+    place.write("archive", "");
+    let mut book = Book::default();
+    for (event, is_end) in [("left", false), ("stored", true)] {
+        let server = Server::start(place.command(&["--config", "logweir.toml"]));
+        book.send_one(server.address, event, 3);
+        server.stop();
+        book.compare(&place.path("lake"));
+        let heartbeats = heartbeats_in(&place.path("lake"));
+        assert_eq!(heartbeats.last().unwrap().ended, is_end, "{heartbeats:?}");
+        let _ = fs::remove_file(place.path("archive"));
+    }
+    book.compare(&place.path("archive"));
 }

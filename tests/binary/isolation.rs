@@ -15,6 +15,7 @@ use crate::{
     firehose::{TwoSinks, lines},
     firehose_server::{Fault, FirehoseServer},
     process::{Place, Server, status_bytes},
+    replay::heartbeats_in,
     scrape::Scrape,
     tracer::{Book, Load},
 };
@@ -147,4 +148,35 @@ fn with_a_dead_bucket_the_other_sink_gets_what_comes() {
     let ended = sinks.serve(&place, &[], "").stop();
     assert!(ended.entry("stopped; everything is stored").is_some(), "{}", ended.stderr);
     book.compare(&sinks.bucket.objects());
+}
+
+/// At the end, too: nobody waits for best-effort sinks that do not come on, and the end is told where everything is.
+#[test]
+fn best_effort_sinks_that_are_dead_hold_up_neither_a_stop_nor_what_is_complete() {
+    let (place, sinks) = (Place::new(), TwoSinks::new());
+    sinks.firehose.refuse_connections();
+    // It takes connections and says nothing, and so hangs whoever writes objects or heartbeats there.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let hung = format!(
+        "required = false\n[[sinks]]\nname = \"hung\"\nkind = \"s3\"\nbucket = \"copy\"\npath_style = true\n\
+         endpoint = \"http://{}\"\nrequired = false\n",
+        silent.local_addr().unwrap()
+    );
+    // Much longer than anybody waits here.
+    let server = sinks.serve(&place, &[("DRAIN__TIMEOUT", "5m")], &hung);
+    let mut book = Book::default();
+    book.send_one(server.address, "left", 20);
+    let ended = server.stop();
+    let left = ended.entry("stopped; what is not stored stays in the spool");
+    assert!(left.is_some_and(|left| left["segments_left"].as_u64().unwrap() > 0), "{}", ended.stderr);
+    book.compare(&sinks.bucket.objects());
+    let heartbeats = heartbeats_in(&sinks.bucket.objects());
+    let last = heartbeats.last().unwrap();
+    assert!(last.ended && last.oldest_unstored.is_none(), "{heartbeats:?}");
+
+    // Well again, it gets what it is owed before the end.
+    sinks.firehose.accept_connections();
+    let ended = sinks.serve(&place, &[], "required = false\n").stop();
+    assert!(ended.entry("stopped; everything is stored").is_some(), "{}", ended.stderr);
+    assert!(sinks.lacking(&book).is_empty(), "Firehose has everything");
 }

@@ -9,7 +9,7 @@ use crate::{
     fault_proxy::Weather,
     figures::{asked, tell},
     firehose_server::FirehoseServer,
-    process::{END, Place, Server, status_bytes},
+    process::{END, Ended, Place, Server, status_bytes},
     tracer::{Book, Load, STREAMS, name_in},
 };
 
@@ -167,4 +167,47 @@ fn with_firehose_alone_what_was_called_stored_has_arrived_whenever_the_process_i
     assert!(lacking.is_empty(), "{lacking:?}");
     tell(format_args!("{} events acknowledged, {} arrived", book.acknowledged.len(), arrived.len()));
     assert_left_nothing(&place);
+}
+
+#[test]
+fn what_a_spool_still_holds_where_nothing_is_kept_any_more_is_told_until_it_is_replayed() {
+    const CONFIG: &str = "ingest = { undeclared_streams = 'accept' }\ndrain = { linger = '0s' }\n[[sinks]]\nname = 'lake'\n\
+                          dir = 'lake'\n";
+    let (place, mut book) = (Place::new(), Book::default());
+    place.write("disk.toml", &format!("spool = {{ dir = 'spool' }}\n{CONFIG}"));
+    place.write("none.toml", &format!("spool = {{ kind = 'none', dir = 'spool' }}\n{CONFIG}"));
+    let told =
+        |ended: &Ended| ended.stderr.contains("spool.kind is") || ended.stdout.contains("warning: spool.kind is");
+    let check = || place.run(&["check", "--config", "none.toml"]);
+    let serve = |config: &str| Server::start(place.command(&["--config", config]));
+
+    assert!(!told(&check()), "there is no spool yet");
+    let server = serve("disk.toml");
+    book.send_one(server.address, "kept", 20);
+    server.stop();
+    let checked = check();
+    assert!(!told(&checked), "everything was stored: {}", checked.stdout);
+
+    // A file stands where the sink's directory should be.
+    fs::rename(place.path("lake"), place.path("before")).unwrap();
+    place.write("lake", "");
+    let server = serve("disk.toml");
+    book.send_one(server.address, "left", 20);
+    server.kill();
+    let checked = check();
+    let warning = "warning: spool.kind is \"none\", and the spool in spool still holds 1 segment (";
+    assert!(checked.stdout.contains(warning), "{}", checked.stdout);
+    let remedy = "run `logweir replay --spool spool --config FILE`";
+    assert!(checked.stdout.contains(remedy), "{}", checked.stdout);
+    fs::remove_file(place.path("lake")).unwrap();
+    fs::rename(place.path("before"), place.path("lake")).unwrap();
+    let ended = serve("none.toml").stop();
+    assert!(ended.stderr.contains(remedy), "{}", ended.stderr);
+
+    let replayed = place.run(&["replay", "--spool", "spool", "--config", "none.toml"]);
+    assert_eq!(replayed.code, Some(0), "{}", replayed.stderr);
+    book.compare(&place.path("lake"));
+    let checked = check();
+    assert!(!told(&checked), "{}", checked.stdout);
+    assert!(!told(&serve("none.toml").stop()));
 }

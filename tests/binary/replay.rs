@@ -1,12 +1,19 @@
 //! The spool of a dead instance is stored by another machine, under the keys that it would have had (P2).
 
-use std::{collections::BTreeSet, fs, thread::sleep, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use logweir::ledger::Heartbeat;
+use rustix::process::Signal;
 
 use crate::{
     objects,
-    process::{Ended, Place, Server},
+    process::{END, Ended, Place, Process, Server},
     tracer::{Book, Load},
 };
 
@@ -74,12 +81,19 @@ fn a_spool_that_lives_or_does_not_exist_is_not_replayed() {
     server.stop();
 }
 
-/// Every heartbeat, in the order of the processes.
+/// Every heartbeat in the embedded default's place, in the order of the processes.
 fn heartbeats(place: &Place) -> Vec<Heartbeat> {
+    heartbeats_in(&place.path("data/objects"))
+}
+
+/// The same below any root.
+pub(crate) fn heartbeats_in(objects: &Path) -> Vec<Heartbeat> {
     let mut found = Vec::new();
-    let mut dirs = vec![place.path("data/objects/_ledger/heartbeats")];
+    let mut dirs = vec![objects.join("_ledger/heartbeats")];
     while let Some(dir) = dirs.pop() {
-        for entry in fs::read_dir(dir).unwrap() {
+        // None has been written yet.
+        let Ok(entries) = fs::read_dir(dir) else { continue };
+        for entry in entries {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 dirs.push(path);
@@ -138,8 +152,46 @@ fn what_another_sink_of_the_instance_still_needs_is_kept() {
     let ended = replay("one.toml");
     assert_eq!(ended.code, Some(75), "{}", ended.stderr);
     book.compare(&place.path("lake"));
+    let has_ended = |objects: &str| heartbeats_in(&place.path(objects)).iter().any(|heartbeat| heartbeat.ended);
+    assert!(!has_ended("lake"), "nobody here knows whether the archive is required");
     fs::remove_file(place.path("archive")).unwrap();
     let ended = replay("both.toml");
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     book.compare(&place.path("archive"));
+    assert!(has_ended("lake") && has_ended("archive"));
+}
+
+#[test]
+fn a_best_effort_sink_that_is_dead_does_not_keep_a_replay_from_telling_the_end() {
+    let place = Place::new();
+    let config = "ingest = { undeclared_streams = 'accept' }\nspool = { dir = 'spool' }\ndrain = { linger = '0s' }\n\
+                  [[sinks]]\nname = 'lake'\ndir = 'lake'\n\
+                  [[sinks]]\nname = 'copy'\ndir = 'copy'\nrequired = false\nbackoff_min = '10ms'\nbackoff_max = '100ms'\n";
+    place.write("logweir.toml", config);
+    // A file stands where its directory should be.
+    place.write("copy", "");
+    let server = Server::start(place.command(&["--config", "logweir.toml"]));
+    let mut book = Book::default();
+    book.send_one(server.address, "kept", 20);
+    server.kill();
+
+    let command = || place.command(&["replay", "--spool", "spool", "--config", "logweir.toml"]);
+    let replay = Process::start(command());
+    let deadline = Instant::now() + END;
+    let has_ended = |objects: &str| heartbeats_in(&place.path(objects)).iter().any(|heartbeat| heartbeat.ended);
+    while !has_ended("lake") {
+        assert!(Instant::now() < deadline, "nobody is told of the end");
+        sleep(Duration::from_millis(20));
+    }
+    book.compare(&place.path("lake"));
+    replay.signal(Signal::TERM);
+    let ended = replay.wait(END);
+    assert_eq!(ended.code, Some(75), "{}", ended.stderr);
+    assert!(ended.entry("not everything is stored; what is not stays in the spool").is_some(), "{}", ended.stderr);
+
+    fs::remove_file(place.path("copy")).unwrap();
+    let ended = Process::start(command()).wait(END);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    book.compare(&place.path("copy"));
+    assert!(has_ended("copy"));
 }
