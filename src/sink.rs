@@ -44,6 +44,7 @@ mod lines;
 mod member;
 mod object_body;
 mod object_key;
+mod outage;
 mod s3;
 mod store;
 mod upload;

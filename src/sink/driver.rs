@@ -220,6 +220,7 @@ impl Driver {
             backoff: self.settings.backoff,
             store: Arc::clone(&self.store),
             counts: Arc::clone(&self.counts),
+            failing: None,
         }
     }
 }

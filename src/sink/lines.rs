@@ -32,7 +32,6 @@
 mod counts;
 mod delivery;
 mod driver;
-mod outage;
 mod outcome;
 mod pace;
 mod parcel;

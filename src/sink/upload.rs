@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     Backoff, BodyError, Compression, ObjectBody, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore, Placed, PutError,
     PutFailure,
+    outage::{Failed, Failing, Outage, What},
 };
 use crate::{
     metrics::{self, Declared, Metrics},
@@ -31,6 +32,7 @@ pub(super) struct Counts {
     bytes: Counter,
     lines: Counter,
     seconds: Histogram,
+    outage: Arc<Outage>,
 }
 
 /// By how an object is there.
@@ -57,6 +59,7 @@ impl Counts {
             lines: metrics.counter(&metrics::OBJECT_LINES, &[sink]),
             seconds: metrics.histogram(&metrics::UPLOAD_SECONDS, &[sink]),
             metrics: Arc::clone(metrics),
+            outage: Arc::new(Outage::new(sink)),
         }
     }
 
@@ -111,6 +114,8 @@ pub(super) struct Upload {
     pub(super) backoff: Backoff,
     pub(super) store: Arc<dyn ObjectStore>,
     pub(super) counts: Arc<Counts>,
+    /// Whether it failed, and is to be tried again.
+    pub(super) failing: Option<Failing>,
 }
 
 impl Upload {
@@ -124,7 +129,11 @@ impl Upload {
         loop {
             attempt += 1;
             let began = Instant::now();
-            let error = match self.attempt().await {
+            let placed = self.attempt().await;
+            if placed.is_ok() {
+                self.succeeded();
+            }
+            let error = match placed {
                 Ok(Placed::Occupied) => {
                     // It was stored before places of the segment went bad, and has more than is left of it.
                     if let Some(kept) = self.former().await {
@@ -160,14 +169,16 @@ impl Upload {
     async fn try_again(&mut self, cause: &str, error: &(dyn std::error::Error + Send + Sync), attempt: u64) {
         self.counts.retry(cause);
         let wait = self.backoff.next_wait(fastrand::f64());
-        let (key, sink) = (&self.plan.key, &self.counts.sink);
-        // The first failure is worth a warning; the others of the same outage are not.
-        if attempt == 1 {
-            tracing::warn!(sink, %key, %error, ?wait, "an object could not be stored; trying again");
-        } else {
-            tracing::debug!(sink, %key, %error, ?wait, attempt, "an object could not be stored; trying again");
-        }
+        let outage = &self.counts.outage;
+        self.failing.get_or_insert_with(|| Failing::of(outage));
+        outage.failed(&Failed { what: What::Object(&self.plan.key), error: &error, wait, attempt });
         sleep(wait).await;
+    }
+
+    /// The store has done what it was asked.
+    fn succeeded(&mut self) {
+        self.failing = None;
+        self.counts.outage.succeeded();
     }
 
     /// What the key holds, if it is what the segment held before places of it went bad.
@@ -181,6 +192,7 @@ impl Upload {
             attempt += 1;
             match self.store.told(&self.plan.place, &self.plan.key.to_string()).await {
                 Ok(told) => {
+                    self.succeeded();
                     let told = told?;
                     let same = |former: &Former| told.matches(former.events, former.bytes, former.crc32);
                     let Former { events, bytes, crc32 } = former.into_iter().find(same)?;

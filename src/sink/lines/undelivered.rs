@@ -134,6 +134,7 @@ impl Undelivered {
             backoff: self.aside.backoff,
             store: Arc::clone(&self.aside.store),
             counts: Arc::clone(&self.counts),
+            failing: None,
         };
         // Only a segment can be damaged: this text is in memory.
         let _ = upload.run().await;

@@ -15,14 +15,16 @@ use super::{
     Fate, Left, LineSettings, LineSink, Outcome, Parcel,
     counts::Counts,
     delivery::{CallOutcome, Delivery, Never, Sorted},
-    outage::Outage,
     pace::Pace,
     stretches::Stretches,
     undelivered::Undelivered,
 };
 use crate::{
     batch::{Clock, Millis},
-    sink::{PutFailure, StoreError},
+    sink::{
+        PutFailure, StoreError,
+        outage::{Failed, Outage, What},
+    },
     spool::{Mark, Stretch},
 };
 
@@ -74,6 +76,7 @@ impl Work {
     ) -> Self {
         let now = Instant::now();
         let pace = Pace::new(settings.concurrency, now);
+        let outage = Outage::new(&settings.sink);
         counts.concurrency.set(pace.calls() as f64);
         Self {
             settings,
@@ -81,7 +84,7 @@ impl Work {
             undelivered: undelivered.map(Arc::new),
             counts,
             pace,
-            outage: Outage::default(),
+            outage,
             clock: Clock::default(),
             stretches: Stretches::default(),
             ready: BTreeMap::new(),
@@ -275,8 +278,7 @@ impl Work {
         self.part_never(&mut sorted, &delivery);
         if sorted.again.is_empty() {
             self.stretches.delivered(delivery.place.0);
-            if how == CallOutcome::Delivered && self.outage.is_on() && !self.sends_again() {
-                self.outage.ended(&self.settings.sink, now);
+            if how == CallOutcome::Delivered && !self.sends_again() && self.outage.succeeded() {
                 self.told_of_no_place = false;
             }
             return;
@@ -289,7 +291,8 @@ impl Work {
         self.counts.retry(sorted.cause);
         let source = outcome.error.unwrap_or_else(|| "no reason was given".into());
         let error = StoreError { cause: sorted.cause.unwrap_or(PutFailure::Other), source };
-        self.outage.failed(&self.settings.sink, &error, wait, now);
+        let (what, attempt) = (What::Lines(&delivery.parcel.stream), delivery.attempts);
+        self.outage.failed(&Failed { what, error: &error, wait, attempt });
         if sorted.again.iter().map(ExactSizeIterator::len).sum::<usize>() < delivery.parcel.lines() {
             delivery.parcel = Arc::new(delivery.parcel.only(&sorted.again));
         }
