@@ -91,7 +91,7 @@ pub use self::{pack::Packing, targets::Targets};
 pub use crate::aws::SetupError as FirehoseSetupError;
 
 use self::{
-    answer::Verdict,
+    answer::{At, Verdict},
     pack::{CALL_MEMORY_BYTES, Packed},
 };
 use super::{BoxFuture, CallLimits, Fate, Left, LineSink, Outcome, Parcel, PutFailure};
@@ -171,12 +171,13 @@ impl FirehoseSink {
             let bytes = self.packing.record(parcel, lines);
             Record::builder().data(Blob::from_maybe_shared(bytes)).build()
         });
-        let verdict = match records.collect::<Result<Vec<_>, _>>() {
+        let mut verdict = match records.collect::<Result<Vec<_>, _>>() {
             Ok(records) if records.is_empty() => Verdict { records: Vec::new(), after: None, error: None },
             Ok(records) => {
                 let count = records.len();
                 self.records.increment(count as u64);
-                let call = self.client.put_record_batch().delivery_stream_name(target).set_records(Some(records));
+                let call =
+                    self.client.put_record_batch().delivery_stream_name(&*target).set_records(Some(records));
                 Verdict::of(count, call.send().await)
             }
             // Nothing was sent.
@@ -185,6 +186,7 @@ impl FirehoseSink {
                 Verdict { records: fates, after: None, error: Some(error.into()) }
             }
         };
+        verdict.error = verdict.error.map(|error| At { target: target.into_owned(), error }.into());
         self.outcome(parcel, packed, verdict)
     }
 

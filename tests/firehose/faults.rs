@@ -251,7 +251,7 @@ async fn a_delivery_stream_that_is_missing_is_for_people_to_mend() {
     let outcome = sink.deliver(&lines(3)).await;
     assert_eq!(left(&outcome), [(0..3, Fate::Later(PutFailure::Other))]);
     let text = outcome.error.unwrap().to_string();
-    assert!(text.contains("ResourceNotFoundException") && text.contains(DELIVERY_STREAM), "{text}");
+    assert!(text.starts_with(&format!("delivery stream {DELIVERY_STREAM}: 400 ResourceNotFoundException: ")), "{text}");
     server.know_only(&[DELIVERY_STREAM]);
     assert!(sink.deliver(&lines(3)).await.left.is_empty());
 }

@@ -1,6 +1,6 @@
 //! What an answer of Firehose means for the lines of a call.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, fmt, time::Duration};
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_firehose::{
@@ -10,7 +10,7 @@ use aws_sdk_firehose::{
 };
 use hyper_util::client::legacy::Error as ClientError;
 
-use crate::sink::{Fate, PutError, PutFailure};
+use crate::sink::{Fate, PutFailure};
 
 /// The longest that a service can ask to be left alone.
 const LONGEST_AFTER: Duration = Duration::from_mins(15);
@@ -56,12 +56,32 @@ pub(super) struct Verdict {
     pub(super) error: Option<Box<dyn Error + Send + Sync>>,
 }
 
+/// What was said of a call for a delivery stream.
+#[derive(Debug)]
+pub(super) struct At {
+    pub(super) target: String,
+    pub(super) error: Box<dyn Error + Send + Sync>,
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "delivery stream {}: {}", self.target, self.error)
+    }
+}
+
+impl Error for At {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        // The error itself is told already.
+        self.error.source()
+    }
+}
+
 /// What Firehose said. Its message is cut to one line, since behind the first some list the request's headers.
 #[derive(Debug, thiserror::Error)]
 enum Said {
     /// Of the whole call.
-    #[error("{cause}: {status} {code}: {message}")]
-    Refused { cause: &'static str, status: u16, code: String, message: String },
+    #[error("{status} {code}: {message}")]
+    Refused { status: u16, code: String, message: String },
     /// Of some of its records.
     #[error("{failed} of {records} records were not taken, the first: {code}: {message}")]
     Partly { failed: usize, records: usize, code: String, message: String },
@@ -81,8 +101,8 @@ impl Verdict {
             Err(error) => {
                 let (fate, after) = (fate(&error), error.raw_response().and_then(after));
                 let error: Box<dyn Error + Send + Sync> = match &error {
-                    SdkError::ServiceError(answered) => Box::new(Said::refused(answered.raw(), answered.err(), &fate)),
-                    _ => Box::new(PutError::store(cause(&fate), error)),
+                    SdkError::ServiceError(answered) => Box::new(Said::refused(answered.raw(), answered.err())),
+                    _ => Box::new(error),
                 };
                 Self { records: vec![Some(fate); records], after, error: Some(error) }
             }
@@ -129,9 +149,8 @@ impl Verdict {
 }
 
 impl Said {
-    fn refused(response: &HttpResponse, error: &impl ProvideErrorMetadata, fate: &Fate) -> Self {
+    fn refused(response: &HttpResponse, error: &impl ProvideErrorMetadata) -> Self {
         Self::Refused {
-            cause: cause(fate).as_str(),
             status: response.status().as_u16(),
             code: shown(error.code().unwrap_or("no code")),
             message: shown(error.message().unwrap_or("no reason given")),
@@ -213,13 +232,6 @@ fn cause_of(code: &str, status: u16) -> PutFailure {
         429 => PutFailure::Throttled,
         500..=599 => PutFailure::Server,
         _ => PutFailure::Other,
-    }
-}
-
-fn cause(fate: &Fate) -> PutFailure {
-    match fate {
-        Fate::Later(cause) | Fate::Unknown(cause) => *cause,
-        Fate::Never(_) => PutFailure::Other,
     }
 }
 

@@ -153,7 +153,7 @@ fn a_service_can_ask_to_be_left_alone_but_not_for_ever() {
 fn an_error_tells_what_was_said_and_no_more_than_a_line() {
     let message = "The signature does not match.\n\nThe Canonical String: x-amz-security-token:SECRET";
     let text = answered(response(403), "InvalidSignatureException", message).error.unwrap().to_string();
-    assert_eq!(text, "denied: 403 InvalidSignatureException: The signature does not match.");
+    assert_eq!(text, "403 InvalidSignatureException: The signature does not match.");
     let text = answered(response(400), "Other", &"ü".repeat(500)).error.unwrap().to_string();
     assert!(text.len() < 300, "{text}");
 }

@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     batch::{Book, Millis, SegmentId, StreamName},
     metrics,
-    sink::{BoxFuture, CallLimits, Fate, FirehoseSink, Left, Outcome, Parcel, PutFailure},
+    sink::{BoxFuture, CallLimits, Fate, FirehoseSink, Left, Outcome, Parcel, PutFailure, outage::tests::Log},
     spool::{Mark, Piece, Stretch},
 };
 
@@ -375,6 +375,50 @@ async fn what_the_spool_has_skipped_is_not_sent_any_more() {
         let (state, _) = running.end().await;
         assert_eq!((state.calls, state.delivered), (calls, vec!["new".to_owned()]));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_told_with_its_stream_and_its_cause_once_and_its_end_once_nothing_is_left_of_it() {
+    let (log, _listening) = Log::listen();
+    let running = Running::start(settings(2), None, |number, parcel| {
+        if number > 6 || parcel.stream.as_str() == "shown" {
+            return now(Outcome::delivered());
+        }
+        now(Outcome::later(1, PutFailure::Network, io::Error::other("no way")))
+    });
+    running.world.lines(10, &[("heard", "1\n"), ("shown", "2\n")]);
+    running.end().await;
+    let said = log.take();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].starts_with("WARN ") && said[0].contains("stream=heard error=network: no way wait="), "{said:?}");
+    assert!(said[1].starts_with("INFO ") && said[1].contains("calls=1 retries=4"), "{said:?}");
+}
+
+/// A service that fails, and a spool that goes on without it again and again.
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_is_skipped_again_and_again_is_called_no_oftener_than_its_back_off_allows() {
+    let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
+    let settings = LineSettings { backoff, ..settings(2) };
+    let running = Running::start(settings, None, |number, parcel| match number {
+        500.. => now(Outcome::delivered()),
+        _ => now(Outcome::later(parcel.lines(), PutFailure::Network, "no")),
+    });
+    for second in 0..600 {
+        running.world.lines(second, &[("heard", "1\n"), ("shown", "2\n")]);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        running.world.change(|state| state.skipped = true);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let calls = running.world.change(|state| std::mem::replace(&mut state.calls, 500));
+    // Two calls each 15 seconds or so, once the back-off has grown, where there were 600 skips.
+    assert!((20..200).contains(&calls), "{calls}");
+    // What is delivered ends it.
+    running.world.lines(1_000, &[("heard", "3\n")]);
+    let waited = Instant::now();
+    running.world.push(Ok(Followed::Ended));
+    running.task.await.unwrap();
+    assert!(waited.elapsed() <= Duration::from_secs(31));
+    assert_eq!(running.world.change(|state| state.delivered.clone()), ["3"]);
 }
 
 #[tokio::test]
