@@ -22,7 +22,7 @@ use super::{
 use crate::{
     batch::{Clock, Millis},
     sink::{
-        PutFailure, StoreError,
+        Backoff, PutFailure, StoreError,
         outage::{Failed, Outage, What},
     },
     spool::{Mark, Stretch},
@@ -41,6 +41,8 @@ pub(super) struct Work {
     counts: Counts,
     pace: Pace,
     outage: Outage,
+    /// How far the back-off had come of what the spool skipped, until something is delivered: what follows goes on there.
+    skipped: Option<Backoff>,
     clock: Clock,
     stretches: Stretches,
     /// Parcels that may be sent, by their place: the oldest first, since the cursor waits for it.
@@ -85,6 +87,7 @@ impl Work {
             counts,
             pace,
             outage,
+            skipped: None,
             clock: Clock::default(),
             stretches: Stretches::default(),
             ready: BTreeMap::new(),
@@ -134,14 +137,28 @@ impl Work {
         let number = self.stretches.begin(stretch.end, parcels.len());
         for (at, (parcel, received)) in parcels.into_iter().enumerate() {
             let place = (number, at);
-            let (parcel, backoff) = (Arc::new(parcel), self.settings.backoff);
+            let (parcel, backoff) = (Arc::new(parcel), self.skipped.unwrap_or(self.settings.backoff));
             self.ready.insert(place, Delivery { place, parcel, received, backoff, attempts: 0, perhaps: 0 });
         }
         self.take_done();
     }
 
-    /// Nothing of what is on its way is wanted any more: calls are broken off.
+    /// Nothing of what is on its way is wanted any more: calls are broken off. What follows is sent no sooner than this
+    /// would have been sent again, or a sink that is skipped often would be called as often.
     pub(super) fn abandon(&mut self) {
+        let now = Instant::now();
+        let mut wait_until = now;
+        for ((at, _), delivery) in &self.waiting {
+            wait_until = wait_until.max(*at);
+            self.skipped = Some(delivery.backoff.further(self.skipped.unwrap_or(delivery.backoff)));
+        }
+        // A call that is broken off is an attempt that failed.
+        for call in self.calls.values_mut() {
+            let backoff = &mut call.delivery.backoff;
+            wait_until = wait_until.max(now + backoff.next_wait(fastrand::f64()));
+            self.skipped = Some(backoff.further(self.skipped.unwrap_or(*backoff)));
+        }
+        self.pace.hold(wait_until);
         let parcels = self.ready.len() + self.waiting.len() + self.calls.len();
         if !self.stretches.is_empty() {
             tracing::debug!(sink = self.settings.sink, parcels, "what was on its way is abandoned");
@@ -266,6 +283,9 @@ impl Work {
         self.counts.call(how);
         self.count_delivered(sorted.delivered, delivery.received);
         let bytes = sorted.delivered.1;
+        if bytes > 0 {
+            self.skipped = None;
+        }
         if sorted.throttled {
             self.pace.throttled(bytes, started, now);
         } else if bytes > 0 {
