@@ -12,7 +12,7 @@ use tokio::{sync::Semaphore, task::JoinSet, time::sleep};
 
 use super::{
     Backoff, Codec, Compression, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore,
-    upload::{Counts, Damaged, Kept, Lines, Upload},
+    upload::{Counts, Damaged, Kept, Lines, SPOOL, Upload},
 };
 use crate::{
     batch::{Millis, SegmentId},
@@ -102,7 +102,7 @@ impl Driver {
                 }
                 Err(error) => error,
             };
-            self.counts.retry("spool");
+            self.counts.retry(SPOOL);
             tracing::error!(sink = self.counts.sink, %segment, %error, "the spool's disk failed; trying again");
             sleep(backoff.next_wait(fastrand::f64())).await;
         }

@@ -94,7 +94,7 @@ use self::{
     answer::{At, Verdict},
     pack::{CALL_MEMORY_BYTES, Packed},
 };
-use super::{BoxFuture, CallLimits, Fate, Left, LineSink, Outcome, Parcel, PutFailure};
+use super::{BoxFuture, CallLimits, Failure, Fate, Left, LineSink, Outcome, Parcel};
 use crate::{
     aws,
     metrics::{Metrics, SINK_RECORDS},
@@ -176,13 +176,12 @@ impl FirehoseSink {
             Ok(records) => {
                 let count = records.len();
                 self.records.increment(count as u64);
-                let call =
-                    self.client.put_record_batch().delivery_stream_name(&*target).set_records(Some(records));
+                let call = self.client.put_record_batch().delivery_stream_name(&*target).set_records(Some(records));
                 Verdict::of(count, call.send().await)
             }
             // Nothing was sent.
             Err(error) => {
-                let fates = vec![Some(Fate::Later(PutFailure::Other)); packed.records.len()];
+                let fates = vec![Some(Fate::Later(Failure::Other)); packed.records.len()];
                 Verdict { records: fates, after: None, error: Some(error.into()) }
             }
         };
@@ -200,7 +199,7 @@ impl FirehoseSink {
             Left { lines: line..line + 1, fate }
         }));
         if !rest.is_empty() {
-            left.push(Left { lines: rest, fate: Fate::Later(PutFailure::Other) });
+            left.push(Left { lines: rest, fate: Fate::Later(Failure::Other) });
         }
         left.sort_by_key(|left| left.lines.start);
         // Neighbours of one fate are sent again as one.

@@ -6,8 +6,9 @@ use ::metrics::{Counter, Histogram};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Backoff, BodyError, Compression, ObjectBody, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore, Placed, PutError,
-    PutFailure,
+    Backoff, BodyError, Compression, Failure, ObjectBody, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore, Placed,
+    PutError,
+    counts::{by_cause, register_skipped},
     outage::{Failed, Failing, Outage, What},
 };
 use crate::{
@@ -19,19 +20,23 @@ use crate::{
 /// anew: each that is taken is an alarm already.
 const MAX_SUFFIX: u32 = 99;
 
+/// A segment could not be read: the cause's name.
+pub(super) const SPOOL: &str = "spool";
+
 /// A segment must be repaired before it can be stored.
 #[derive(Debug)]
 pub(super) struct Damaged;
 
 /// What is counted of a sink's uploads.
 pub(super) struct Counts {
-    metrics: Arc<Metrics>,
     pub(super) sink: String,
     objects: Outcomes,
     pages: Outcomes,
     bytes: Counter,
     lines: Counter,
     seconds: Histogram,
+    /// By the cause's name.
+    retries: [(&'static str, Counter); 9],
     outage: Arc<Outage>,
 }
 
@@ -51,6 +56,7 @@ impl Outcomes {
 
 impl Counts {
     pub(super) fn new(metrics: &Arc<Metrics>, sink: &str) -> Self {
+        register_skipped(metrics, sink);
         Self {
             sink: sink.into(),
             objects: Outcomes::new(metrics, &metrics::OBJECTS, sink),
@@ -58,13 +64,15 @@ impl Counts {
             bytes: metrics.counter(&metrics::OBJECT_BYTES, &[sink]),
             lines: metrics.counter(&metrics::OBJECT_LINES, &[sink]),
             seconds: metrics.histogram(&metrics::UPLOAD_SECONDS, &[sink]),
-            metrics: Arc::clone(metrics),
+            retries: by_cause(SPOOL, |cause| metrics.counter(&metrics::UPLOAD_RETRIES, &[sink, cause])),
             outage: Arc::new(Outage::new(sink)),
         }
     }
 
     pub(super) fn retry(&self, cause: &str) {
-        self.metrics.counter(&metrics::UPLOAD_RETRIES, &[&self.sink, cause]).increment(1);
+        if let Some((_, counter)) = self.retries.iter().find(|(name, _)| *name == cause) {
+            counter.increment(1);
+        }
     }
 }
 
@@ -158,8 +166,8 @@ impl Upload {
                 PutError::Body(BodyError::Read(ReadError::Damaged(_)) | BodyError::Footer { .. }) => {
                     return Err(Damaged);
                 }
-                PutError::Body(_) => "spool",
-                PutError::Store { cause, .. } => cause.as_str(),
+                PutError::Body(_) => SPOOL,
+                PutError::Store(error) => error.cause.as_str(),
             };
             self.try_again(cause, &error, attempt).await;
         }
@@ -205,7 +213,7 @@ impl Upload {
 
     async fn attempt(&self) -> Result<Placed, PutError> {
         let put = timeout(self.attempt_timeout, self.store.put(&self.plan, self.lines.body(self.compression)));
-        put.await.unwrap_or_else(|elapsed| Err(PutError::store(PutFailure::Timeout, elapsed)))
+        put.await.unwrap_or_else(|elapsed| Err(PutError::store(Failure::Timeout, elapsed)))
     }
 
     /// The key holds something else: the next attempt is for another one.

@@ -251,7 +251,10 @@ mod tests {
         assert_eq!(counts, [21, 21, 3]);
         // It is said of the first, and of the others once the minute is over.
         let said = log.take();
-        assert!(said.len() == 1 && said[0].starts_with("WARN lines that will never be taken are set aside"), "{said:?}");
+        assert!(
+            said.len() == 1 && said[0].starts_with("WARN lines that will never be taken are set aside"),
+            "{said:?}"
+        );
         let what = "sink=\"firehose\" stream=heard why=no lines=21 key=logs/_undelivered/firehose/heard/";
         assert!(said[0].contains(what), "{said:?}");
         undelivered.said.lock().unwrap().last = Some(Instant::now() - SAID_EVERY);

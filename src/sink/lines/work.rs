@@ -22,7 +22,7 @@ use super::{
 use crate::{
     batch::{Clock, Millis},
     sink::{
-        Backoff, PutFailure, StoreError,
+        Backoff, Failure, StoreError,
         outage::{Failed, Outage, What},
     },
     spool::{Mark, Stretch},
@@ -235,7 +235,7 @@ impl Work {
             (Arc::clone(&self.sink), Arc::clone(&delivery.parcel), self.settings.attempt_timeout);
         let task = self.tasks.spawn(async move {
             let delivered = timeout(most, sink.deliver(&parcel)).await;
-            Some(delivered.unwrap_or_else(|late| Outcome::unknown(parcel.lines(), PutFailure::Timeout, late)))
+            Some(delivered.unwrap_or_else(|late| Outcome::unknown(parcel.lines(), Failure::Timeout, late)))
         });
         let full = self.calls.len() + 1 >= self.pace.calls();
         self.calls.insert(task.id(), Call { delivery, started: now, full });
@@ -251,7 +251,7 @@ impl Work {
         let Some(call) = self.calls.remove(&id) else { return self.set_aside(outcome.err().flatten(), now) };
         // A sink that panicked may have delivered before.
         let outcome = outcome.unwrap_or_else(|broken| Outcome {
-            left: vec![Left { lines: 0..call.delivery.parcel.lines(), fate: Fate::Unknown(PutFailure::Other) }],
+            left: vec![Left { lines: 0..call.delivery.parcel.lines(), fate: Fate::Unknown(Failure::Other) }],
             after: None,
             error: broken.map(Into::into),
         });
@@ -310,7 +310,7 @@ impl Work {
         let wait = after.unwrap_or_default() + delivery.backoff.next_wait(fastrand::f64());
         self.counts.retry(sorted.cause);
         let source = outcome.error.unwrap_or_else(|| "no reason was given".into());
-        let error = StoreError { cause: sorted.cause.unwrap_or(PutFailure::Other), source };
+        let error = StoreError { cause: sorted.cause.unwrap_or(Failure::Other), source };
         let (what, attempt) = (What::Lines(&delivery.parcel.stream), delivery.attempts);
         self.outage.failed(&Failed { what, error: &error, wait, attempt });
         if sorted.again.iter().map(ExactSizeIterator::len).sum::<usize>() < delivery.parcel.lines() {
