@@ -143,7 +143,7 @@ impl Driver {
     /// How the objects of `destination` are compressed, in the memory that is counted of what is configured.
     fn compression(&self, destination: &Destination) -> Compression {
         let of = |destination: &Destination| Compression::named(&destination.codec, destination.level);
-        let configured = of(&self.settings.destination).unwrap_or(Compression::PAGES);
+        let configured = of(&self.settings.destination).unwrap_or(Compression::FAST_GZIP);
         of(destination).unwrap_or(configured).within(configured)
     }
 
@@ -198,7 +198,7 @@ impl Driver {
             };
             // A task of its own, as every object has: a panic costs an attempt and not the driver.
             let mut upload = JoinSet::new();
-            upload.spawn(self.upload(plan, Lines::Page(page.text), Compression::PAGES).run());
+            upload.spawn(self.upload(plan, Lines::Page(page.text), Compression::FAST_GZIP).run());
             while let Some(stored) = upload.join_next().await {
                 stored.map_err(|_| Damaged)??;
             }

@@ -92,7 +92,7 @@ pub use crate::aws::SetupError as FirehoseSetupError;
 
 use self::{
     answer::{At, Verdict},
-    pack::{CALL_MEMORY_BYTES, Packed},
+    pack::{CALL_BYTES, CALL_MEMORY_BYTES, Packed, RECORD_BYTES},
 };
 use super::{BoxFuture, CallLimits, Failure, Fate, Left, LineSink, Outcome, Parcel};
 use crate::{
@@ -129,6 +129,10 @@ pub struct FirehoseSink {
 }
 
 impl FirehoseSink {
+    /// How many bytes of lines one call takes at the most: what [`LineSink::limits`] says, whatever the packing.
+    pub const CALL_LINE_BYTES: usize = CALL_BYTES;
+    /// The longest record, in bytes: a longer line is never taken.
+    pub const RECORD_BYTES: usize = RECORD_BYTES;
     /// What one call takes of memory at the most, in bytes, its lines included.
     pub const CALL_MEMORY_BYTES: usize = CALL_MEMORY_BYTES;
 

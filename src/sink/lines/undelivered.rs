@@ -150,7 +150,7 @@ impl Undelivered {
         let upload = Upload {
             plan: ObjectPlan { place: destination.place.clone(), key, facts },
             lines: Lines::Undelivered(text),
-            compression: Compression::PAGES,
+            compression: Compression::FAST_GZIP,
             attempt_timeout: self.aside.attempt_timeout,
             backoff: self.aside.backoff,
             store: Arc::clone(&self.aside.store),

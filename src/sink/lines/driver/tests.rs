@@ -485,8 +485,8 @@ async fn a_service_that_asks_to_be_left_alone_gets_no_call_until_then() {
 #[test]
 fn memory_grows_with_the_stretches() {
     const MIB: usize = 1024 * 1024;
-    let stretch = LineSettings::STRETCH_BYTES;
-    assert_eq!(LineSettings::memory_bytes(3, stretch), 4 * 21 * MIB);
-    // As it was read, a part of it again, and a call of Firehose.
-    assert!(LineSettings::unit_bytes(stretch) >= 2 * stretch + FirehoseSink::CALL_MEMORY_BYTES);
+    assert_eq!(LineSettings::memory_bytes(3, 4 * MIB), 4 * 21 * MIB);
+    let stretch = FirehoseSink::CALL_LINE_BYTES;
+    // As it was read, and a call of Firehose, whose lines are a part of it that was copied.
+    assert!(LineSettings::unit_bytes(stretch) >= stretch + FirehoseSink::CALL_MEMORY_BYTES);
 }
