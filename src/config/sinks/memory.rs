@@ -3,7 +3,7 @@
 use super::Sink;
 use crate::{
     config::size::Size,
-    sink::{Compression, FIRST_PART_BYTES, LineSettings},
+    sink::{Compression, FIRST_PART_BYTES, FirehoseSink, LineSettings},
 };
 
 impl Sink {
@@ -12,9 +12,9 @@ impl Sink {
         let taken = match self.destination() {
             Some(destination) => {
                 let compression = Compression::named(&destination.codec, destination.level);
-                count * (FIRST_PART_BYTES + compression.unwrap_or(Compression::PAGES).overhead_bytes())
+                count * (FIRST_PART_BYTES + compression.unwrap_or(Compression::FAST_GZIP).overhead_bytes())
             }
-            None => LineSettings::memory_bytes(count, LineSettings::STRETCH_BYTES),
+            None => LineSettings::memory_bytes(count, FirehoseSink::CALL_LINE_BYTES),
         };
         taken as u64
     }

@@ -5,12 +5,14 @@ use std::{sync::Arc, time::Duration};
 use ::metrics::{Counter, Histogram};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{
-    Backoff, BodyError, Compression, ObjectBody, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore, Placed, PutError,
-    PutFailure,
-};
+use super::{BodyError, Compression, ObjectBody, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore, Placed};
 use crate::{
     metrics::{self, Declared, Metrics},
+    sink::{
+        Backoff, Failure, PutError,
+        counts::{by_cause, register_skipped},
+        outage::{Failed, Failing, Outage, What},
+    },
     spool::{Content, Former, ReadError, SealedSegment},
 };
 
@@ -18,19 +20,24 @@ use crate::{
 /// anew: each that is taken is an alarm already.
 const MAX_SUFFIX: u32 = 99;
 
+/// A segment could not be read: the cause's name.
+pub(in crate::sink) const SPOOL: &str = "spool";
+
 /// A segment must be repaired before it can be stored.
 #[derive(Debug)]
-pub(super) struct Damaged;
+pub(in crate::sink) struct Damaged;
 
 /// What is counted of a sink's uploads.
-pub(super) struct Counts {
-    metrics: Arc<Metrics>,
-    pub(super) sink: String,
+pub(in crate::sink) struct Counts {
+    pub(in crate::sink) sink: String,
     objects: Outcomes,
     pages: Outcomes,
     bytes: Counter,
     lines: Counter,
     seconds: Histogram,
+    /// By the cause's name.
+    retries: [(&'static str, Counter); 9],
+    outage: Arc<Outage>,
 }
 
 /// By how an object is there.
@@ -48,7 +55,8 @@ impl Outcomes {
 }
 
 impl Counts {
-    pub(super) fn new(metrics: &Arc<Metrics>, sink: &str) -> Self {
+    pub(in crate::sink) fn new(metrics: &Arc<Metrics>, sink: &str) -> Self {
+        register_skipped(metrics, sink);
         Self {
             sink: sink.into(),
             objects: Outcomes::new(metrics, &metrics::OBJECTS, sink),
@@ -56,17 +64,20 @@ impl Counts {
             bytes: metrics.counter(&metrics::OBJECT_BYTES, &[sink]),
             lines: metrics.counter(&metrics::OBJECT_LINES, &[sink]),
             seconds: metrics.histogram(&metrics::UPLOAD_SECONDS, &[sink]),
-            metrics: Arc::clone(metrics),
+            retries: by_cause(SPOOL, |cause| metrics.counter(&metrics::UPLOAD_RETRIES, &[sink, cause])),
+            outage: Arc::new(Outage::new(sink)),
         }
     }
 
-    pub(super) fn retry(&self, cause: &str) {
-        self.metrics.counter(&metrics::UPLOAD_RETRIES, &[&self.sink, cause]).increment(1);
+    pub(in crate::sink) fn retry(&self, cause: &str) {
+        if let Some((_, counter)) = self.retries.iter().find(|(name, _)| *name == cause) {
+            counter.increment(1);
+        }
     }
 }
 
 /// What an object's lines are.
-pub(super) enum Lines {
+pub(in crate::sink) enum Lines {
     /// Those of a content of a segment.
     Content(Arc<SealedSegment>, Content),
     /// A page of the books.
@@ -93,29 +104,31 @@ impl Lines {
 }
 
 /// What is stored, and under which key.
-pub(super) struct Kept {
-    pub(super) key: ObjectKey,
-    pub(super) events: u64,
-    pub(super) bytes: u64,
-    pub(super) crc32: u32,
+pub(in crate::sink) struct Kept {
+    pub(in crate::sink) key: ObjectKey,
+    pub(in crate::sink) events: u64,
+    pub(in crate::sink) bytes: u64,
+    pub(in crate::sink) crc32: u32,
     /// How many compressed bytes were put; `None` if it was stored before.
-    pub(super) compressed: Option<u64>,
+    pub(in crate::sink) compressed: Option<u64>,
 }
 
 /// One object on its way.
-pub(super) struct Upload {
-    pub(super) plan: ObjectPlan,
-    pub(super) lines: Lines,
-    pub(super) compression: Compression,
-    pub(super) attempt_timeout: Duration,
-    pub(super) backoff: Backoff,
-    pub(super) store: Arc<dyn ObjectStore>,
-    pub(super) counts: Arc<Counts>,
+pub(in crate::sink) struct Upload {
+    pub(in crate::sink) plan: ObjectPlan,
+    pub(in crate::sink) lines: Lines,
+    pub(in crate::sink) compression: Compression,
+    pub(in crate::sink) attempt_timeout: Duration,
+    pub(in crate::sink) backoff: Backoff,
+    pub(in crate::sink) store: Arc<dyn ObjectStore>,
+    pub(in crate::sink) counts: Arc<Counts>,
+    /// Whether it failed, and is to be tried again.
+    pub(in crate::sink) failing: Option<Failing>,
 }
 
 impl Upload {
     /// Stores the object, for as long as it takes; `None` if it has no lines any more.
-    pub(super) async fn run(mut self) -> Result<Option<Kept>, Damaged> {
+    pub(in crate::sink) async fn run(mut self) -> Result<Option<Kept>, Damaged> {
         if self.plan.facts.events == 0 {
             return Ok(self.former().await);
         }
@@ -124,7 +137,11 @@ impl Upload {
         loop {
             attempt += 1;
             let began = Instant::now();
-            let error = match self.attempt().await {
+            let placed = self.attempt().await;
+            if placed.is_ok() {
+                self.succeeded();
+            }
+            let error = match placed {
                 Ok(Placed::Occupied) => {
                     // It was stored before places of the segment went bad, and has more than is left of it.
                     if let Some(kept) = self.former().await {
@@ -149,8 +166,8 @@ impl Upload {
                 PutError::Body(BodyError::Read(ReadError::Damaged(_)) | BodyError::Footer { .. }) => {
                     return Err(Damaged);
                 }
-                PutError::Body(_) => "spool",
-                PutError::Store { cause, .. } => cause.as_str(),
+                PutError::Body(_) => SPOOL,
+                PutError::Store(error) => error.cause.as_str(),
             };
             self.try_again(cause, &error, attempt).await;
         }
@@ -160,14 +177,16 @@ impl Upload {
     async fn try_again(&mut self, cause: &str, error: &(dyn std::error::Error + Send + Sync), attempt: u64) {
         self.counts.retry(cause);
         let wait = self.backoff.next_wait(fastrand::f64());
-        let (key, sink) = (&self.plan.key, &self.counts.sink);
-        // The first failure is worth a warning; the others of the same outage are not.
-        if attempt == 1 {
-            tracing::warn!(sink, %key, %error, ?wait, "an object could not be stored; trying again");
-        } else {
-            tracing::debug!(sink, %key, %error, ?wait, attempt, "an object could not be stored; trying again");
-        }
+        let outage = &self.counts.outage;
+        self.failing.get_or_insert_with(|| Failing::of(outage));
+        outage.failed(&Failed { what: What::Object(&self.plan.key), error: &error, wait, attempt }, Instant::now());
         sleep(wait).await;
+    }
+
+    /// The store has done what it was asked.
+    fn succeeded(&mut self) {
+        self.failing = None;
+        self.counts.outage.succeeded(Instant::now());
     }
 
     /// What the key holds, if it is what the segment held before places of it went bad.
@@ -181,6 +200,7 @@ impl Upload {
             attempt += 1;
             match self.store.told(&self.plan.place, &self.plan.key.to_string()).await {
                 Ok(told) => {
+                    self.succeeded();
                     let told = told?;
                     let same = |former: &Former| told.matches(former.events, former.bytes, former.crc32);
                     let Former { events, bytes, crc32 } = former.into_iter().find(same)?;
@@ -193,7 +213,7 @@ impl Upload {
 
     async fn attempt(&self) -> Result<Placed, PutError> {
         let put = timeout(self.attempt_timeout, self.store.put(&self.plan, self.lines.body(self.compression)));
-        put.await.unwrap_or_else(|elapsed| Err(PutError::store(PutFailure::Timeout, elapsed)))
+        put.await.unwrap_or_else(|elapsed| Err(PutError::store(Failure::Timeout, elapsed)))
     }
 
     /// The key holds something else: the next attempt is for another one.

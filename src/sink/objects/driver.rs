@@ -1,4 +1,4 @@
-//! A sink's driver: segment by segment, object by object, until everything is stored.
+//! An object sink's driver: segment by segment, object by object, until everything is stored.
 
 use std::{
     sync::{
@@ -8,23 +8,23 @@ use std::{
     time::Duration,
 };
 
-use ::metrics::Gauge;
 use tokio::{sync::Semaphore, task::JoinSet, time::sleep};
 
 use super::{
-    Backoff, Codec, Compression, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore,
-    upload::{Counts, Damaged, Kept, Lines, Upload},
+    Codec, Compression, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore,
+    upload::{Counts, Damaged, Kept, Lines, SPOOL, Upload},
 };
 use crate::{
     batch::{Millis, SegmentId},
     ledger::Page,
-    metrics::{self, Metrics},
+    metrics::Metrics,
+    sink::Backoff,
     spool::{Consumer, Content, Destination, Footer, SealedSegment},
 };
 
-/// How a sink works.
+/// How an object sink works.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct ObjectSettings {
     /// Where objects go whose segment was sealed before this sink was configured.
     pub destination: Destination,
     /// Objects that are stored at the same time.
@@ -36,23 +36,26 @@ pub struct Settings {
 }
 
 /// Takes segments from a consumer and stores them.
-pub struct Driver {
-    settings: Settings,
+pub struct ObjectDriver {
+    settings: ObjectSettings,
     store: Arc<dyn ObjectStore>,
     consumer: Consumer,
     counts: Arc<Counts>,
-    lag_bytes: Gauge,
     /// Whether it was told that segments are from when the sink was another one.
     told_of_other: AtomicBool,
 }
 
-impl Driver {
+impl ObjectDriver {
     /// The driver of the sink that `consumer` belongs to.
-    pub fn new(settings: Settings, store: Arc<dyn ObjectStore>, consumer: Consumer, metrics: &Arc<Metrics>) -> Self {
+    pub fn new(
+        settings: ObjectSettings,
+        store: Arc<dyn ObjectStore>,
+        consumer: Consumer,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
         let sink = &settings.destination.sink;
         let counts = Arc::new(Counts::new(metrics, sink));
-        let lag_bytes = metrics.gauge(&metrics::SINK_LAG_BYTES, &[sink]);
-        Self { settings, store, consumer, counts, lag_bytes, told_of_other: AtomicBool::new(false) }
+        Self { settings, store, consumer, counts, told_of_other: AtomicBool::new(false) }
     }
 
     /// Stores segments until none will come any more. Dropping it between two polls loses nothing: what was stored is
@@ -64,14 +67,12 @@ impl Driver {
     /// Waits for the next segment, stores it and moves the cursor, for as long as it takes; `false` if none will come.
     pub async fn run_once(&mut self) -> bool {
         let Some(segment) = self.consumer.next().await else { return false };
-        self.lag_bytes.set(self.lag_bytes() as f64);
         let skipped = self.consumer.skipped(segment);
         tokio::select! {
             () = self.store(segment) => {}
             // The spool went on without this sink: what is on its way is not waited for.
             () = skipped => {}
         }
-        self.lag_bytes.set(self.lag_bytes() as f64);
         true
     }
 
@@ -107,7 +108,7 @@ impl Driver {
                 }
                 Err(error) => error,
             };
-            self.counts.retry("spool");
+            self.counts.retry(SPOOL);
             tracing::error!(sink = self.counts.sink, %segment, %error, "the spool's disk failed; trying again");
             sleep(backoff.next_wait(fastrand::f64())).await;
         }
@@ -148,7 +149,7 @@ impl Driver {
     /// How the objects of `destination` are compressed, in the memory that is counted of what is configured.
     fn compression(&self, destination: &Destination) -> Compression {
         let of = |destination: &Destination| Compression::named(&destination.codec, destination.level);
-        let configured = of(&self.settings.destination).unwrap_or(Compression::PAGES);
+        let configured = of(&self.settings.destination).unwrap_or(Compression::FAST_GZIP);
         of(destination).unwrap_or(configured).within(configured)
     }
 
@@ -203,7 +204,7 @@ impl Driver {
             };
             // A task of its own, as every object has: a panic costs an attempt and not the driver.
             let mut upload = JoinSet::new();
-            upload.spawn(self.upload(plan, Lines::Page(page.text), Compression::PAGES).run());
+            upload.spawn(self.upload(plan, Lines::Page(page.text), Compression::FAST_GZIP).run());
             while let Some(stored) = upload.join_next().await {
                 stored.map_err(|_| Damaged)??;
             }
@@ -220,6 +221,7 @@ impl Driver {
             backoff: self.settings.backoff,
             store: Arc::clone(&self.store),
             counts: Arc::clone(&self.counts),
+            failing: None,
         }
     }
 }
