@@ -36,7 +36,9 @@
 
 mod backoff;
 mod codec;
+mod counts;
 mod driver;
+mod failure;
 mod file;
 mod filter;
 mod firehose;
@@ -44,15 +46,16 @@ mod lines;
 mod member;
 mod object_body;
 mod object_key;
+mod object_plan;
+mod outage;
 mod s3;
 mod store;
 mod upload;
 
-use std::{error::Error, fmt};
-
 pub use backoff::Backoff;
 pub use codec::{Codec, Compression};
 pub use driver::{Driver, Settings};
+pub use failure::{Failure, PutError, StoreError};
 pub use file::FileStore;
 pub use filter::Filter;
 pub use firehose::{FirehoseSettings, FirehoseSetupError, FirehoseSink, Packing, Targets};
@@ -60,149 +63,6 @@ pub use lines::{Aside, CallLimits, Fate, Left, LineDriver, LineSettings, LineSin
 pub use member::{Counted, Counter, MAX_WINDOW_BYTES, Member};
 pub use object_body::{BodyError, FIRST_PART_BYTES, ObjectBody, PART_BYTES, Part};
 pub use object_key::{ObjectKey, ObjectName, REJECTED, UNDELIVERED};
+pub use object_plan::{FORMAT_VERSION, ObjectFacts, ObjectPlan, Placed};
 pub use s3::{S3Encryption, S3Settings, S3SetupError, S3Store};
-pub use store::{BoxFuture, Listed, ObjectReader, ObjectStore, Page, StoreError, Told};
-
-use crate::batch::{InstanceId, Millis, SegmentId};
-
-/// The version of the lines' form, as objects tell it.
-pub const FORMAT_VERSION: u32 = 1;
-
-/// An object to store: frozen, but for its compressed bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ObjectPlan {
-    /// The bucket, or the root directory.
-    pub place: String,
-    /// The key.
-    pub key: ObjectKey,
-    /// What is told of it.
-    pub facts: ObjectFacts,
-}
-
-/// What an object's metadata tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ObjectFacts {
-    /// How many lines.
-    pub events: u64,
-    /// Their uncompressed length in bytes.
-    pub bytes: u64,
-    /// CRC-32 of the uncompressed bytes: what a gzip member's trailer says too, and a zstd frame does not.
-    pub crc32: u32,
-    /// The earliest event time.
-    pub first_event: Option<Millis>,
-    /// The latest event time.
-    pub last_event: Option<Millis>,
-    /// Who stored it.
-    pub instance: InstanceId,
-    /// From which segment.
-    pub segment: SegmentId,
-}
-
-impl ObjectFacts {
-    /// The names and values of the object's metadata.
-    pub fn metadata(&self) -> Vec<(&'static str, String)> {
-        let instant = |instant: Option<Millis>| instant.map(|instant| instant.to_string()).unwrap_or_default();
-        vec![
-            ("logweir-format", FORMAT_VERSION.to_string()),
-            ("logweir-events", self.events.to_string()),
-            ("logweir-bytes", self.bytes.to_string()),
-            ("logweir-crc32", format!("{:08x}", self.crc32)),
-            ("logweir-first-event", instant(self.first_event)),
-            ("logweir-last-event", instant(self.last_event)),
-            ("logweir-instance", self.instance.to_string()),
-            ("logweir-segment", self.segment.to_string()),
-        ]
-    }
-
-    /// Whether metadata, asked by name, tells of the same content.
-    pub fn matches<'a>(&self, metadata: impl Fn(&str) -> Option<&'a str>) -> bool {
-        let content = ["logweir-events", "logweir-bytes", "logweir-crc32"];
-        self.metadata().iter().filter(|(name, _)| content.contains(name)).all(|(name, own)| metadata(name) == Some(own))
-    }
-}
-
-/// What came of putting an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Placed {
-    /// It is stored now, with so many compressed bytes.
-    Stored(u64),
-    /// It was stored before, with the same content.
-    Existed,
-    /// Its key holds something else.
-    Occupied,
-}
-
-/// An object could not be put; it is to be tried again.
-#[derive(Debug)]
-pub enum PutError {
-    /// The store failed, or could not be reached.
-    Store {
-        /// In which way, for the metrics.
-        cause: PutFailure,
-        /// What it said.
-        source: Box<dyn Error + Send + Sync>,
-    },
-    /// The segment could not be read.
-    Body(BodyError),
-}
-
-/// In which way a store failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PutFailure {
-    /// The attempt took too long. It may have had effect.
-    Timeout,
-    /// The store could not be reached, or the connection broke.
-    Network,
-    /// The store asks to be asked less (503 `SlowDown` and the like).
-    Throttled,
-    /// Access is denied, or there are no credentials.
-    Denied,
-    /// Somebody else puts the same key (409).
-    Conflict,
-    /// The store failed (5xx).
-    Server,
-    /// The store's disk is full.
-    Full,
-    /// Anything else.
-    Other,
-}
-
-impl PutFailure {
-    /// The stable name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Timeout => "timeout",
-            Self::Network => "network",
-            Self::Throttled => "throttled",
-            Self::Denied => "denied",
-            Self::Conflict => "conflict",
-            Self::Server => "server",
-            Self::Full => "full",
-            Self::Other => "other",
-        }
-    }
-}
-
-impl PutError {
-    /// An error of the store.
-    pub fn store(cause: PutFailure, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::Store { cause, source: source.into() }
-    }
-}
-
-impl From<BodyError> for PutError {
-    fn from(error: BodyError) -> Self {
-        Self::Body(error)
-    }
-}
-
-impl fmt::Display for PutError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Store { cause, source } => store::tell(f, *cause, &**source),
-            Self::Body(error) => error.fmt(f),
-        }
-    }
-}
-
-impl Error for PutError {}
+pub use store::{BoxFuture, Listed, ObjectReader, ObjectStore, Page, Told};

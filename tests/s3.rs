@@ -22,8 +22,8 @@ use aws_config::{Region, SdkConfig};
 use aws_sdk_s3::config::{Credentials, ProvideCredentials, RequestChecksumCalculation, SharedCredentialsProvider};
 use logweir::{
     sink::{
-        Backoff, BodyError, Driver, FIRST_PART_BYTES, ObjectPlan, ObjectStore, PART_BYTES, Placed, PutError,
-        PutFailure, S3Encryption, S3Settings, S3Store, Settings,
+        Backoff, BodyError, Driver, FIRST_PART_BYTES, Failure, ObjectPlan, ObjectStore, PART_BYTES, Placed, PutError,
+        S3Encryption, S3Settings, S3Store, Settings,
     },
     spool::Destination,
 };
@@ -140,9 +140,9 @@ fn gunzip(bytes: &[u8]) -> Vec<u8> {
     lines
 }
 
-fn cause(put: Result<Placed, PutError>) -> PutFailure {
+fn cause(put: Result<Placed, PutError>) -> Failure {
     match put {
-        Err(PutError::Store { cause, .. }) => cause,
+        Err(PutError::Store(error)) => error.cause,
         other => panic!("{other:?}"),
     }
 }
@@ -312,11 +312,11 @@ async fn an_upload_is_aborted_when_it_fails_or_is_cancelled() {
     no_upload_is_left(&server).await;
 
     server.fault(Operation::Part, 1, Fault::Answer(503, "SlowDown"));
-    assert_eq!(cause(store.put(&plan, object.body()).await), PutFailure::Throttled);
+    assert_eq!(cause(store.put(&plan, object.body()).await), Failure::Throttled);
     no_upload_is_left(&server).await;
 
     server.fault(Operation::Complete, 1, Fault::Answer(409, "ConditionalRequestConflict"));
-    assert_eq!(cause(store.put(&plan, object.body()).await), PutFailure::Conflict);
+    assert_eq!(cause(store.put(&plan, object.body()).await), Failure::Conflict);
     no_upload_is_left(&server).await;
 
     server.seen();
@@ -335,9 +335,9 @@ async fn an_upload_that_may_have_been_completed_is_not_aborted() {
     let (_segments, object) = large();
     let store = store(&server);
     for (fault, expected) in [
-        (Fault::Answer(500, "InternalError"), PutFailure::Server),
-        (Fault::Answer(200, "InternalError"), PutFailure::Server),
-        (Fault::LoseAnswer, PutFailure::Network),
+        (Fault::Answer(500, "InternalError"), Failure::Server),
+        (Fault::Answer(200, "InternalError"), Failure::Server),
+        (Fault::LoseAnswer, Failure::Network),
     ] {
         server.fault(Operation::Complete, 1, fault);
         assert_eq!(cause(store.put(&object.plan(), object.body()).await), expected, "{fault:?}");
@@ -356,18 +356,18 @@ async fn every_failure_of_the_store_is_told_by_its_cause_and_stores_nothing() {
     let plan = object.plan();
     let store = store(&server);
     for (fault, expected) in [
-        (Fault::Answer(403, "AccessDenied"), PutFailure::Denied),
-        (Fault::Answer(400, "ExpiredToken"), PutFailure::Denied),
-        (Fault::Answer(409, "ConditionalRequestConflict"), PutFailure::Conflict),
-        (Fault::Answer(412, "PreconditionFailed"), PutFailure::Conflict),
-        (Fault::Answer(429, "TooManyRequests"), PutFailure::Throttled),
-        (Fault::Answer(500, "InternalError"), PutFailure::Server),
-        (Fault::Answer(503, "ServiceUnavailable"), PutFailure::Server),
-        (Fault::Answer(503, "SlowDown"), PutFailure::Throttled),
-        (Fault::Answer(404, "NoSuchBucket"), PutFailure::Other),
-        (Fault::AnswerEarly(403, "AccessDenied"), PutFailure::Denied),
-        (Fault::ResetAt(0), PutFailure::Network),
-        (Fault::ResetAt(10), PutFailure::Network),
+        (Fault::Answer(403, "AccessDenied"), Failure::Denied),
+        (Fault::Answer(400, "ExpiredToken"), Failure::Denied),
+        (Fault::Answer(409, "ConditionalRequestConflict"), Failure::Conflict),
+        (Fault::Answer(412, "PreconditionFailed"), Failure::Conflict),
+        (Fault::Answer(429, "TooManyRequests"), Failure::Throttled),
+        (Fault::Answer(500, "InternalError"), Failure::Server),
+        (Fault::Answer(503, "ServiceUnavailable"), Failure::Server),
+        (Fault::Answer(503, "SlowDown"), Failure::Throttled),
+        (Fault::Answer(404, "NoSuchBucket"), Failure::Other),
+        (Fault::AnswerEarly(403, "AccessDenied"), Failure::Denied),
+        (Fault::ResetAt(0), Failure::Network),
+        (Fault::ResetAt(10), Failure::Network),
     ] {
         server.fault(Operation::Put, 1, fault);
         assert_eq!(cause(store.put(&plan, object.body()).await), expected, "{fault:?}");
@@ -388,10 +388,10 @@ async fn a_taken_key_is_compared_however_the_comparison_goes() {
     let store = store(&server);
     store.put(&plan, object.body()).await.unwrap();
     for (fault, expected) in [
-        (Fault::Answer(403, "AccessDenied"), PutFailure::Denied),
-        (Fault::Answer(500, "InternalError"), PutFailure::Server),
-        (Fault::ResetAt(0), PutFailure::Network),
-        (Fault::Answer(404, "NoSuchKey"), PutFailure::Conflict),
+        (Fault::Answer(403, "AccessDenied"), Failure::Denied),
+        (Fault::Answer(500, "InternalError"), Failure::Server),
+        (Fault::ResetAt(0), Failure::Network),
+        (Fault::Answer(404, "NoSuchKey"), Failure::Conflict),
     ] {
         server.fault(Operation::Head, 1, fault);
         assert_eq!(cause(store.put(&plan, object.body()).await), expected, "{fault:?}");
@@ -421,7 +421,7 @@ async fn bytes_that_change_on_the_way_are_not_stored() {
     let server = Bucket::start().await;
     let (_segments, object) = small();
     server.fault(Operation::Put, 1, Fault::Corrupt);
-    assert_eq!(cause(store(&server).put(&object.plan(), object.body()).await), PutFailure::Other);
+    assert_eq!(cause(store(&server).put(&object.plan(), object.body()).await), Failure::Other);
     assert_eq!(server.keys(), [""; 0]);
 }
 
@@ -430,9 +430,9 @@ async fn a_store_that_is_not_there_is_a_failure_of_the_network() {
     let (_segments, object) = small();
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let refused = store_of(settings(format!("http://{closed}"))).put(&object.plan(), object.body()).await;
-    assert_eq!(cause(refused), PutFailure::Network);
+    assert_eq!(cause(refused), Failure::Network);
     let unknown = store_of(settings("http://no-such-host.invalid".into())).put(&object.plan(), object.body()).await;
-    assert_eq!(cause(unknown), PutFailure::Network);
+    assert_eq!(cause(unknown), Failure::Network);
 }
 
 /// A log in memory.
@@ -477,7 +477,7 @@ async fn missing_and_wrong_credentials_are_denied_and_never_shown() {
         let store = S3Store::with_config(&config, settings(server.endpoint())).unwrap();
         let error = store.put(&object.plan(), object.body()).await.unwrap_err();
         tracing::error!(%error, debug = ?error, source = ?error.source(), "the test's own");
-        assert_eq!(cause(Err(error)), PutFailure::Denied);
+        assert_eq!(cause(Err(error)), Failure::Denied);
     }
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(log.contains("the test's own"));
@@ -496,7 +496,7 @@ async fn a_bucket_that_is_not_there_is_no_reason_to_give_up() {
     server.fault(Operation::Put, 1, Fault::Answer(404, "NoSuchBucket"));
     let error = store(&server).put(&elsewhere, object.body()).await.unwrap_err();
     assert!(error.to_string().contains("NoSuchBucket"), "{error}");
-    assert_eq!(cause(Err(error)), PutFailure::Other);
+    assert_eq!(cause(Err(error)), Failure::Other);
 }
 
 #[tokio::test]
@@ -512,7 +512,7 @@ async fn class_and_encryption_are_asked_for_as_configured() {
     store.put(&object.plan(), object.body()).await.unwrap();
     // It is enough to see how the upload is begun.
     server.fault(Operation::Create, 1, Fault::Answer(403, "AccessDenied"));
-    assert_eq!(cause(store.put(&large.plan(), large.body()).await), PutFailure::Denied);
+    assert_eq!(cause(store.put(&large.plan(), large.body()).await), Failure::Denied);
     let seen = server.seen();
     assert_eq!(seen.iter().map(|seen| seen.operation).collect::<Vec<_>>(), [Operation::Put, Operation::Create]);
     for request in seen {
@@ -531,7 +531,7 @@ async fn a_store_that_refuses_the_condition_is_asked_first_and_then_put_to_witho
         let plan = object.plan();
         let store = store(&server);
         server.fault(Operation::Put, 100, Fault::RefuseCondition(status, code));
-        assert_eq!(cause(store.put(&plan, object.body()).await), PutFailure::Other);
+        assert_eq!(cause(store.put(&plan, object.body()).await), Failure::Other);
         assert!(matches!(store.put(&plan, object.body()).await.unwrap(), Placed::Stored(_)));
         assert_eq!(store.put(&plan, object.body()).await.unwrap(), Placed::Existed);
         assert_eq!(store.put(&at_the_key_of(&plan, &other), other.body()).await.unwrap(), Placed::Occupied);
@@ -548,7 +548,7 @@ async fn an_upload_whose_completion_refuses_the_condition_is_done_again_without(
     let (_segments, object) = large();
     let store = store(&server);
     server.fault(Operation::Complete, 100, Fault::RefuseCondition(501, "NotImplemented"));
-    assert_eq!(cause(store.put(&object.plan(), object.body()).await), PutFailure::Other);
+    assert_eq!(cause(store.put(&object.plan(), object.body()).await), Failure::Other);
     assert!(matches!(store.put(&object.plan(), object.body()).await.unwrap(), Placed::Stored(_)));
     assert_eq!(store.put(&object.plan(), object.body()).await.unwrap(), Placed::Existed);
     no_upload_is_left(&server).await;

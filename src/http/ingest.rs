@@ -181,7 +181,8 @@ fn tell(worker: &WorkerState, tally: &Tally<'_>, problem: &Problem, offer: &mut 
             offer.refused();
         }
     }
-    if problem.status().is_server_error() {
+    // A batch that was not stored is the outage of a sink, of which the sink tells: not each request of it.
+    if problem.status().is_server_error() && !matches!(problem, Problem::NotStored { .. }) {
         tracing::error!(problem = problem.name(), "a request could not be served");
     } else {
         tracing::debug!(problem = problem.name(), "a request was not taken");

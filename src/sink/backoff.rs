@@ -24,6 +24,12 @@ impl Backoff {
         wait
     }
 
+    /// The one of both that has come further.
+    #[must_use]
+    pub fn further(self, other: Self) -> Self {
+        if other.bound > self.bound { other } else { self }
+    }
+
     /// Begins anew, after a success.
     pub fn reset(&mut self) {
         self.bound = self.min;
@@ -41,7 +47,10 @@ mod tests {
         assert_eq!(waits, [200, 400, 800, 1_000, 1_000]);
         assert_eq!(backoff.next_wait(0.0), Duration::ZERO);
         assert_eq!(backoff.next_wait(0.5).as_millis(), 500);
+        let further = backoff;
         backoff.reset();
+        assert_eq!(further.further(backoff).next_wait(1.0).as_millis(), 1_000);
+        assert_eq!(backoff.further(further).next_wait(1.0).as_millis(), 1_000);
         assert_eq!(backoff.next_wait(1.0).as_millis(), 200);
     }
 }

@@ -8,17 +8,16 @@ use std::{
     time::Duration,
 };
 
-use ::metrics::Gauge;
 use tokio::{sync::Semaphore, task::JoinSet, time::sleep};
 
 use super::{
     Backoff, Codec, Compression, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore,
-    upload::{Counts, Damaged, Kept, Lines, Upload},
+    upload::{Counts, Damaged, Kept, Lines, SPOOL, Upload},
 };
 use crate::{
     batch::{Millis, SegmentId},
     ledger::Page,
-    metrics::{self, Metrics},
+    metrics::Metrics,
     spool::{Consumer, Content, Destination, Footer, SealedSegment},
 };
 
@@ -41,7 +40,6 @@ pub struct Driver {
     store: Arc<dyn ObjectStore>,
     consumer: Consumer,
     counts: Arc<Counts>,
-    lag_bytes: Gauge,
     /// Whether it was told that segments are from when the sink was another one.
     told_of_other: AtomicBool,
 }
@@ -51,8 +49,7 @@ impl Driver {
     pub fn new(settings: Settings, store: Arc<dyn ObjectStore>, consumer: Consumer, metrics: &Arc<Metrics>) -> Self {
         let sink = &settings.destination.sink;
         let counts = Arc::new(Counts::new(metrics, sink));
-        let lag_bytes = metrics.gauge(&metrics::SINK_LAG_BYTES, &[sink]);
-        Self { settings, store, consumer, counts, lag_bytes, told_of_other: AtomicBool::new(false) }
+        Self { settings, store, consumer, counts, told_of_other: AtomicBool::new(false) }
     }
 
     /// Stores segments until none will come any more. Dropping it between two polls loses nothing: what was stored is
@@ -64,14 +61,12 @@ impl Driver {
     /// Waits for the next segment, stores it and moves the cursor, for as long as it takes; `false` if none will come.
     pub async fn run_once(&mut self) -> bool {
         let Some(segment) = self.consumer.next().await else { return false };
-        self.lag_bytes.set(self.lag_bytes() as f64);
         let skipped = self.consumer.skipped(segment);
         tokio::select! {
             () = self.store(segment) => {}
             // The spool went on without this sink: what is on its way is not waited for.
             () = skipped => {}
         }
-        self.lag_bytes.set(self.lag_bytes() as f64);
         true
     }
 
@@ -107,7 +102,7 @@ impl Driver {
                 }
                 Err(error) => error,
             };
-            self.counts.retry("spool");
+            self.counts.retry(SPOOL);
             tracing::error!(sink = self.counts.sink, %segment, %error, "the spool's disk failed; trying again");
             sleep(backoff.next_wait(fastrand::f64())).await;
         }
@@ -148,7 +143,7 @@ impl Driver {
     /// How the objects of `destination` are compressed, in the memory that is counted of what is configured.
     fn compression(&self, destination: &Destination) -> Compression {
         let of = |destination: &Destination| Compression::named(&destination.codec, destination.level);
-        let configured = of(&self.settings.destination).unwrap_or(Compression::PAGES);
+        let configured = of(&self.settings.destination).unwrap_or(Compression::FAST_GZIP);
         of(destination).unwrap_or(configured).within(configured)
     }
 
@@ -203,7 +198,7 @@ impl Driver {
             };
             // A task of its own, as every object has: a panic costs an attempt and not the driver.
             let mut upload = JoinSet::new();
-            upload.spawn(self.upload(plan, Lines::Page(page.text), Compression::PAGES).run());
+            upload.spawn(self.upload(plan, Lines::Page(page.text), Compression::FAST_GZIP).run());
             while let Some(stored) = upload.join_next().await {
                 stored.map_err(|_| Damaged)??;
             }
@@ -220,6 +215,7 @@ impl Driver {
             backoff: self.settings.backoff,
             store: Arc::clone(&self.store),
             counts: Arc::clone(&self.counts),
+            failing: None,
         }
     }
 }

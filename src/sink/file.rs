@@ -34,8 +34,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use self::names::Names;
 use super::{
-    BoxFuture, Codec, ObjectBody, ObjectFacts, ObjectPlan, ObjectReader, ObjectStore, Page, Placed, PutError,
-    PutFailure, StoreError, Told,
+    BoxFuture, Codec, Failure, ObjectBody, ObjectFacts, ObjectPlan, ObjectReader, ObjectStore, Page, Placed, PutError,
+    StoreError, Told,
 };
 use crate::batch::InstanceId;
 
@@ -169,13 +169,13 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result.map_err(|error| {
             let cause = match error.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => PutFailure::Full,
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => PutFailure::Denied,
-                _ => PutFailure::Other,
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Failure::Full,
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Failure::Denied,
+                _ => Failure::Other,
             };
             PutError::store(cause, error)
         }),
-        Err(error) => Err(PutError::store(PutFailure::Other, error)),
+        Err(error) => Err(PutError::store(Failure::Other, error)),
     }
 }
 

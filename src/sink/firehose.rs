@@ -91,10 +91,10 @@ pub use self::{pack::Packing, targets::Targets};
 pub use crate::aws::SetupError as FirehoseSetupError;
 
 use self::{
-    answer::Verdict,
-    pack::{CALL_MEMORY_BYTES, Packed},
+    answer::{At, Verdict},
+    pack::{CALL_BYTES, CALL_MEMORY_BYTES, Packed, RECORD_BYTES},
 };
-use super::{BoxFuture, CallLimits, Fate, Left, LineSink, Outcome, Parcel, PutFailure};
+use super::{BoxFuture, CallLimits, Failure, Fate, Left, LineSink, Outcome, Parcel};
 use crate::{
     aws,
     metrics::{Metrics, SINK_RECORDS},
@@ -129,6 +129,10 @@ pub struct FirehoseSink {
 }
 
 impl FirehoseSink {
+    /// How many bytes of lines one call takes at the most: what [`LineSink::limits`] says, whatever the packing.
+    pub const CALL_LINE_BYTES: usize = CALL_BYTES;
+    /// The longest record, in bytes: a longer line is never taken.
+    pub const RECORD_BYTES: usize = RECORD_BYTES;
     /// What one call takes of memory at the most, in bytes, its lines included.
     pub const CALL_MEMORY_BYTES: usize = CALL_MEMORY_BYTES;
 
@@ -171,20 +175,21 @@ impl FirehoseSink {
             let bytes = self.packing.record(parcel, lines);
             Record::builder().data(Blob::from_maybe_shared(bytes)).build()
         });
-        let verdict = match records.collect::<Result<Vec<_>, _>>() {
+        let mut verdict = match records.collect::<Result<Vec<_>, _>>() {
             Ok(records) if records.is_empty() => Verdict { records: Vec::new(), after: None, error: None },
             Ok(records) => {
                 let count = records.len();
                 self.records.increment(count as u64);
-                let call = self.client.put_record_batch().delivery_stream_name(target).set_records(Some(records));
+                let call = self.client.put_record_batch().delivery_stream_name(&*target).set_records(Some(records));
                 Verdict::of(count, call.send().await)
             }
             // Nothing was sent.
             Err(error) => {
-                let fates = vec![Some(Fate::Later(PutFailure::Other)); packed.records.len()];
+                let fates = vec![Some(Fate::Later(Failure::Other)); packed.records.len()];
                 Verdict { records: fates, after: None, error: Some(error.into()) }
             }
         };
+        verdict.error = verdict.error.map(|error| At { target: target.into_owned(), error }.into());
         self.outcome(parcel, packed, verdict)
     }
 
@@ -198,7 +203,7 @@ impl FirehoseSink {
             Left { lines: line..line + 1, fate }
         }));
         if !rest.is_empty() {
-            left.push(Left { lines: rest, fate: Fate::Later(PutFailure::Other) });
+            left.push(Left { lines: rest, fate: Fate::Later(Failure::Other) });
         }
         left.sort_by_key(|left| left.lines.start);
         // Neighbours of one fate are sent again as one.

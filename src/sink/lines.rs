@@ -13,7 +13,7 @@
 //!   stopped, and must not go on elsewhere when it is dropped.
 //! - **[`Fate::Never`] is for the line, not for the day.** Only what would be refused for ever is: wrong credentials, a
 //!   stream that is missing or a service that is down are mended by people, and the lines wait.
-//! - **[`PutFailure::Throttled`](super::PutFailure) only where less would help**: it is what the driver slows down for.
+//! - **[`Failure::Throttled`](super::Failure) only where less would help**: it is what the driver slows down for.
 //!
 //! What comes of it is the driver's promise: every line at least once, or set aside; more than once only after an outcome
 //! that nobody knows, which is counted, or a crash. Lines of a stream are sent in the order of the spool, and arrive in
@@ -32,7 +32,6 @@
 mod counts;
 mod delivery;
 mod driver;
-mod outage;
 mod outcome;
 mod pace;
 mod parcel;

@@ -67,7 +67,7 @@ impl ObjectKey {
     /// The key of the books' page of a segment's hour: gzip, whatever the objects are.
     pub fn page(prefix: &str, hour: Hour, (instance, segment): (InstanceId, SegmentId)) -> Self {
         let directory = format!("{prefix}{}{}/", ledger::SEGMENTS, hour.partition());
-        let codec = Compression::PAGES.codec;
+        let codec = Compression::FAST_GZIP.codec;
         Self { directory, name: format!("{instance}-{segment}"), suffix: 0, codec }
     }
 
@@ -83,7 +83,7 @@ impl ObjectKey {
         ((instance, segment), offset): ((InstanceId, SegmentId), u64),
     ) -> Self {
         let directory = format!("{prefix}{UNDELIVERED}{sink}/{stream}/{}/", hour.partition());
-        let codec = Compression::PAGES.codec;
+        let codec = Compression::FAST_GZIP.codec;
         Self { directory, name: format!("{instance}-{segment}-{offset}"), suffix: 0, codec }
     }
 

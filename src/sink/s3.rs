@@ -6,7 +6,7 @@
 //!
 //! # What an answer means
 //!
-//! In the words of [`Placed`] and [`PutFailure`](super::PutFailure):
+//! In the words of [`Placed`] and [`Failure`](super::Failure):
 //!
 //! | answer | what the driver is told |
 //! |---|---|
@@ -98,7 +98,7 @@ use aws_sdk_s3::{
 
 pub use crate::aws::SetupError as S3SetupError;
 
-use self::failure::{Effect, Failure};
+use self::failure::{Effect, Failed};
 use super::{
     BodyError, BoxFuture, FIRST_PART_BYTES, ObjectBody, ObjectPlan, ObjectReader, ObjectStore, Page, Placed, PutError,
     StoreError, Told,
@@ -225,18 +225,18 @@ impl S3Store {
     /// What the key of `plan` holds: nothing, the same, or something else.
     async fn compare(&self, plan: &ObjectPlan) -> Result<Option<Placed>, PutError> {
         let request = self.client.head_object().bucket(&plan.place).key(plan.key.to_string());
-        match request.send().await.map_err(Failure::from) {
+        match request.send().await.map_err(Failed::from) {
             Ok(head) => {
                 let told = |name: &str| head.metadata()?.get(name).map(String::as_str);
                 Ok(Some(if plan.facts.matches(told) { Placed::Existed } else { Placed::Occupied }))
             }
-            Err(Failure { effect: Effect::Absent, .. }) => Ok(None),
+            Err(Failed { effect: Effect::Absent, .. }) => Ok(None),
             Err(failure) => Err(failure.error),
         }
     }
 
     /// Puts an object in one request: how many bytes it has.
-    async fn put_whole(&self, plan: &ObjectPlan, bytes: Vec<u8>, conditional: bool) -> Result<u64, Failure> {
+    async fn put_whole(&self, plan: &ObjectPlan, bytes: Vec<u8>, conditional: bool) -> Result<u64, Failed> {
         let len = bytes.len() as u64;
         let request = self
             .client

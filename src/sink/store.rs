@@ -1,10 +1,10 @@
-//! What a place for objects can do, and how it tells that it could not.
+//! What a place for objects can do.
 
-use std::{error::Error, fmt, future::Future, pin::Pin};
+use std::{future::Future, pin::Pin};
 
 use bytes::Bytes;
 
-use super::{ObjectBody, ObjectPlan, Placed, PutError, PutFailure};
+use super::{ObjectBody, ObjectPlan, Placed, PutError, StoreError};
 
 /// A future that can be held without knowing its type.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -87,46 +87,4 @@ impl Told {
             && self.bytes.is_some_and(|told| told == bytes || told == bytes % (1 << 32))
             && self.events.is_none_or(|told| told == events)
     }
-}
-
-/// A store could not do what it was asked, other than putting an object.
-#[derive(Debug)]
-pub struct StoreError {
-    /// In which way, for the metrics.
-    pub cause: PutFailure,
-    /// What it said.
-    pub source: Box<dyn Error + Send + Sync>,
-}
-
-impl From<PutError> for StoreError {
-    fn from(error: PutError) -> Self {
-        match error {
-            PutError::Store { cause, source } => Self { cause, source },
-            PutError::Body(error) => Self { cause: PutFailure::Other, source: error.into() },
-        }
-    }
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        tell(f, self.cause, &*self.source)
-    }
-}
-
-impl Error for StoreError {}
-
-/// Writes a cause and everything that is known of it.
-pub(super) fn tell(
-    f: &mut fmt::Formatter<'_>,
-    cause: PutFailure,
-    source: &(dyn Error + Send + Sync + 'static),
-) -> fmt::Result {
-    write!(f, "{}: {source}", cause.as_str())?;
-    // An SDK's error says what happened only in its sources.
-    let mut deeper = source.source();
-    while let Some(error) = deeper {
-        write!(f, ": {error}")?;
-        deeper = error.source();
-    }
-    Ok(())
 }

@@ -6,8 +6,10 @@ use ::metrics::{Counter, Histogram};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Backoff, BodyError, Compression, ObjectBody, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore, Placed, PutError,
-    PutFailure,
+    Backoff, BodyError, Compression, Failure, ObjectBody, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore, Placed,
+    PutError,
+    counts::{by_cause, register_skipped},
+    outage::{Failed, Failing, Outage, What},
 };
 use crate::{
     metrics::{self, Declared, Metrics},
@@ -18,19 +20,24 @@ use crate::{
 /// anew: each that is taken is an alarm already.
 const MAX_SUFFIX: u32 = 99;
 
+/// A segment could not be read: the cause's name.
+pub(super) const SPOOL: &str = "spool";
+
 /// A segment must be repaired before it can be stored.
 #[derive(Debug)]
 pub(super) struct Damaged;
 
 /// What is counted of a sink's uploads.
 pub(super) struct Counts {
-    metrics: Arc<Metrics>,
     pub(super) sink: String,
     objects: Outcomes,
     pages: Outcomes,
     bytes: Counter,
     lines: Counter,
     seconds: Histogram,
+    /// By the cause's name.
+    retries: [(&'static str, Counter); 9],
+    outage: Arc<Outage>,
 }
 
 /// By how an object is there.
@@ -49,6 +56,7 @@ impl Outcomes {
 
 impl Counts {
     pub(super) fn new(metrics: &Arc<Metrics>, sink: &str) -> Self {
+        register_skipped(metrics, sink);
         Self {
             sink: sink.into(),
             objects: Outcomes::new(metrics, &metrics::OBJECTS, sink),
@@ -56,12 +64,15 @@ impl Counts {
             bytes: metrics.counter(&metrics::OBJECT_BYTES, &[sink]),
             lines: metrics.counter(&metrics::OBJECT_LINES, &[sink]),
             seconds: metrics.histogram(&metrics::UPLOAD_SECONDS, &[sink]),
-            metrics: Arc::clone(metrics),
+            retries: by_cause(SPOOL, |cause| metrics.counter(&metrics::UPLOAD_RETRIES, &[sink, cause])),
+            outage: Arc::new(Outage::new(sink)),
         }
     }
 
     pub(super) fn retry(&self, cause: &str) {
-        self.metrics.counter(&metrics::UPLOAD_RETRIES, &[&self.sink, cause]).increment(1);
+        if let Some((_, counter)) = self.retries.iter().find(|(name, _)| *name == cause) {
+            counter.increment(1);
+        }
     }
 }
 
@@ -111,6 +122,8 @@ pub(super) struct Upload {
     pub(super) backoff: Backoff,
     pub(super) store: Arc<dyn ObjectStore>,
     pub(super) counts: Arc<Counts>,
+    /// Whether it failed, and is to be tried again.
+    pub(super) failing: Option<Failing>,
 }
 
 impl Upload {
@@ -124,7 +137,11 @@ impl Upload {
         loop {
             attempt += 1;
             let began = Instant::now();
-            let error = match self.attempt().await {
+            let placed = self.attempt().await;
+            if placed.is_ok() {
+                self.succeeded();
+            }
+            let error = match placed {
                 Ok(Placed::Occupied) => {
                     // It was stored before places of the segment went bad, and has more than is left of it.
                     if let Some(kept) = self.former().await {
@@ -149,8 +166,8 @@ impl Upload {
                 PutError::Body(BodyError::Read(ReadError::Damaged(_)) | BodyError::Footer { .. }) => {
                     return Err(Damaged);
                 }
-                PutError::Body(_) => "spool",
-                PutError::Store { cause, .. } => cause.as_str(),
+                PutError::Body(_) => SPOOL,
+                PutError::Store(error) => error.cause.as_str(),
             };
             self.try_again(cause, &error, attempt).await;
         }
@@ -160,14 +177,16 @@ impl Upload {
     async fn try_again(&mut self, cause: &str, error: &(dyn std::error::Error + Send + Sync), attempt: u64) {
         self.counts.retry(cause);
         let wait = self.backoff.next_wait(fastrand::f64());
-        let (key, sink) = (&self.plan.key, &self.counts.sink);
-        // The first failure is worth a warning; the others of the same outage are not.
-        if attempt == 1 {
-            tracing::warn!(sink, %key, %error, ?wait, "an object could not be stored; trying again");
-        } else {
-            tracing::debug!(sink, %key, %error, ?wait, attempt, "an object could not be stored; trying again");
-        }
+        let outage = &self.counts.outage;
+        self.failing.get_or_insert_with(|| Failing::of(outage));
+        outage.failed(&Failed { what: What::Object(&self.plan.key), error: &error, wait, attempt });
         sleep(wait).await;
+    }
+
+    /// The store has done what it was asked.
+    fn succeeded(&mut self) {
+        self.failing = None;
+        self.counts.outage.succeeded();
     }
 
     /// What the key holds, if it is what the segment held before places of it went bad.
@@ -181,6 +200,7 @@ impl Upload {
             attempt += 1;
             match self.store.told(&self.plan.place, &self.plan.key.to_string()).await {
                 Ok(told) => {
+                    self.succeeded();
                     let told = told?;
                     let same = |former: &Former| told.matches(former.events, former.bytes, former.crc32);
                     let Former { events, bytes, crc32 } = former.into_iter().find(same)?;
@@ -193,7 +213,7 @@ impl Upload {
 
     async fn attempt(&self) -> Result<Placed, PutError> {
         let put = timeout(self.attempt_timeout, self.store.put(&self.plan, self.lines.body(self.compression)));
-        put.await.unwrap_or_else(|elapsed| Err(PutError::store(PutFailure::Timeout, elapsed)))
+        put.await.unwrap_or_else(|elapsed| Err(PutError::store(Failure::Timeout, elapsed)))
     }
 
     /// The key holds something else: the next attempt is for another one.

@@ -57,7 +57,7 @@ use super::{
 use crate::{
     batch::{Hour, InstanceId, Millis},
     ledger::{HEARTBEATS, Heartbeat},
-    sink::{PutFailure, StoreError},
+    sink::{Failure, StoreError},
 };
 
 /// How many heartbeats are read at the same time.
@@ -125,7 +125,7 @@ pub async fn completeness(place: &Place, since: Option<Millis>, now: Millis) -> 
         if last.len() > MAX_PROCESSES {
             let what = format!("{}{HEARTBEATS}", place.prefix);
             let source = format!("there are more than {MAX_PROCESSES} processes").into();
-            return Err(PlaceError { what, source: StoreError { cause: PutFailure::Other, source } });
+            return Err(PlaceError { what, source: StoreError { cause: Failure::Other, source } });
         }
     }
     let mut instances: BTreeMap<InstanceId, Vec<(Millis, Hour)>> = BTreeMap::new();
@@ -152,7 +152,7 @@ pub async fn completeness(place: &Place, since: Option<Millis>, now: Millis) -> 
             Some(Ok(state)) => open.extend(state?),
             // A reader that panicked is a bug of ours, and must not look like an instance that has ended.
             Some(Err(error)) => {
-                let source = StoreError { cause: PutFailure::Other, source: error.into() };
+                let source = StoreError { cause: Failure::Other, source: error.into() };
                 return Err(PlaceError { what: format!("{}{HEARTBEATS}", place.prefix), source });
             }
         }

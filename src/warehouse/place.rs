@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     batch::{Book, StreamName},
-    sink::{Backoff, BoxFuture, ObjectReader, ObjectStore, Page, PutFailure, REJECTED, StoreError, Told},
+    sink::{Backoff, BoxFuture, Failure, ObjectReader, ObjectStore, Page, REJECTED, StoreError, Told},
 };
 
 /// How often something is tried before the reader gives up.
@@ -177,7 +177,7 @@ impl Place {
     }
 
     async fn answer<T>(&self, asked: BoxFuture<'_, Result<T, StoreError>>) -> Result<T, StoreError> {
-        let late = |elapsed| Err(StoreError { cause: PutFailure::Timeout, source: Box::new(elapsed) });
+        let late = |elapsed| Err(StoreError { cause: Failure::Timeout, source: Box::new(elapsed) });
         timeout(self.timeout, asked).await.unwrap_or_else(late)
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use logweir::sink::{
-    BoxFuture, ObjectBody, ObjectFacts, ObjectPlan, ObjectReader, ObjectStore, Page, Placed, PutError, PutFailure,
+    BoxFuture, Failure, ObjectBody, ObjectFacts, ObjectPlan, ObjectReader, ObjectStore, Page, Placed, PutError,
     StoreError, Told,
 };
 
@@ -57,7 +57,7 @@ impl Store {
     }
 
     async fn place(&self, plan: &ObjectPlan, mut body: ObjectBody) -> Result<Placed, PutError> {
-        let failed = |error| PutError::store(PutFailure::Server, error);
+        let failed = |error| PutError::store(Failure::Server, error);
         let mut packed = Vec::new();
         while let Some(part) = body.next_part(1 << 20).await? {
             packed.extend(part.bytes);
@@ -107,7 +107,7 @@ impl ObjectStore for Store {
 
     fn told<'a>(&'a self, place: &'a str, key: &'a str) -> BoxFuture<'a, Result<Option<Told>, StoreError>> {
         Box::pin(async move {
-            let failed = |error| StoreError::from(PutError::store(PutFailure::Server, error));
+            let failed = |error| StoreError::from(PutError::store(Failure::Server, error));
             self.machine.operate(Call::Put).map_err(failed)?;
             let objects = self.objects.lock().unwrap();
             let facts = objects.stored.get(&format!("{place}/{key}")).map(|(facts, _)| facts);

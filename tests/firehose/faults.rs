@@ -8,7 +8,7 @@ use std::{
 
 use logweir::{
     batch::Book,
-    sink::{Fate, FirehoseSink, Left, LineSink, Outcome, Packing, Parcel, PutFailure, Targets},
+    sink::{Failure, Fate, FirehoseSink, Left, LineSink, Outcome, Packing, Parcel, Targets},
 };
 use tokio::time::timeout;
 
@@ -51,7 +51,7 @@ async fn single_lines_arrive_a_record_each_without_their_line_feeds() {
 
 #[tokio::test]
 async fn records_that_fail_are_told_of_by_their_lines() {
-    use {Fate::Later, PutFailure as F};
+    use {Failure as F, Fate::Later};
     let (slow, broken) = ("ServiceUnavailableException", "InternalFailure");
     let server = FirehoseServer::start([
         Fault::Partly(vec![(0, slow)]),
@@ -84,7 +84,7 @@ async fn records_that_fail_are_told_of_by_their_lines() {
 
 #[tokio::test]
 async fn every_failure_of_a_whole_call_is_told_exactly() {
-    use {Fate::Later, Fate::Unknown, PutFailure as F};
+    use {Failure as F, Fate::Later, Fate::Unknown};
     let server = FirehoseServer::start([]);
     let sink = sink(&server, Packing::Lines);
     let parcel = lines(3);
@@ -135,7 +135,7 @@ async fn what_cannot_be_connected_to_has_taken_nothing() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let sink = sink_at(format!("http://{free}"), Packing::Lines);
     let outcome = sink.deliver(&lines(3)).await;
-    assert_eq!(left(&outcome), [(0..3, Fate::Later(PutFailure::Network))], "{:?}", outcome.error);
+    assert_eq!(left(&outcome), [(0..3, Fate::Later(Failure::Network))], "{:?}", outcome.error);
 
     // A server that goes away and comes back.
     let server = FirehoseServer::start([]);
@@ -147,7 +147,7 @@ async fn what_cannot_be_connected_to_has_taken_nothing() {
     if matches!(outcome.left[0].fate, Fate::Unknown(_)) {
         outcome = sink.deliver(&lines(3)).await;
     }
-    assert_eq!(left(&outcome), [(0..3, Fate::Later(PutFailure::Network))], "{:?}", outcome.error);
+    assert_eq!(left(&outcome), [(0..3, Fate::Later(Failure::Network))], "{:?}", outcome.error);
     server.accept_connections();
     let deadline = Instant::now() + PATIENCE;
     while !sink.deliver(&lines(3)).await.left.is_empty() {
@@ -175,7 +175,7 @@ async fn a_connection_that_takes_too_long_to_make_has_carried_nothing() {
     settings.connect_timeout = Duration::from_millis(200);
     let sink = FirehoseSink::with_config(&config(), settings).unwrap();
     let outcome = timeout(PATIENCE, sink.deliver(&lines(3))).await.unwrap();
-    assert_eq!(left(&outcome), [(0..3, Fate::Later(PutFailure::Network))], "{:?}", outcome.error);
+    assert_eq!(left(&outcome), [(0..3, Fate::Later(Failure::Network))], "{:?}", outcome.error);
 }
 
 #[tokio::test]
@@ -249,9 +249,9 @@ async fn a_delivery_stream_that_is_missing_is_for_people_to_mend() {
     server.know_only(&["another"]);
     let sink = sink(&server, Packing::Lines);
     let outcome = sink.deliver(&lines(3)).await;
-    assert_eq!(left(&outcome), [(0..3, Fate::Later(PutFailure::Other))]);
+    assert_eq!(left(&outcome), [(0..3, Fate::Later(Failure::Other))]);
     let text = outcome.error.unwrap().to_string();
-    assert!(text.contains("ResourceNotFoundException") && text.contains(DELIVERY_STREAM), "{text}");
+    assert!(text.starts_with(&format!("delivery stream {DELIVERY_STREAM}: 400 ResourceNotFoundException: ")), "{text}");
     server.know_only(&[DELIVERY_STREAM]);
     assert!(sink.deliver(&lines(3)).await.left.is_empty());
 }

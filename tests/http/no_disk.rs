@@ -9,7 +9,7 @@ use std::{
 use crate::{
     client::{Answer, Client, until},
     request::Request,
-    server::TestServer,
+    server::{TestServer, log},
     stored::Stored,
 };
 
@@ -105,6 +105,8 @@ fn what_is_not_stored_in_time_is_to_be_sent_again_and_keeps_its_id() {
     assert_not_stored(&client.ask(&batch(1)));
     assert_not_stored(&client.ask(&Request::post("usual", "[7]")));
     let metrics = server.metrics();
+    assert!(!log().contains("a request could not be served"), "the sink tells of its outage");
+    assert!(log().contains("an object could not be stored"));
     let outcomes = ["not_stored", "pending", "accepted", "all_rejected"].map(|outcome| metrics.outcome(outcome));
     assert_eq!(outcomes, [2, 0, 0, 0]);
     mend_sink(&server);

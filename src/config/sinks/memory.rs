@@ -3,7 +3,7 @@
 use super::{Sink, SinkKind};
 use crate::{
     config::size::Size,
-    sink::{Compression, FIRST_PART_BYTES, LineSettings},
+    sink::{Compression, FIRST_PART_BYTES, FirehoseSink, LineSettings},
 };
 
 impl Sink {
@@ -12,9 +12,9 @@ impl Sink {
         let taken = match self.kind {
             SinkKind::File | SinkKind::S3 => {
                 let compression = Compression::named(self.codec().as_str(), self.level());
-                count * (FIRST_PART_BYTES + compression.unwrap_or(Compression::PAGES).overhead_bytes())
+                count * (FIRST_PART_BYTES + compression.unwrap_or(Compression::FAST_GZIP).overhead_bytes())
             }
-            SinkKind::Firehose => LineSettings::memory_bytes(count, LineSettings::STRETCH_BYTES),
+            SinkKind::Firehose => LineSettings::memory_bytes(count, FirehoseSink::CALL_LINE_BYTES),
         };
         taken as u64
     }

@@ -177,7 +177,7 @@ fn print_effective_with_secrets(config: &Config) -> String {
 
 #[test]
 fn the_reference_tells_what_sinks_take_of_the_memory() {
-    let unit = crate::sink::LineSettings::unit_bytes(crate::sink::LineSettings::STRETCH_BYTES);
+    let unit = crate::sink::LineSettings::unit_bytes(crate::sink::FirehoseSink::CALL_LINE_BYTES);
     let (object, call) = (Sink::file("files", "x").least_memory(), Size::bytes(unit as u64));
     for told in [format!("take: {object} for an object with gzip"), format!("for Firehose {call} for a\n# call")] {
         assert!(REFERENCE.contains(&told), "nothing of {told}");

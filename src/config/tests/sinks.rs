@@ -176,7 +176,7 @@ fn memory_limits_what_is_on_its_way_and_suffices_for_one() {
     assert_eq!(flights(&file("memory = '17MiB'")), (1, 17));
     let of_hose = |more: &str| hose(&format!("delivery_stream = 'x'\n{more}"));
     // A line sink takes a unit for each call, and one beside.
-    let unit = (crate::sink::LineSettings::unit_bytes(crate::sink::LineSettings::STRETCH_BYTES) >> 20) as u64;
+    let unit = (crate::sink::LineSettings::unit_bytes(crate::sink::FirehoseSink::CALL_LINE_BYTES) >> 20) as u64;
     assert_eq!(flights(&of_hose("")), (2, 3 * unit));
     assert_eq!(flights(&of_hose(&format!("concurrency = 32\nmemory = '{}MiB'", 4 * unit))), (3, 4 * unit));
     assert_eq!(flights(&of_hose(&format!("concurrency = 32\nmemory = '{}MiB'", 5 * unit - 1))), (3, 4 * unit));

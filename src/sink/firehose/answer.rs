@@ -1,6 +1,6 @@
 //! What an answer of Firehose means for the lines of a call.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, fmt, time::Duration};
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_firehose::{
@@ -10,7 +10,7 @@ use aws_sdk_firehose::{
 };
 use hyper_util::client::legacy::Error as ClientError;
 
-use crate::sink::{Fate, PutError, PutFailure};
+use crate::sink::{Failure, Fate};
 
 /// The longest that a service can ask to be left alone.
 const LONGEST_AFTER: Duration = Duration::from_mins(15);
@@ -56,12 +56,32 @@ pub(super) struct Verdict {
     pub(super) error: Option<Box<dyn Error + Send + Sync>>,
 }
 
+/// What was said of a call for a delivery stream.
+#[derive(Debug)]
+pub(super) struct At {
+    pub(super) target: String,
+    pub(super) error: Box<dyn Error + Send + Sync>,
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "delivery stream {}: {}", self.target, self.error)
+    }
+}
+
+impl Error for At {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        // The error itself is told already.
+        self.error.source()
+    }
+}
+
 /// What Firehose said. Its message is cut to one line, since behind the first some list the request's headers.
 #[derive(Debug, thiserror::Error)]
 enum Said {
     /// Of the whole call.
-    #[error("{cause}: {status} {code}: {message}")]
-    Refused { cause: &'static str, status: u16, code: String, message: String },
+    #[error("{status} {code}: {message}")]
+    Refused { status: u16, code: String, message: String },
     /// Of some of its records.
     #[error("{failed} of {records} records were not taken, the first: {code}: {message}")]
     Partly { failed: usize, records: usize, code: String, message: String },
@@ -81,8 +101,8 @@ impl Verdict {
             Err(error) => {
                 let (fate, after) = (fate(&error), error.raw_response().and_then(after));
                 let error: Box<dyn Error + Send + Sync> = match &error {
-                    SdkError::ServiceError(answered) => Box::new(Said::refused(answered.raw(), answered.err(), &fate)),
-                    _ => Box::new(PutError::store(cause(&fate), error)),
+                    SdkError::ServiceError(answered) => Box::new(Said::refused(answered.raw(), answered.err())),
+                    _ => Box::new(error),
                 };
                 Self { records: vec![Some(fate); records], after, error: Some(error) }
             }
@@ -92,7 +112,7 @@ impl Verdict {
     /// A 200: each record has an entry of its own, in the same order.
     fn of_output(records: usize, output: &PutRecordBatchOutput) -> Self {
         let told = output.request_responses();
-        let unknown = || Some(Fate::Unknown(PutFailure::Other));
+        let unknown = || Some(Fate::Unknown(Failure::Other));
         let mut fates: Vec<_> = told
             .iter()
             .map(|entry| match (entry.error_code(), entry.record_id()) {
@@ -129,9 +149,8 @@ impl Verdict {
 }
 
 impl Said {
-    fn refused(response: &HttpResponse, error: &impl ProvideErrorMetadata, fate: &Fate) -> Self {
+    fn refused(response: &HttpResponse, error: &impl ProvideErrorMetadata) -> Self {
         Self::Refused {
-            cause: cause(fate).as_str(),
             status: response.status().as_u16(),
             code: shown(error.code().unwrap_or("no code")),
             message: shown(error.message().unwrap_or("no reason given")),
@@ -153,12 +172,12 @@ fn fate<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Fate {
             answered_fate(answered.raw().status().as_u16(), code)
         }
         // Nothing was sent.
-        SdkError::ConstructionFailure(_) => Fate::Later(PutFailure::Other),
+        SdkError::ConstructionFailure(_) => Fate::Later(Failure::Other),
         SdkError::DispatchFailure(failed) => dispatch(failed.as_connector_error()),
-        SdkError::TimeoutError(_) => Fate::Unknown(PutFailure::Timeout),
+        SdkError::TimeoutError(_) => Fate::Unknown(Failure::Timeout),
         // There is a status and no error that the SDK knows to read: a balancer's, or the connection broke within the answer.
         SdkError::ResponseError(broken) => answered_fate(broken.raw().status().as_u16(), ""),
-        _ => Fate::Unknown(PutFailure::Other),
+        _ => Fate::Unknown(Failure::Other),
     }
 }
 
@@ -166,60 +185,53 @@ fn fate<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Fate {
 fn answered_fate(status: u16, code: &str) -> Fate {
     match (status, cause_of(code, status)) {
         // Refused: it had no effect.
-        (400..=499, cause) | (_, cause @ PutFailure::Throttled) => Fate::Later(cause),
+        (400..=499, cause) | (_, cause @ Failure::Throttled) => Fate::Later(cause),
         (500..=599, cause) => Fate::Unknown(cause),
-        _ => Fate::Unknown(PutFailure::Network),
+        _ => Fate::Unknown(Failure::Network),
     }
 }
 
 /// What there is no answer to.
 fn dispatch(error: Option<&ConnectorError>) -> Fate {
-    let Some(error) = error else { return Fate::Unknown(PutFailure::Other) };
+    let Some(error) = error else { return Fate::Unknown(Failure::Other) };
     let mut deeper: Option<&(dyn Error + 'static)> = error.source();
     while let Some(source) = deeper {
         // The SDK looks for credentials within a request; having none, it sends nothing.
         if source.is::<CredentialsError>() {
-            return Fate::Later(PutFailure::Denied);
+            return Fate::Later(Failure::Denied);
         }
         // There is no connection that anything could have been sent over.
         if source.downcast_ref::<ClientError>().is_some_and(ClientError::is_connect) {
-            return Fate::Later(PutFailure::Network);
+            return Fate::Later(Failure::Network);
         }
         deeper = source.source();
     }
     if error.is_timeout() {
-        Fate::Unknown(PutFailure::Timeout)
+        Fate::Unknown(Failure::Timeout)
     // An unclassified error that is worth another attempt is an answer that broke off.
     } else if error.is_io() || error.as_other().is_some() {
-        Fate::Unknown(PutFailure::Network)
+        Fate::Unknown(Failure::Network)
     } else {
-        Fate::Unknown(PutFailure::Other)
+        Fate::Unknown(Failure::Other)
     }
 }
 
 /// In which way Firehose failed. Codes go before the status: much of what is not the caller's fault is answered with 400.
-fn cause_of(code: &str, status: u16) -> PutFailure {
+fn cause_of(code: &str, status: u16) -> Failure {
     let is_of = |beginnings: &[&str]| beginnings.iter().any(|beginning| code.starts_with(beginning));
     if is_of(&THROTTLED) {
-        return PutFailure::Throttled;
+        return Failure::Throttled;
     } else if is_of(&DENIED) {
-        return PutFailure::Denied;
+        return Failure::Denied;
     } else if is_of(&SERVER) {
-        return PutFailure::Server;
+        return Failure::Server;
     }
     match status {
-        401 | 403 => PutFailure::Denied,
-        408 => PutFailure::Timeout,
-        429 => PutFailure::Throttled,
-        500..=599 => PutFailure::Server,
-        _ => PutFailure::Other,
-    }
-}
-
-fn cause(fate: &Fate) -> PutFailure {
-    match fate {
-        Fate::Later(cause) | Fate::Unknown(cause) => *cause,
-        Fate::Never(_) => PutFailure::Other,
+        401 | 403 => Failure::Denied,
+        408 => Failure::Timeout,
+        429 => Failure::Throttled,
+        500..=599 => Failure::Server,
+        _ => Failure::Other,
     }
 }
 

@@ -4,11 +4,6 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use crate::batch::{Book, StreamName};
 
-/// What stands for the name of the stream in a pattern.
-const STREAM: &str = "{stream}";
-/// The longest name of a delivery stream, in bytes.
-const NAME_BYTES: usize = 64;
-
 /// Which delivery stream takes which lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Targets {
@@ -21,9 +16,14 @@ pub struct Targets {
 }
 
 impl Targets {
+    /// What stands for the name of the stream in a pattern.
+    pub const STREAM: &'static str = "{stream}";
+    /// The longest name of a delivery stream, in bytes.
+    pub const NAME_BYTES: usize = 64;
+
     /// The delivery stream for lines of `stream` and `book`, if there can be one.
     pub(super) fn find(&self, stream: &StreamName, book: Book) -> Option<Cow<'_, str>> {
-        let of_pattern = |pattern: &Option<String>| Some(filled(pattern.as_ref()?, stream));
+        let of_pattern = |pattern: &Option<String>| Some(Self::fill(pattern.as_ref()?, stream.as_str()));
         let name = match book {
             Book::Accepted => match self.delivery_streams.get(stream) {
                 Some(name) => Some(Cow::Borrowed(name.as_str())),
@@ -31,19 +31,21 @@ impl Targets {
             },
             Book::Rejected => of_pattern(&self.rejected_stream).map(Cow::Owned),
         };
-        name.filter(|name| is_name(name))
+        name.filter(|name| Self::is_name(name))
     }
-}
 
-fn filled(pattern: &str, stream: &StreamName) -> String {
-    pattern.replace(STREAM, stream.as_str())
-}
+    /// The name of a delivery stream by a pattern, in which `{stream}` stands for the name of the stream; whether there can
+    /// be one of that name, [`Self::is_name`] says.
+    pub fn fill(pattern: &str, stream: &str) -> String {
+        pattern.replace(Self::STREAM, stream)
+    }
 
-/// Whether a delivery stream can have this name: `[a-zA-Z0-9_.-]{1,64}`.
-fn is_name(name: &str) -> bool {
-    let bytes = name.as_bytes();
-    (1..=NAME_BYTES).contains(&bytes.len())
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(byte))
+    /// Whether a delivery stream can have this name: `[a-zA-Z0-9_.-]{1,64}`.
+    pub fn is_name(name: &str) -> bool {
+        let bytes = name.as_bytes();
+        (1..=Self::NAME_BYTES).contains(&bytes.len())
+            && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(byte))
+    }
 }
 
 #[cfg(test)]

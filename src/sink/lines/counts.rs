@@ -7,7 +7,10 @@ use ::metrics::{Counter, Gauge, Histogram};
 use super::delivery::CallOutcome;
 use crate::{
     metrics::{self, Metrics},
-    sink::PutFailure,
+    sink::{
+        Failure,
+        counts::{by_cause, register_skipped},
+    },
 };
 
 /// Lines that are never taken and have no place are tried again: the cause's name.
@@ -30,18 +33,7 @@ impl Counts {
     pub(super) fn new(metrics: &Arc<Metrics>, sink: &str) -> Self {
         let lines = |outcome| metrics.counter(&metrics::SINK_LINES, &[sink, outcome]);
         let call = |outcome| metrics.counter(&metrics::SINK_CALLS, &[sink, outcome]);
-        let retry = |cause: &'static str| (cause, metrics.counter(&metrics::SINK_RETRIES, &[sink, cause]));
-        let causes = [
-            PutFailure::Timeout,
-            PutFailure::Network,
-            PutFailure::Throttled,
-            PutFailure::Denied,
-            PutFailure::Conflict,
-            PutFailure::Server,
-            PutFailure::Full,
-            PutFailure::Other,
-        ];
-        let [timeout, network, throttled, denied, conflict, server, full, other] = causes.map(PutFailure::as_str);
+        register_skipped(metrics, sink);
         Self {
             delivered: lines("delivered"),
             repeated: lines("repeated"),
@@ -52,7 +44,7 @@ impl Counts {
             concurrency: metrics.gauge(&metrics::SINK_CONCURRENCY, &[sink]),
             // In the order of the declaration.
             calls: ["delivered", "partial", "later", "undelivered", "unknown"].map(call),
-            retries: [timeout, network, throttled, denied, conflict, server, full, other, NO_PLACE].map(retry),
+            retries: by_cause(NO_PLACE, |cause| metrics.counter(&metrics::SINK_RETRIES, &[sink, cause])),
         }
     }
 
@@ -61,8 +53,8 @@ impl Counts {
     }
 
     /// Lines of a call are sent again, for this cause; without one, since there is no place for them.
-    pub(super) fn retry(&self, cause: Option<PutFailure>) {
-        let cause = cause.map_or(NO_PLACE, PutFailure::as_str);
+    pub(super) fn retry(&self, cause: Option<Failure>) {
+        let cause = cause.map_or(NO_PLACE, Failure::as_str);
         if let Some((_, counter)) = self.retries.iter().find(|(name, _)| *name == cause) {
             counter.increment(1);
         }

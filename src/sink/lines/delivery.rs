@@ -5,7 +5,7 @@ use std::{borrow::Cow, ops::Range, sync::Arc};
 use super::{Fate, Left, Parcel};
 use crate::{
     batch::Millis,
-    sink::{Backoff, PutFailure},
+    sink::{Backoff, Failure},
 };
 
 /// A parcel that is to be delivered, for as long as it takes.
@@ -40,7 +40,7 @@ pub(super) struct Sorted {
     /// The lines to send again, ascending.
     pub(super) again: Vec<Range<usize>>,
     /// Why they are sent again: the first cause.
-    pub(super) cause: Option<PutFailure>,
+    pub(super) cause: Option<Failure>,
     /// How many of them were perhaps taken.
     pub(super) perhaps: usize,
     /// The lines that will never be taken.
@@ -66,7 +66,7 @@ impl Sorted {
             sorted.delivered.1 -= parcel.range(lines.clone()).len();
             match left.fate {
                 Fate::Later(cause) => {
-                    sorted.throttled |= cause == PutFailure::Throttled;
+                    sorted.throttled |= cause == Failure::Throttled;
                     sorted.send_again(lines, cause);
                 }
                 Fate::Unknown(cause) => {
@@ -79,7 +79,7 @@ impl Sorted {
         sorted
     }
 
-    fn send_again(&mut self, lines: Range<usize>, cause: PutFailure) {
+    fn send_again(&mut self, lines: Range<usize>, cause: Failure) {
         self.cause.get_or_insert(cause);
         self.add_again(lines);
     }
@@ -149,16 +149,16 @@ mod tests {
     fn lines_are_sorted_by_their_fate() {
         let sorted = Sorted::of(
             left(vec![
-                (0..1, Fate::Later(PutFailure::Server)),
-                (1..3, Fate::Unknown(PutFailure::Timeout)),
+                (0..1, Fate::Later(Failure::Server)),
+                (1..3, Fate::Unknown(Failure::Timeout)),
                 (4..5, Fate::Never("too long".into())),
-                (6..7, Fate::Later(PutFailure::Throttled)),
+                (6..7, Fate::Later(Failure::Throttled)),
             ]),
             &parcel(8),
         );
         assert_eq!(sorted.again, [0..3, 6..7]);
         assert_eq!((sorted.delivered, sorted.perhaps), ((3, 6), 2));
-        assert_eq!((sorted.cause, sorted.throttled), (Some(PutFailure::Server), true));
+        assert_eq!((sorted.cause, sorted.throttled), (Some(Failure::Server), true));
         assert_eq!(sorted.never, [(4..5, "too long".into())]);
         let mut held = sorted;
         held.hold_never();
@@ -168,19 +168,19 @@ mod tests {
     #[test]
     fn a_call_is_counted_by_the_worst_that_it_may_have_come_to() {
         let of = |named| Sorted::of(left(named), &parcel(3)).outcome();
-        let later = || Fate::Later(PutFailure::Server);
+        let later = || Fate::Later(Failure::Server);
         assert_eq!(of(vec![]), CallOutcome::Delivered);
         assert_eq!(of(vec![(0..3, later())]), CallOutcome::Later);
         assert_eq!(of(vec![(0..1, later())]), CallOutcome::Partial);
         assert_eq!(of(vec![(0..1, later()), (1..3, Fate::Never("".into()))]), CallOutcome::Later);
         assert_eq!(of(vec![(0..3, Fate::Never("".into()))]), CallOutcome::Undelivered);
-        assert_eq!(of(vec![(2..3, Fate::Unknown(PutFailure::Timeout))]), CallOutcome::Unknown);
+        assert_eq!(of(vec![(2..3, Fate::Unknown(Failure::Timeout))]), CallOutcome::Unknown);
     }
 
     fn fates() -> impl Strategy<Value = Fate> {
         prop_oneof![
-            Just(Fate::Later(PutFailure::Server)),
-            Just(Fate::Unknown(PutFailure::Network)),
+            Just(Fate::Later(Failure::Server)),
+            Just(Fate::Unknown(Failure::Network)),
             Just(Fate::Never("no".into())),
         ]
     }

@@ -50,7 +50,7 @@ pub struct LineSettings {
     pub instance: InstanceId,
     /// Stretches in memory, and calls on their way, at the most; at least one.
     pub concurrency: usize,
-    /// How much is read at a time, in bytes; a longer line is read alone.
+    /// How much is read at a time, in bytes; a longer line is read alone. What a call of the sink takes is a good measure.
     pub stretch_bytes: usize,
     /// How long lines wait for others to be read with.
     pub linger: Duration,
@@ -63,8 +63,6 @@ pub struct LineSettings {
 }
 
 impl LineSettings {
-    /// How much is read at a time unless there is a reason, in bytes: what Firehose takes in one call.
-    pub const STRETCH_BYTES: usize = 4 * 1024 * 1024;
     /// How often a stretch may be in memory: as it was read, a part of it that is sent again, and what a call makes of it:
     /// base64 takes four thirds, and a buffer that grows by doubling is there twice for a moment.
     const COPIES: usize = 5;
@@ -78,9 +76,9 @@ impl LineSettings {
         (concurrency + 1) * Self::unit_bytes(stretch_bytes)
     }
 
-    /// What one more stretch of `stretch_bytes` takes, in bytes.
+    /// What one more stretch of `stretch_bytes` takes, in bytes: whole MiB.
     pub const fn unit_bytes(stretch_bytes: usize) -> usize {
-        Self::COPIES * stretch_bytes + Self::STRETCH_OVERHEAD_BYTES
+        (Self::COPIES * stretch_bytes + Self::STRETCH_OVERHEAD_BYTES).next_multiple_of(1024 * 1024)
     }
 }
 

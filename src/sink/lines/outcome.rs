@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error, ops::Range, time::Duration};
 
-use crate::sink::PutFailure;
+use crate::sink::Failure;
 
 /// What became of a parcel: which of its lines were not taken, or perhaps not. Those that are not named were taken.
 #[derive(Debug, Default)]
@@ -28,9 +28,9 @@ pub struct Left {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
     /// They were not taken, and are to be sent again.
-    Later(PutFailure),
+    Later(Failure),
     /// Perhaps they were taken. They are sent again, and may then be there twice.
-    Unknown(PutFailure),
+    Unknown(Failure),
     /// They will never be taken, for this reason.
     Never(Cow<'static, str>),
 }
@@ -42,12 +42,12 @@ impl Outcome {
     }
 
     /// None of `lines` lines was taken; they are to be sent again.
-    pub fn later(lines: usize, cause: PutFailure, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    pub fn later(lines: usize, cause: Failure, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::all(lines, Fate::Later(cause), error)
     }
 
     /// Perhaps `lines` lines were taken, perhaps not.
-    pub fn unknown(lines: usize, cause: PutFailure, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    pub fn unknown(lines: usize, cause: Failure, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::all(lines, Fate::Unknown(cause), error)
     }
 

@@ -15,10 +15,16 @@
 //! They are set aside at least once: the cursor moves afterwards, so that a crash in between sets them aside again, perhaps
 //! under another key. They are in no book and under no stream's prefix: no loader sees them.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::delivery::Never;
 use crate::{
@@ -34,6 +40,8 @@ use crate::{
 /// Where an object of such lines ends, in bytes of text; what does not fit goes into others, whose names end in a number. The
 /// line that passes it is still in it.
 const OBJECT_BYTES: usize = 2 * 1024 * 1024;
+/// How often is said at the most that lines were set aside: somebody ought to look, but not at each of them.
+const SAID_EVERY: Duration = Duration::from_mins(1);
 
 /// Where lines go that a line sink will never take.
 pub struct Aside {
@@ -53,6 +61,14 @@ pub(super) struct Undelivered {
     sink: String,
     instance: InstanceId,
     counts: Arc<Counts>,
+    said: Mutex<Said>,
+}
+
+/// When it was said that lines were set aside, and how many were since.
+#[derive(Default)]
+struct Said {
+    last: Option<Instant>,
+    lines: u64,
 }
 
 /// A line that is set aside.
@@ -83,7 +99,7 @@ struct Received<'a> {
 impl Undelivered {
     pub(super) fn new(aside: Aside, sink: &str, instance: InstanceId, metrics: &Arc<Metrics>) -> Self {
         let counts = Arc::new(Counts::new(metrics, &aside.destination.sink));
-        Self { aside, sink: sink.into(), instance, counts }
+        Self { aside, sink: sink.into(), instance, counts, said: Mutex::default() }
     }
 
     /// Stores `lines` of the stretch that ends at `end`, for as long as it takes.
@@ -98,6 +114,7 @@ impl Undelivered {
             let destination = &self.aside.destination;
             let mut key = ObjectKey::undelivered(&destination.prefix, &self.sink, stream, hour, place);
             let (mut text, mut events) = (Vec::new(), 0);
+            let last = group.last().copied();
             for never in group {
                 for line in 0..never.parcel.lines() {
                     self.tell(never, never.parcel.line(line), &mut text);
@@ -105,17 +122,21 @@ impl Undelivered {
                     if text.len() >= OBJECT_BYTES {
                         let another = key.another();
                         let key = std::mem::replace(&mut key, another);
-                        self.upload(key, std::mem::take(&mut text), std::mem::take(&mut events), end).await;
+                        let lines = (std::mem::take(&mut text), std::mem::take(&mut events));
+                        self.upload(key, lines, end, never).await;
                     }
                 }
             }
-            if events > 0 {
-                self.upload(key, text, events, end).await;
+            if events > 0
+                && let Some(never) = last
+            {
+                self.upload(key, (text, events), end, never).await;
             }
         }
     }
 
-    async fn upload(&self, key: ObjectKey, text: Vec<u8>, events: u64, end: Mark) {
+    /// Stores lines as one object; the last of them are of `never`.
+    async fn upload(&self, key: ObjectKey, (text, events): (Vec<u8>, u64), end: Mark, never: &Never) {
         let destination = &self.aside.destination;
         let facts = ObjectFacts {
             events,
@@ -129,14 +150,33 @@ impl Undelivered {
         let upload = Upload {
             plan: ObjectPlan { place: destination.place.clone(), key, facts },
             lines: Lines::Undelivered(text),
-            compression: Compression::PAGES,
+            compression: Compression::FAST_GZIP,
             attempt_timeout: self.aside.attempt_timeout,
             backoff: self.aside.backoff,
             store: Arc::clone(&self.aside.store),
             counts: Arc::clone(&self.counts),
+            failing: None,
         };
         // Only a segment can be damaged: this text is in memory.
-        let _ = upload.run().await;
+        if let Ok(Some(kept)) = upload.run().await {
+            self.say(&kept.key, events, never);
+        }
+    }
+
+    /// Says, once in a while, that lines were set aside: `lines` of them now, at `key`, the last of them those of `never`.
+    fn say(&self, key: &ObjectKey, lines: u64, never: &Never) {
+        let (sink, stream, why) = (&self.sink, &never.parcel.stream, &never.why);
+        let now = Instant::now();
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.lines += lines;
+        if said.last.is_some_and(|last| now.saturating_duration_since(last) < SAID_EVERY) {
+            tracing::debug!(sink, %stream, %why, lines, %key, "lines that will never be taken are set aside");
+            return;
+        }
+        said.last = Some(now);
+        let lines = std::mem::take(&mut said.lines);
+        drop(said);
+        tracing::warn!(sink, %stream, %why, lines, %key, "lines that will never be taken are set aside");
     }
 
     /// Appends `line`, with its line feed, as it is set aside.
@@ -168,7 +208,7 @@ mod tests {
     use super::*;
     use crate::{
         batch::{Book, Millis, SegmentId},
-        sink::{FileStore, Parcel},
+        sink::{FileStore, Parcel, outage::tests::Log},
     };
 
     fn undelivered(root: &std::path::Path) -> Undelivered {
@@ -200,13 +240,27 @@ mod tests {
         let parcel = Parcel::new(StreamName::new("heard").unwrap(), Book::Accepted, line.repeat(45));
         let lines = [Arc::new(Never { parcel, why: "no".into(), received: Millis::new(0).unwrap() })];
         let end = Mark { segment: SegmentId(7), offset: 1, received: Millis::MIN };
-        undelivered(dir.path()).store(&lines, end).await;
+        let undelivered = undelivered(dir.path());
+        let (log, _listening) = Log::listen();
+        undelivered.store(&lines, end).await;
         let place = dir.path().join("logs/_undelivered/firehose/heard/dt=1970-01-01/hour=00");
         let counts = ["", "-1", "-2"].map(|suffix| {
             let name = format!("01ARZ3NDEKTSV4RRFFQ69G5FAV-0000000007-1{suffix}.ndjson.gz");
             read(&place.join(name)).lines().count()
         });
         assert_eq!(counts, [21, 21, 3]);
+        // It is said of the first, and of the others once the minute is over.
+        let said = log.take();
+        assert!(
+            said.len() == 1 && said[0].starts_with("WARN lines that will never be taken are set aside"),
+            "{said:?}"
+        );
+        let what = "sink=\"firehose\" stream=heard why=no lines=21 key=logs/_undelivered/firehose/heard/";
+        assert!(said[0].contains(what), "{said:?}");
+        undelivered.said.lock().unwrap().last = Some(Instant::now() - SAID_EVERY);
+        undelivered.store(&lines, end).await;
+        let said = log.take();
+        assert!(said.len() == 1 && said[0].contains("lines=45 key="), "{said:?}");
     }
 
     fn read(path: &std::path::Path) -> String {

@@ -15,14 +15,16 @@ use super::{
     Fate, Left, LineSettings, LineSink, Outcome, Parcel,
     counts::Counts,
     delivery::{CallOutcome, Delivery, Never, Sorted},
-    outage::Outage,
     pace::Pace,
     stretches::Stretches,
     undelivered::Undelivered,
 };
 use crate::{
     batch::{Clock, Millis},
-    sink::{PutFailure, StoreError},
+    sink::{
+        Backoff, Failure, StoreError,
+        outage::{Failed, Outage, What},
+    },
     spool::{Mark, Stretch},
 };
 
@@ -39,6 +41,8 @@ pub(super) struct Work {
     counts: Counts,
     pace: Pace,
     outage: Outage,
+    /// How far the back-off had come of what the spool skipped, until something is delivered: what follows goes on there.
+    skipped: Option<Backoff>,
     clock: Clock,
     stretches: Stretches,
     /// Parcels that may be sent, by their place: the oldest first, since the cursor waits for it.
@@ -74,6 +78,7 @@ impl Work {
     ) -> Self {
         let now = Instant::now();
         let pace = Pace::new(settings.concurrency, now);
+        let outage = Outage::new(&settings.sink);
         counts.concurrency.set(pace.calls() as f64);
         Self {
             settings,
@@ -81,7 +86,8 @@ impl Work {
             undelivered: undelivered.map(Arc::new),
             counts,
             pace,
-            outage: Outage::default(),
+            outage,
+            skipped: None,
             clock: Clock::default(),
             stretches: Stretches::default(),
             ready: BTreeMap::new(),
@@ -131,14 +137,28 @@ impl Work {
         let number = self.stretches.begin(stretch.end, parcels.len());
         for (at, (parcel, received)) in parcels.into_iter().enumerate() {
             let place = (number, at);
-            let (parcel, backoff) = (Arc::new(parcel), self.settings.backoff);
+            let (parcel, backoff) = (Arc::new(parcel), self.skipped.unwrap_or(self.settings.backoff));
             self.ready.insert(place, Delivery { place, parcel, received, backoff, attempts: 0, perhaps: 0 });
         }
         self.take_done();
     }
 
-    /// Nothing of what is on its way is wanted any more: calls are broken off.
+    /// Nothing of what is on its way is wanted any more: calls are broken off. What follows is sent no sooner than this
+    /// would have been sent again, or a sink that is skipped often would be called as often.
     pub(super) fn abandon(&mut self) {
+        let now = Instant::now();
+        let mut wait_until = now;
+        for ((at, _), delivery) in &self.waiting {
+            wait_until = wait_until.max(*at);
+            self.skipped = Some(delivery.backoff.further(self.skipped.unwrap_or(delivery.backoff)));
+        }
+        // A call that is broken off is an attempt that failed.
+        for call in self.calls.values_mut() {
+            let backoff = &mut call.delivery.backoff;
+            wait_until = wait_until.max(now + backoff.next_wait(fastrand::f64()));
+            self.skipped = Some(backoff.further(self.skipped.unwrap_or(*backoff)));
+        }
+        self.pace.hold(wait_until);
         let parcels = self.ready.len() + self.waiting.len() + self.calls.len();
         if !self.stretches.is_empty() {
             tracing::debug!(sink = self.settings.sink, parcels, "what was on its way is abandoned");
@@ -215,7 +235,7 @@ impl Work {
             (Arc::clone(&self.sink), Arc::clone(&delivery.parcel), self.settings.attempt_timeout);
         let task = self.tasks.spawn(async move {
             let delivered = timeout(most, sink.deliver(&parcel)).await;
-            Some(delivered.unwrap_or_else(|late| Outcome::unknown(parcel.lines(), PutFailure::Timeout, late)))
+            Some(delivered.unwrap_or_else(|late| Outcome::unknown(parcel.lines(), Failure::Timeout, late)))
         });
         let full = self.calls.len() + 1 >= self.pace.calls();
         self.calls.insert(task.id(), Call { delivery, started: now, full });
@@ -231,7 +251,7 @@ impl Work {
         let Some(call) = self.calls.remove(&id) else { return self.set_aside(outcome.err().flatten(), now) };
         // A sink that panicked may have delivered before.
         let outcome = outcome.unwrap_or_else(|broken| Outcome {
-            left: vec![Left { lines: 0..call.delivery.parcel.lines(), fate: Fate::Unknown(PutFailure::Other) }],
+            left: vec![Left { lines: 0..call.delivery.parcel.lines(), fate: Fate::Unknown(Failure::Other) }],
             after: None,
             error: broken.map(Into::into),
         });
@@ -263,6 +283,9 @@ impl Work {
         self.counts.call(how);
         self.count_delivered(sorted.delivered, delivery.received);
         let bytes = sorted.delivered.1;
+        if bytes > 0 {
+            self.skipped = None;
+        }
         if sorted.throttled {
             self.pace.throttled(bytes, started, now);
         } else if bytes > 0 {
@@ -275,8 +298,7 @@ impl Work {
         self.part_never(&mut sorted, &delivery);
         if sorted.again.is_empty() {
             self.stretches.delivered(delivery.place.0);
-            if how == CallOutcome::Delivered && self.outage.is_on() && !self.sends_again() {
-                self.outage.ended(&self.settings.sink, now);
+            if how == CallOutcome::Delivered && !self.sends_again() && self.outage.succeeded() {
                 self.told_of_no_place = false;
             }
             return;
@@ -288,8 +310,9 @@ impl Work {
         let wait = after.unwrap_or_default() + delivery.backoff.next_wait(fastrand::f64());
         self.counts.retry(sorted.cause);
         let source = outcome.error.unwrap_or_else(|| "no reason was given".into());
-        let error = StoreError { cause: sorted.cause.unwrap_or(PutFailure::Other), source };
-        self.outage.failed(&self.settings.sink, &error, wait, now);
+        let error = StoreError { cause: sorted.cause.unwrap_or(Failure::Other), source };
+        let (what, attempt) = (What::Lines(&delivery.parcel.stream), delivery.attempts);
+        self.outage.failed(&Failed { what, error: &error, wait, attempt });
         if sorted.again.iter().map(ExactSizeIterator::len).sum::<usize>() < delivery.parcel.lines() {
             delivery.parcel = Arc::new(delivery.parcel.only(&sorted.again));
         }

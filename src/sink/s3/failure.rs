@@ -8,14 +8,14 @@ use aws_sdk_s3::{
     error::{ConnectorError, ProvideErrorMetadata, SdkError},
 };
 
-use crate::sink::{BodyError, PutError, PutFailure};
+use crate::sink::{BodyError, Failure, PutError};
 
 /// The name of the condition, as an answer that refuses it tells it.
 const CONDITION: &str = "if-none-match";
 
 /// A request failed.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct Failed {
     /// What it did all the same.
     pub(super) effect: Effect,
     /// What the driver is told.
@@ -44,7 +44,7 @@ struct Answer<'a> {
     names_condition: bool,
 }
 
-impl<E> From<SdkError<E>> for Failure
+impl<E> From<SdkError<E>> for Failed
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
@@ -54,43 +54,43 @@ where
                 let answer = Answer::new(answered.raw(), answered.err().code());
                 (answer.effect(), answer.cause())
             }
-            SdkError::TimeoutError(_) => (Effect::Unclear, PutFailure::Timeout),
+            SdkError::TimeoutError(_) => (Effect::Unclear, Failure::Timeout),
             SdkError::DispatchFailure(failed) => (Effect::Unclear, dispatch(failed.as_connector_error())),
             // The connection broke within the answer, or the answer is not S3's.
             SdkError::ResponseError(broken) => match Answer::new(broken.raw(), None).cause() {
-                PutFailure::Other => (Effect::Unclear, PutFailure::Network),
+                Failure::Other => (Effect::Unclear, Failure::Network),
                 cause => (Effect::Unclear, cause),
             },
-            _ => (Effect::Unclear, PutFailure::Other),
+            _ => (Effect::Unclear, Failure::Other),
         };
         Self { effect, error: PutError::store(cause, error) }
     }
 }
 
-impl From<BodyError> for Failure {
+impl From<BodyError> for Failed {
     fn from(error: BodyError) -> Self {
         Self { effect: Effect::None, error: error.into() }
     }
 }
 
 /// Why there is no answer.
-fn dispatch(error: Option<&ConnectorError>) -> PutFailure {
-    let Some(error) = error else { return PutFailure::Other };
+fn dispatch(error: Option<&ConnectorError>) -> Failure {
+    let Some(error) = error else { return Failure::Other };
     // The SDK looks for credentials within a request; having none, it sends nothing.
     let mut deeper = error.source();
     while let Some(source) = deeper {
         if source.is::<CredentialsError>() {
-            return PutFailure::Denied;
+            return Failure::Denied;
         }
         deeper = source.source();
     }
     if error.is_timeout() {
-        PutFailure::Timeout
+        Failure::Timeout
     // An unclassified error that is worth another attempt is an answer that broke off.
     } else if error.is_io() || error.as_other().is_some() {
-        PutFailure::Network
+        Failure::Network
     } else {
-        PutFailure::Other
+        Failure::Other
     }
 }
 
@@ -113,24 +113,24 @@ impl<'a> Answer<'a> {
     }
 
     /// Codes go before the status: S3 answers some errors with 200, and others with 400.
-    fn cause(&self) -> PutFailure {
+    fn cause(&self) -> Failure {
         match self.code.unwrap_or_default() {
-            "SlowDown" | "RequestLimitExceeded" | "TooManyRequestsException" => return PutFailure::Throttled,
-            code if code.starts_with("Throttl") || code.starts_with("RequestThrottl") => return PutFailure::Throttled,
-            "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" => return PutFailure::Denied,
-            "RequestTimeout" => return PutFailure::Timeout,
-            "InternalError" | "ServiceUnavailable" => return PutFailure::Server,
-            "NotImplemented" => return PutFailure::Other,
+            "SlowDown" | "RequestLimitExceeded" | "TooManyRequestsException" => return Failure::Throttled,
+            code if code.starts_with("Throttl") || code.starts_with("RequestThrottl") => return Failure::Throttled,
+            "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" => return Failure::Denied,
+            "RequestTimeout" => return Failure::Timeout,
+            "InternalError" | "ServiceUnavailable" => return Failure::Server,
+            "NotImplemented" => return Failure::Other,
             _ => {}
         }
         match self.status {
-            401 | 403 => PutFailure::Denied,
-            408 => PutFailure::Timeout,
-            409 | 412 => PutFailure::Conflict,
-            429 => PutFailure::Throttled,
-            501 => PutFailure::Other,
-            500..=599 => PutFailure::Server,
-            _ => PutFailure::Other,
+            401 | 403 => Failure::Denied,
+            408 => Failure::Timeout,
+            409 | 412 => Failure::Conflict,
+            429 => Failure::Throttled,
+            501 => Failure::Other,
+            500..=599 => Failure::Server,
+            _ => Failure::Other,
         }
     }
 }
@@ -143,23 +143,23 @@ mod tests {
 
     type PutSdkError = SdkError<PutObjectError>;
 
-    fn answered(status: u16, code: &str, message: &str) -> Failure {
+    fn answered(status: u16, code: &str, message: &str) -> Failed {
         let body = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
         let response = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
         let error = PutObjectError::generic(ErrorMetadata::builder().code(code).message(message).build());
         PutSdkError::service_error(error, response).into()
     }
 
-    fn cause(failure: &Failure) -> PutFailure {
+    fn cause(failure: &Failed) -> Failure {
         match &failure.error {
-            PutError::Store { cause, .. } => *cause,
+            PutError::Store(error) => error.cause,
             PutError::Body(error) => panic!("{error}"),
         }
     }
 
     #[test]
     fn every_answer_of_a_store_has_a_cause_and_an_effect() {
-        use {Effect as E, PutFailure as F};
+        use {Effect as E, Failure as F};
         for (status, code, expected, effect) in [
             (200, "InternalError", F::Server, E::Unclear),
             (200, "SlowDown", F::Throttled, E::Unclear),
@@ -202,19 +202,19 @@ mod tests {
 
     #[test]
     fn what_got_no_answer_may_have_had_effect() {
-        let connector = |error: ConnectorError| Failure::from(PutSdkError::dispatch_failure(error));
+        let connector = |error: ConnectorError| Failed::from(PutSdkError::dispatch_failure(error));
         let io = || std::io::Error::other("broken").into();
         let response = |status: u16| HttpResponse::new(status.try_into().unwrap(), SdkBody::empty());
         for (failure, expected) in [
-            (connector(ConnectorError::io(io())), PutFailure::Network),
-            (connector(ConnectorError::timeout(io())), PutFailure::Timeout),
-            (connector(ConnectorError::user(io())), PutFailure::Other),
-            (connector(ConnectorError::other(io(), None)), PutFailure::Other),
-            (connector(ConnectorError::other(CredentialsError::not_loaded("none").into(), None)), PutFailure::Denied),
-            (PutSdkError::timeout_error(io()).into(), PutFailure::Timeout),
-            (PutSdkError::construction_failure(io()).into(), PutFailure::Other),
-            (PutSdkError::response_error(io(), response(200)).into(), PutFailure::Network),
-            (PutSdkError::response_error(io(), response(502)).into(), PutFailure::Server),
+            (connector(ConnectorError::io(io())), Failure::Network),
+            (connector(ConnectorError::timeout(io())), Failure::Timeout),
+            (connector(ConnectorError::user(io())), Failure::Other),
+            (connector(ConnectorError::other(io(), None)), Failure::Other),
+            (connector(ConnectorError::other(CredentialsError::not_loaded("none").into(), None)), Failure::Denied),
+            (PutSdkError::timeout_error(io()).into(), Failure::Timeout),
+            (PutSdkError::construction_failure(io()).into(), Failure::Other),
+            (PutSdkError::response_error(io(), response(200)).into(), Failure::Network),
+            (PutSdkError::response_error(io(), response(502)).into(), Failure::Server),
         ] {
             assert_eq!((cause(&failure), failure.effect), (expected, Effect::Unclear), "{failure:?}");
         }

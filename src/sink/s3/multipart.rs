@@ -14,7 +14,7 @@ use tokio::{runtime::Handle, time::timeout};
 
 use super::{
     IF_NONE_MATCH, S3Store,
-    failure::{Effect, Failure},
+    failure::{Effect, Failed},
     metadata,
 };
 use crate::sink::{FIRST_PART_BYTES, ObjectBody, ObjectPlan, PART_BYTES};
@@ -35,7 +35,7 @@ impl S3Store {
         first: Vec<u8>,
         mut rest: ObjectBody,
         conditional: bool,
-    ) -> Result<u64, Failure> {
+    ) -> Result<u64, Failed> {
         let mut upload = self.begin(plan).await?;
         let mut bytes = Bytes::from(first);
         let mut len = 0;
@@ -51,7 +51,7 @@ impl S3Store {
         Ok(len)
     }
 
-    async fn begin(&self, plan: &ObjectPlan) -> Result<Upload, Failure> {
+    async fn begin(&self, plan: &ObjectPlan) -> Result<Upload, Failed> {
         let request = self
             .client
             .create_multipart_upload()
@@ -87,7 +87,7 @@ struct Upload {
 }
 
 impl Upload {
-    async fn put(&mut self, bytes: Bytes) -> Result<(), Failure> {
+    async fn put(&mut self, bytes: Bytes) -> Result<(), Failed> {
         let number = self.parts.len() as i32 + 1;
         let request = self
             .client
@@ -109,7 +109,7 @@ impl Upload {
         Ok(())
     }
 
-    async fn complete(mut self, conditional: bool) -> Result<(), Failure> {
+    async fn complete(mut self, conditional: bool) -> Result<(), Failed> {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(std::mem::take(&mut self.parts))).build();
         let request = self
             .client
@@ -121,7 +121,7 @@ impl Upload {
             .set_if_none_match(conditional.then(|| IF_NONE_MATCH.into()));
         // From here on the object may come to be, also if nobody waits for the answer any more.
         self.abandoned = false;
-        let answer = request.send().await.map_err(Failure::from);
+        let answer = request.send().await.map_err(Failed::from);
         self.abandoned = answer.as_ref().is_err_and(|failure| failure.effect != Effect::Unclear);
         answer.map(|_| ())
     }
@@ -139,7 +139,7 @@ impl Drop for Upload {
         runtime.spawn(async move {
             let error = match timeout(ABORT_TIMEOUT, request.send()).await {
                 Ok(Ok(_)) => return,
-                Ok(Err(error)) => Failure::from(error).error.to_string(),
+                Ok(Err(error)) => Failed::from(error).error.to_string(),
                 Err(elapsed) => elapsed.to_string(),
             };
             // It was given up because of a failure that is told already; this one is of the same outage.

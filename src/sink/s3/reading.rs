@@ -8,9 +8,9 @@ use bytes::Bytes;
 
 use super::{
     S3Store,
-    failure::{Effect, Failure},
+    failure::{Effect, Failed},
 };
-use crate::sink::{BoxFuture, Listed, ObjectReader, Page, PutFailure, StoreError, Told};
+use crate::sink::{BoxFuture, Failure, Listed, ObjectReader, Page, StoreError, Told};
 
 /// What a heartbeat is told to be.
 const JSON: &str = "application/json";
@@ -27,14 +27,14 @@ impl S3Store {
             .set_ssekms_key_id(self.encryption.key_id())
             .checksum_algorithm(ChecksumAlgorithm::Crc32)
             .body(ByteStream::from(bytes));
-        request.send().await.map_err(|error| StoreError::from(Failure::from(error).error))?;
+        request.send().await.map_err(|error| StoreError::from(Failed::from(error).error))?;
         Ok(())
     }
 
     pub(super) async fn page(&self, bucket: &str, directory: &str, after: Option<String>) -> Result<Page, StoreError> {
         let request =
             self.client.list_objects_v2().bucket(bucket).prefix(directory).delimiter("/").set_continuation_token(after);
-        let listed = request.send().await.map_err(|error| StoreError::from(Failure::from(error).error))?;
+        let listed = request.send().await.map_err(|error| StoreError::from(Failed::from(error).error))?;
         let object = |object: Object| {
             let bytes = object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
             object.key.map(|key| Listed { key, bytes })
@@ -55,15 +55,15 @@ impl S3Store {
     }
 
     pub(super) async fn open(&self, bucket: &str, key: &str) -> Result<Option<Box<dyn ObjectReader>>, StoreError> {
-        match self.client.get_object().bucket(bucket).key(key).send().await.map_err(Failure::from) {
+        match self.client.get_object().bucket(bucket).key(key).send().await.map_err(Failed::from) {
             Ok(object) => Ok(Some(Box::new(S3Reader(object.body)))),
-            Err(Failure { effect: Effect::Absent, error }) if !is_bucket_missing(&error) => Ok(None),
+            Err(Failed { effect: Effect::Absent, error }) if !is_bucket_missing(&error) => Ok(None),
             Err(failure) => Err(failure.error.into()),
         }
     }
 
     pub(super) async fn metadata(&self, bucket: &str, key: &str) -> Result<Option<Told>, StoreError> {
-        match self.client.head_object().bucket(bucket).key(key).send().await.map_err(Failure::from) {
+        match self.client.head_object().bucket(bucket).key(key).send().await.map_err(Failed::from) {
             Ok(head) => {
                 let text = |name: &str| head.metadata()?.get(name).map(String::as_str);
                 Ok(Some(Told {
@@ -72,7 +72,7 @@ impl S3Store {
                     crc32: text("logweir-crc32").and_then(|text| u32::from_str_radix(text, 16).ok()),
                 }))
             }
-            Err(Failure { effect: Effect::Absent, .. }) => Ok(None),
+            Err(Failed { effect: Effect::Absent, .. }) => Ok(None),
             Err(failure) => Err(failure.error.into()),
         }
     }
@@ -92,7 +92,7 @@ impl ObjectReader for S3Reader {
             match self.0.next().await {
                 None => Ok(None),
                 Some(Ok(piece)) => Ok(Some(piece)),
-                Some(Err(error)) => Err(StoreError { cause: PutFailure::Network, source: error.into() }),
+                Some(Err(error)) => Err(StoreError { cause: Failure::Network, source: error.into() }),
             }
         })
     }

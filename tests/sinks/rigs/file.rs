@@ -4,7 +4,7 @@ use std::{collections::VecDeque, fs, future::pending, path::Path, sync::Arc};
 
 use logweir::{
     sink::{
-        BoxFuture, FileStore, ObjectBody, ObjectPlan, ObjectReader, ObjectStore, Page, Placed, PutError, PutFailure,
+        BoxFuture, Failure, FileStore, ObjectBody, ObjectPlan, ObjectReader, ObjectStore, Page, Placed, PutError,
         StoreError, Told,
     },
     spool::Destination,
@@ -92,11 +92,11 @@ impl<S: ObjectStore> Faulty<S> {
         let failed = |cause| Err(PutError::store(cause, "as told"));
         match self.script.next() {
             None => self.store.put(plan, body).await,
-            Some(Fault::Refused) => failed(PutFailure::Full),
-            Some(Fault::Lost) => failed(PutFailure::Other),
+            Some(Fault::Refused) => failed(Failure::Full),
+            Some(Fault::Lost) => failed(Failure::Other),
             Some(Fault::AnswerLost) => {
                 self.store.put(plan, body).await?;
-                failed(PutFailure::Other)
+                failed(Failure::Other)
             }
             Some(Fault::Hangs) => pending().await,
             Some(Fault::HangsAfter) => {

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use logweir::sink::{BoxFuture, CallLimits, Fate, Left, LineSink, Outcome, Parcel, PutFailure};
+use logweir::sink::{BoxFuture, CallLimits, Failure, Fate, Left, LineSink, Outcome, Parcel};
 
 use crate::{
     rig::{Rig, Sink},
@@ -85,16 +85,16 @@ impl LineSink for Memory {
             let lines = parcel.lines();
             match self.script.next() {
                 None => self.take_all(parcel),
-                Some(Fault::Refused) => Outcome::later(lines, PutFailure::Server, "as told"),
+                Some(Fault::Refused) => Outcome::later(lines, Failure::Server, "as told"),
                 Some(Fault::Throttled(after)) => {
-                    Outcome { after, ..Outcome::later(lines, PutFailure::Throttled, "too much, as told") }
+                    Outcome { after, ..Outcome::later(lines, Failure::Throttled, "too much, as told") }
                 }
-                Some(Fault::Part(part)) => self.take_part(parcel, part, &Fate::Later(PutFailure::Throttled)),
+                Some(Fault::Part(part)) => self.take_part(parcel, part, &Fate::Later(Failure::Throttled)),
                 Some(Fault::Never(part)) => self.take_part(parcel, part, &Fate::Never("as told".into())),
-                Some(Fault::Lost) => Outcome::unknown(lines, PutFailure::Network, "as told"),
+                Some(Fault::Lost) => Outcome::unknown(lines, Failure::Network, "as told"),
                 Some(Fault::AnswerLost) => {
                     self.take_all(parcel);
-                    Outcome::unknown(lines, PutFailure::Network, "as told")
+                    Outcome::unknown(lines, Failure::Network, "as told")
                 }
                 Some(Fault::Hangs) => pending().await,
                 Some(Fault::HangsAfter) => {

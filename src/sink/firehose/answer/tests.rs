@@ -23,7 +23,7 @@ fn fate_of(verdict: &Verdict) -> Fate {
 
 #[test]
 fn every_answer_to_a_whole_call_has_a_fate() {
-    use {Fate::Later, Fate::Unknown, PutFailure as F};
+    use {Failure as F, Fate::Later, Fate::Unknown};
     for (status, code, expected) in [
         (400, "InvalidArgumentException", Later(F::Other)),
         (400, "ValidationException", Later(F::Other)),
@@ -52,7 +52,7 @@ fn every_answer_to_a_whole_call_has_a_fate() {
 
 #[test]
 fn what_got_no_answer_may_have_been_taken_once_it_was_sent() {
-    use {Fate::Later, Fate::Unknown, PutFailure as F};
+    use {Failure as F, Fate::Later, Fate::Unknown};
     let connector = |error: ConnectorError| PutSdkError::dispatch_failure(error);
     let io = || std::io::Error::other("broken").into();
     for (error, expected) in [
@@ -92,7 +92,7 @@ fn verdict(records: usize, output: PutRecordBatchOutput) -> Verdict {
 
 #[test]
 fn a_record_that_failed_alone_comes_later() {
-    use {Fate::Later, PutFailure as F};
+    use {Failure as F, Fate::Later};
     let codes = ["ServiceUnavailableException", "InternalFailure", "Other"];
     let entries = vec![taken(), failed(codes[0]), taken(), failed(codes[1]), failed(codes[2])];
     let verdict = verdict(5, output(3, entries));
@@ -113,7 +113,7 @@ fn an_answer_without_failures_takes_all() {
 
 #[test]
 fn what_an_answer_does_not_tell_is_unknown() {
-    let unknown = || Some(Fate::Unknown(PutFailure::Other));
+    let unknown = || Some(Fate::Unknown(Failure::Other));
     // Too short.
     let short = verdict(3, output(0, vec![taken()]));
     assert_eq!(short.records, [None, unknown(), unknown()]);
@@ -125,14 +125,14 @@ fn what_an_answer_does_not_tell_is_unknown() {
     // One failed, and none is told of.
     let entries = vec![taken(), failed("InternalFailure")];
     let untold = verdict(2, output(2, entries));
-    assert_eq!(untold.records, [unknown(), Some(Fate::Later(PutFailure::Server))]);
+    assert_eq!(untold.records, [unknown(), Some(Fate::Later(Failure::Server))]);
     // Neither taken nor failed.
     let neither = verdict(2, output(0, vec![Entry::builder().build(), taken()]));
     assert_eq!(neither.records, [unknown(), None]);
     assert!(neither.error.is_some());
     // A count that is none, and a count that is too low: the entries stand.
     assert_eq!(verdict(1, output(-1, vec![taken()])).records, [None]);
-    assert_eq!(verdict(1, output(0, vec![failed("x")])).records, [Some(Fate::Later(PutFailure::Other))]);
+    assert_eq!(verdict(1, output(0, vec![failed("x")])).records, [Some(Fate::Later(Failure::Other))]);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_service_can_ask_to_be_left_alone_but_not_for_ever() {
 fn an_error_tells_what_was_said_and_no_more_than_a_line() {
     let message = "The signature does not match.\n\nThe Canonical String: x-amz-security-token:SECRET";
     let text = answered(response(403), "InvalidSignatureException", message).error.unwrap().to_string();
-    assert_eq!(text, "denied: 403 InvalidSignatureException: The signature does not match.");
+    assert_eq!(text, "403 InvalidSignatureException: The signature does not match.");
     let text = answered(response(400), "Other", &"ü".repeat(500)).error.unwrap().to_string();
     assert!(text.len() < 300, "{text}");
 }

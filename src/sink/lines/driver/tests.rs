@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     batch::{Book, Millis, SegmentId, StreamName},
     metrics,
-    sink::{BoxFuture, CallLimits, Fate, FirehoseSink, Left, Outcome, Parcel, PutFailure},
+    sink::{BoxFuture, CallLimits, Failure, Fate, FirehoseSink, Left, Outcome, Parcel, outage::tests::Log},
     spool::{Mark, Piece, Stretch},
 };
 
@@ -268,12 +268,12 @@ async fn what_a_partial_failure_leaves_is_sent_again_alone() {
         match number {
             1 => {
                 assert_eq!(lines, b"1\n2\n3\n4\n");
-                let left = vec![left(0..1, PutFailure::Server), left(2..4, PutFailure::Throttled)];
+                let left = vec![left(0..1, Failure::Server), left(2..4, Failure::Throttled)];
                 now(Outcome { left, ..Outcome::default() })
             }
             2 => {
                 assert_eq!(lines, b"1\n3\n4\n");
-                now(Outcome { left: vec![left(1..2, PutFailure::Server)], ..Outcome::default() })
+                now(Outcome { left: vec![left(1..2, Failure::Server)], ..Outcome::default() })
             }
             _ => {
                 assert_eq!(lines, b"3\n");
@@ -293,8 +293,8 @@ async fn lines_of_unknown_outcome_are_counted_as_repeated_once_they_are_sent_aga
     settings.attempt_timeout = Duration::from_millis(20);
     let running = Running::start(settings, None, |number, parcel| match number {
         1 => forever(),
-        2 => now(Outcome::unknown(parcel.lines(), PutFailure::Network, "cut")),
-        3 => now(Outcome::later(parcel.lines(), PutFailure::Server, "no")),
+        2 => now(Outcome::unknown(parcel.lines(), Failure::Network, "cut")),
+        3 => now(Outcome::later(parcel.lines(), Failure::Server, "no")),
         4 => panic!("the sink's own fault"),
         _ => now(Outcome::delivered()),
     });
@@ -361,7 +361,7 @@ async fn what_the_spool_has_skipped_is_not_sent_any_more() {
         // With room the driver learns it by reading, without by waiting for it.
         let running = Running::start(settings(if reads { 9 } else { 2 }), None, |_, parcel| match parcel.line(0) {
             b"hangs\n" => forever(),
-            b"fails\n" => now(Outcome::later(1, PutFailure::Server, "no")),
+            b"fails\n" => now(Outcome::later(1, Failure::Server, "no")),
             _ => now(Outcome::delivered()),
         });
         running.world.lines(10, &[("heard", "hangs\n")]);
@@ -375,6 +375,50 @@ async fn what_the_spool_has_skipped_is_not_sent_any_more() {
         let (state, _) = running.end().await;
         assert_eq!((state.calls, state.delivered), (calls, vec!["new".to_owned()]));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_told_with_its_stream_and_its_cause_once_and_its_end_once_nothing_is_left_of_it() {
+    let (log, _listening) = Log::listen();
+    let running = Running::start(settings(2), None, |number, parcel| {
+        if number > 6 || parcel.stream.as_str() == "shown" {
+            return now(Outcome::delivered());
+        }
+        now(Outcome::later(1, Failure::Network, io::Error::other("no way")))
+    });
+    running.world.lines(10, &[("heard", "1\n"), ("shown", "2\n")]);
+    running.end().await;
+    let said = log.take();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].starts_with("WARN ") && said[0].contains("stream=heard error=network: no way wait="), "{said:?}");
+    assert!(said[1].starts_with("INFO ") && said[1].contains("calls=1 retries=4"), "{said:?}");
+}
+
+/// A service that fails, and a spool that goes on without it again and again.
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_is_skipped_again_and_again_is_called_no_oftener_than_its_back_off_allows() {
+    let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
+    let settings = LineSettings { backoff, ..settings(2) };
+    let running = Running::start(settings, None, |number, parcel| match number {
+        500.. => now(Outcome::delivered()),
+        _ => now(Outcome::later(parcel.lines(), Failure::Network, "no")),
+    });
+    for second in 0..600 {
+        running.world.lines(second, &[("heard", "1\n"), ("shown", "2\n")]);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        running.world.change(|state| state.skipped = true);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let calls = running.world.change(|state| std::mem::replace(&mut state.calls, 500));
+    // Two calls each 15 seconds or so, once the back-off has grown, where there were 600 skips.
+    assert!((20..200).contains(&calls), "{calls}");
+    // What is delivered ends it.
+    running.world.lines(1_000, &[("heard", "3\n")]);
+    let waited = Instant::now();
+    running.world.push(Ok(Followed::Ended));
+    running.task.await.unwrap();
+    assert!(waited.elapsed() <= Duration::from_secs(31));
+    assert_eq!(running.world.change(|state| state.delivered.clone()), ["3"]);
 }
 
 #[tokio::test]
@@ -428,7 +472,7 @@ async fn a_service_that_asks_to_be_left_alone_gets_no_call_until_then() {
         if number > 1 {
             return now(Outcome::delivered());
         }
-        let outcome = Outcome::later(parcel.lines(), PutFailure::Throttled, "slow down");
+        let outcome = Outcome::later(parcel.lines(), Failure::Throttled, "slow down");
         now(Outcome { after: Some(after), ..outcome })
     });
     running.world.lines(10, &[("heard", "1\n"), ("shown", "2\n")]);
@@ -441,8 +485,8 @@ async fn a_service_that_asks_to_be_left_alone_gets_no_call_until_then() {
 #[test]
 fn memory_grows_with_the_stretches() {
     const MIB: usize = 1024 * 1024;
-    let stretch = LineSettings::STRETCH_BYTES;
-    assert_eq!(LineSettings::memory_bytes(3, stretch), 4 * 21 * MIB);
-    // As it was read, a part of it again, and a call of Firehose.
-    assert!(LineSettings::unit_bytes(stretch) >= 2 * stretch + FirehoseSink::CALL_MEMORY_BYTES);
+    assert_eq!(LineSettings::memory_bytes(3, 4 * MIB), 4 * 21 * MIB);
+    let stretch = FirehoseSink::CALL_LINE_BYTES;
+    // As it was read, and a call of Firehose, whose lines are a part of it that was copied.
+    assert!(LineSettings::unit_bytes(stretch) >= stretch + FirehoseSink::CALL_MEMORY_BYTES);
 }
