@@ -3,10 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::{Config, Packing, period::Period, size::Size};
-use crate::{
-    schema::Ack,
-    sink::FirehoseSink,
-};
+use crate::{schema::Ack, sink::FirehoseSink};
 
 /// What follows from a configuration, before anything has run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +117,8 @@ impl Forecast {
         let lines = match packing {
             // Each line has its line feed in the stored bytes.
             Packing::Lines => {
-                let fitting = (FirehoseSink::RECORD_BYTES as u64 / bytes.max(1)).clamp(1, FirehoseSink::RECORD_LINES as u64);
+                let fitting =
+                    (FirehoseSink::RECORD_BYTES as u64 / bytes.max(1)).clamp(1, FirehoseSink::RECORD_LINES as u64);
                 together.min(fitting as f64)
             }
             Packing::Single => 1.0,
