@@ -234,9 +234,9 @@ mod tests {
         let stream = super::super::DeclaredStream { ack: Ack::Stored, ..Default::default() };
         let streams = || [("heard".to_owned(), stream.clone())].into_iter().collect();
         let config = |sinks| Forecast::new(&Config { sinks, streams: streams(), ..Config::default() }).seal_after;
-        let files = super::super::Sink::file("files", "x");
+        let files = Sink::file("files", "x");
         assert_eq!(config(vec![files.clone()]), Period::seconds(5));
-        assert_eq!(config(vec![super::super::Sink { required: false, ..files }]), Period::minutes(5));
+        assert_eq!(config(vec![Sink { required: false, ..files }]), Period::minutes(5));
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub use self::{
     target::{Codec, FirehoseTarget, Packing, S3Target, SinkKind, SinkTarget, Sse},
     terms::SinkStart,
 };
-use super::{ordered::Ordered, period::Period, size::Size};
+use super::{Config, ordered::Ordered, period::Period, size::Size};
 use crate::{batch::StreamName, spool::Destination};
 
 /// Where spooled data goes.
