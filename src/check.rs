@@ -5,11 +5,9 @@ mod spool;
 
 use std::fmt::Write;
 
-use bytesize::ByteSize;
-
 use crate::{
     app::{self, Changes},
-    config::{self, Allowance, Config, Forecast, Key, Loaded},
+    config::{self, Allowance, Config, Forecast, Key, Loaded, Size},
     schema::{Load, UnknownFields},
 };
 
@@ -24,7 +22,7 @@ pub fn report(loaded: &Loaded) -> String {
          ({bytes} bytes)\n",
         source = loaded.source,
         effective = config::print_effective(config),
-        ceiling = ByteSize(ceiling),
+        ceiling = Size::bytes(ceiling).about(),
         bytes = ceiling,
     );
     let warnings = sinks::warnings(config).into_iter().map(|warning| format!("warning: {warning}"));
@@ -99,7 +97,7 @@ fn limits(config: &Config) -> Vec<String> {
     told
 }
 
-/// `2.5 requests/s, 1.0 MiB/s, 100 events/s, and saves up 10s of them`.
+/// `2.5 requests/s, 1 MiB/s, 100 events/s, and saves up 10s of them`.
 fn rates(allowance: &Allowance) -> String {
     // The slowest that passes the checks is one an hour: 0.000278 a second.
     let count = |rate: f64| {
@@ -107,7 +105,7 @@ fn rates(allowance: &Allowance) -> String {
         (rate * precision).round() / precision
     };
     let requests = allowance.requests.map(|rate| format!("{} requests/s", count(rate)));
-    let bytes = allowance.bytes.map(|rate| format!("{}/s", ByteSize(rate.ceil() as u64)));
+    let bytes = allowance.bytes.map(|rate| format!("{}/s", Size::bytes(rate.ceil() as u64).about()));
     let events = allowance.events.map(|rate| format!("{} events/s", count(rate)));
     let rates: Vec<String> = requests.into_iter().chain(bytes).chain(events).collect();
     format!("{}, and saves up {} of them", rates.join(", "), allowance.burst)
@@ -149,7 +147,7 @@ mod tests {
         assert_eq!(
             told(limited),
             [
-                "# key app: the instance lets in 100 requests/s, 8.0 MiB/s, 1 events/s, and saves up 1m of them",
+                "# key app: the instance lets in 100 requests/s, 8 MiB/s, 1 events/s, and saves up 1m of them",
                 "# 1 mute rule is in effect",
             ]
         );
@@ -157,7 +155,7 @@ mod tests {
         assert_eq!(
             told(&fleet),
             [
-                "# key app: each of 8 instances lets in 12.5 requests/s, 1.0 MiB/s, 0.125 events/s, and saves up 1m of them",
+                "# key app: each of 8 instances lets in 12.5 requests/s, 1 MiB/s, 0.125 events/s, and saves up 1m of them",
                 "# 2 mute rules are in effect",
                 "# devices are given hints: to send every 1m at most",
             ]
@@ -173,5 +171,17 @@ mod tests {
         let key = "[[keys]]\nname = 'app'\nkey = '0123456789abcdef'\n";
         let told = told(&format!("{key}quota = {{ requests = 0.000278, bytes = 1, burst = '1h' }}\n"));
         assert_eq!(told, ["# key app: the instance lets in 0.000278 requests/s, 1 B/s, and saves up 1h of them"]);
+    }
+
+    #[test]
+    fn where_nothing_makes_objects_nothing_is_told_of_them() {
+        let hose =
+            "[[sinks]]\nname = 'h'\nkind = 'firehose'\ndelivery_stream = 'x'\nrejected_stream = 'y'\n[streams.any]\n";
+        let source = Source::Text { name: "f.toml".to_owned(), text: hose.to_owned() };
+        let loaded = load(source, std::iter::empty()).unwrap_or_else(|problems| panic!("{problems}"));
+        let report = report(&loaded);
+        let told: Vec<&str> = report.lines().filter(|line| line.starts_with('#')).collect();
+        assert!(told[1].starts_with("# while the sinks take nothing, the disk quota of 10 GiB lasts"), "{told:?}");
+        assert!(!told.iter().any(|line| line.contains("object") || line.contains("books")), "{told:?}");
     }
 }

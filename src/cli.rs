@@ -4,10 +4,14 @@ use std::{convert::Infallible, fmt, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand};
 
-/// Durable HTTP log ingest: batches in over HTTP, gzip'd NDJSON objects out to S3.
+/// Durable HTTP log ingest: batches in over HTTP, NDJSON out to S3 or a directory as objects, and to Firehose as lines.
 ///
 /// Without a command it serves. Without --config it serves with the embedded default: on 127.0.0.1:8080, with objects
 /// under ./data/objects and no account anywhere.
+///
+/// Exits with 0 if what was asked is done, 1 if something differs or somebody should look, 69 if something that is
+/// needed cannot be reached or used, 75 if it was interrupted before everything was done, and 78 if the configuration
+/// or an argument is wrong; each command says when.
 #[derive(Debug, Parser)]
 #[command(name = "logweir", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -24,9 +28,15 @@ pub struct Cli {
 pub enum Command {
     /// Take batches over HTTP and store them
     ///
-    /// SIGTERM or SIGINT drains and exits with 0; a second one exits at once. Nothing that was acknowledged is lost
-    /// either way: what is not stored yet stays in the spool. SIGHUP reads the configuration again and takes over mutes,
+    /// SIGTERM or SIGINT drains and exits with 0; a second one exits at once. What is not stored yet then stays in the
+    /// spool on disk, and goes out when an instance starts there again. What was answered "spooled" or "stored" is not
+    /// lost either way. What was answered "memory" may be, if there is no draining; and without a disk (spool.kind =
+    /// "none"), what is not stored when the draining ends. SIGHUP reads the configuration again and takes over mutes,
     /// hints and quotas; what else has changed is told in the log and needs a restart.
+    ///
+    /// Exits with 0 after draining, 69 if the server cannot start here (its port is taken, or another process has the
+    /// spool), 78 if the configuration or an argument is wrong or fewer files may be open than it needs, and 143 if it
+    /// was told twice to stop.
     Serve(ConfigArgs),
     /// Check a configuration, and print what it comes to
     ///
@@ -351,4 +361,30 @@ pub struct ConfigArgs {
     /// Every setting can also come from the environment, as `LOGWEIR__SECTION__KEY`.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::commands::{EXIT_CONFIG, EXIT_DIFFERENCE, EXIT_INTERRUPTED, EXIT_UNAVAILABLE};
+
+    /// A help text without its line breaks.
+    fn flowing(mut command: clap::Command) -> String {
+        command.render_long_help().to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn help_tells_where_lines_go_what_may_be_lost_and_what_is_exited_with() {
+        let whole = flowing(Cli::command());
+        assert!(whole.contains("to Firehose as lines"), "{whole}");
+        for code in [EXIT_DIFFERENCE, EXIT_UNAVAILABLE, EXIT_INTERRUPTED, EXIT_CONFIG] {
+            assert!(whole.contains(&format!("{code} if ")), "nothing of {code}: {whole}");
+        }
+        let serve = flowing(Cli::command().find_subcommand("serve").cloned().unwrap_or_default());
+        for told in ["0 after draining", "69 if ", "78 if ", "143 if ", "\"memory\" may be", "without a disk"] {
+            assert!(serve.contains(told), "nothing of {told}: {serve}");
+        }
+    }
 }

@@ -194,7 +194,6 @@ pub fn load(source: Source, variables: impl Iterator<Item = (String, String)>) -
     spool::kind::spell_out(report.tree());
     let misplaced = environment::overlay(report.tree(), variables);
     report.misplaced(misplaced);
-    spool::kind::spell_out(report.tree());
     spool::kind::fill_in(report.tree());
     let (config, misreads): (Config, _) = read::read(report.tree());
     report.misread(misreads);
@@ -203,8 +202,14 @@ pub fn load(source: Source, variables: impl Iterator<Item = (String, String)>) -
     report.conclude(Loaded { source, config, streams })
 }
 
-/// The effective configuration as TOML, in the order of `config/logweir.toml`, each secret as `***`.
+/// The effective configuration as TOML, in the order of `config/logweir.toml`, each secret as `***`; with what is in
+/// force for each sink, whether it was written or not. What is read from it does the same, and is printed as the same.
 pub fn print_effective(config: &Config) -> String {
+    print_written(&config.in_force())
+}
+
+/// As [`print_effective`], without what sinks have by default of what depends on their kind or on other settings.
+fn print_written(config: &Config) -> String {
     // Only a path that is not Unicode has no form in TOML, and such a path does not come out of a TOML file.
     toml::to_string(config).unwrap_or_else(|error| format!("# this configuration cannot be printed: {error}\n"))
 }
@@ -214,6 +219,11 @@ impl Config {
     pub fn workers(&self) -> usize {
         let cores = || available_parallelism().map_or(1, NonZero::get);
         if self.server.workers == 0 { cores() } else { self.server.workers }
+    }
+
+    /// The same, with what is in force for each sink by default written out.
+    fn in_force(&self) -> Self {
+        Self { sinks: self.sinks.iter().map(|sink| sink.in_force(self)).collect(), ..self.clone() }
     }
 
     /// What each object sink makes of the segments.

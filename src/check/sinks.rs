@@ -1,11 +1,11 @@
 //! What a configuration comes to for each sink, and what of it is sound and yet hardly meant.
 
-use bytesize::ByteSize;
-
-use crate::config::{Codec, Config, FirehoseTarget, Forecast, Sink, SinkTarget, Size};
+use crate::config::{Codec, Config, FirehoseTarget, Forecast, Period, Sink, SinkTarget, Size};
 
 /// Below this an object is tiny: COPY wants files of 1 MB to 1 GB, and every object costs requests whatever it holds.
 const TINY: Size = Size::mib(1);
+/// Where nothing is made of a window, and nothing kept: the window that is worth its wait.
+const SHORT_WINDOW: Period = Period::millis(100);
 
 /// What each sink is, takes and may come to need, a line each; and what it makes of the example of the forecast.
 pub(super) fn lines(config: &Config) -> Vec<String> {
@@ -24,7 +24,7 @@ fn line(sink: &Sink, config: &Config) -> String {
         "required".to_owned()
     } else {
         let (bytes, age) = sink.max_lag(&config.spool);
-        format!("best effort (it may lag {bytes} and {age})")
+        format!("best effort (it may lag {bytes} or {age}, whichever comes first)")
     };
     let mut streams = match &sink.streams[..] {
         [] => "all streams".to_owned(),
@@ -43,7 +43,7 @@ fn line(sink: &Sink, config: &Config) -> String {
     };
     let (count, (one, more)) = (sink.in_flight(), sink.units());
     let units = if count == 1 { one } else { more };
-    let memory = Size::bytes(sink.memory_bytes());
+    let memory = about(sink.memory_bytes());
     format!("sink {}: {place}, {need}, {streams}, {form}, {count} {units} at a time in up to {memory}", sink.name)
 }
 
@@ -72,11 +72,15 @@ fn costs(sink: &Sink, config: &Config, forecast: &Forecast) -> String {
                 "sink {name}: at {events} events/s of {bytes} stored bytes a stream makes about {} records a month of {}, \
                  billed as {}",
                 records.a_month,
-                ByteSize(records.bytes),
-                ByteSize(records.billed),
+                about(records.bytes),
+                about(records.billed),
             )
         }
     }
+}
+
+fn about(bytes: u64) -> String {
+    Size::bytes(bytes).about()
 }
 
 fn count(streams: u64) -> String {
@@ -101,8 +105,14 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             sink.name
         ));
     }
-    if config.object_sinks().next().is_some() {
+    if forecast.objects {
         warnings.extend(tiny(config, &forecast));
+    } else if !config.spool.keeps() && config.spool.window > SHORT_WINDOW {
+        warnings.push(format!(
+            "spool.window = {} only delays answers here: no sink makes objects of what a window gathers; set \
+             spool.window = \"{SHORT_WINDOW}\"",
+            config.spool.window
+        ));
     }
     let smallest = config.object_size();
     for sink in config.object_sinks() {
@@ -119,7 +129,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
                  raise spool.segment_size to some {}",
                 sink.name,
                 config.spool.segment_size,
-                ByteSize(forecast.largest_object()),
+                about(forecast.largest_object()),
                 Forecast { streams: 1, ..forecast }.segment_for(size),
             ));
         }
@@ -131,7 +141,11 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
 fn tiny(config: &Config, forecast: &Forecast) -> Option<String> {
     let (events, bytes) = Forecast::EXAMPLE;
     let (by_age, by_size) = (forecast.by_age(events, bytes), forecast.by_size());
-    let (size, why, remedy) = if by_size < TINY.get() {
+    if by_age.min(by_size) >= TINY.get() {
+        return None;
+    }
+    // What makes the smaller ones decides: to change the other would change nothing.
+    let (size, why, remedy) = if by_size < by_age {
         let (streams, segment) = (count(forecast.streams), config.spool.segment_size);
         let why = format!("a segment of spool.segment_size ({segment}) is shared by {streams}");
         let mut remedy = format!("raise spool.segment_size to some {}", forecast.segment_for(TINY));
@@ -139,7 +153,7 @@ fn tiny(config: &Config, forecast: &Forecast) -> Option<String> {
             remedy.push_str(", and spool.memory with it");
         }
         (by_size, why, remedy)
-    } else if by_age < TINY.get() {
+    } else {
         let why = format!("at {events} events/s of {bytes} stored bytes, with a seal every {}", forecast.seal_after);
         let remedy = if !config.spool.keeps() {
             "that is the price of keeping nothing; Firehose gathers longer, or raise spool.window"
@@ -149,12 +163,10 @@ fn tiny(config: &Config, forecast: &Forecast) -> Option<String> {
             "raise spool.seal_after, if data may be later"
         };
         (by_age, why, remedy.to_owned())
-    } else {
-        return None;
     };
     Some(format!(
         "objects are tiny, about {} ({why}): each costs a request to put and more to read, and COPY wants 1 MB to 1 GB; {remedy}",
-        ByteSize(size)
+        about(size)
     ))
 }
 
@@ -199,7 +211,7 @@ mod tests {
             [streams.seen]
         ";
         let config = config(&format!("{FILES}{text}"));
-        let memory = Size::bytes(config.sinks[2].memory_bytes());
+        let memory = about(config.sinks[2].memory_bytes());
         assert_eq!(
             lines(&config),
             [
@@ -208,11 +220,12 @@ mod tests {
                 "sink lake: bucket b, required, stream heard, zstd at level 1, 1 object at a time in up to 19 MiB",
                 "sink lake: up to 2016 objects and pages of the books are put a day, for 1 stream",
                 &format!(
-                    "sink hose: Firehose, to logs-{{stream}}, h, best effort (it may lag 2560 MiB and 1h), all streams without \
-                     rejected events, what is never taken goes to lake, 3 calls at a time in up to {memory}"
+                    "sink hose: Firehose, to logs-{{stream}}, h, best effort (it may lag 2.5 GiB or 1h, whichever comes \
+                     first), all streams without rejected events, what is never taken goes to lake, 3 calls at a time in \
+                     up to {memory}"
                 ),
                 "sink hose: at 100 events/s of 600 stored bytes a stream makes about 13140000 records a month of 146.9 GiB, \
-                 billed as 188.0 GiB",
+                 billed as 188 GiB",
             ]
         );
     }
@@ -252,16 +265,37 @@ mod tests {
         );
         let early = of("[streams.kept]\nack = 'stored'\n");
         assert!(early.contains("with a seal every 5s") && early.contains("raise spool.early_seal_interval"), "{early}");
-        let none = of("[spool]\nkind = 'none'\n");
+        // Without a disk it is the window, unless so much comes, or of so many streams, that segments fill before.
+        for (none, told) in [
+            ("", "about 11.7 KiB (at 100 events/s of 600 stored bytes, with a seal every 1s)"),
+            ("window = '20ms'\n", "about 240 B (at 100 events/s of 600 stored bytes, with a seal every 20ms)"),
+            ("segment_size = '16MiB'\n", "about 11.7 KiB (at 100 events/s of 600 stored bytes, with a seal every 1s)"),
+        ] {
+            let of_none = of(&format!("[spool]\nkind = 'none'\n{none}"));
+            assert!(of_none.contains(told) && of_none.contains("the price of keeping nothing"), "{of_none}");
+        }
+        let by_size =
+            of(&format!("[ingest]\nstored_timeout = '40s'\n[spool]\nkind = 'none'\nwindow = '30s'\n{streams}"));
         assert!(
-            none.contains("a segment of spool.segment_size (4 MiB)") && none.contains("spool.memory with it"),
-            "{none}"
+            by_size.contains("a segment of spool.segment_size (4 MiB)") && by_size.contains("spool.memory with it"),
+            "{by_size}"
         );
-        let none = of("[spool]\nkind = 'none'\nsegment_size = '16MiB'\n");
-        assert!(none.contains("with a seal every 1s") && none.contains("the price of keeping nothing"), "{none}");
         let hose = "[[sinks]]\nname = 'h'\nkind = 'firehose'\ndelivery_stream = 'x'\nrejected_stream = 'y'\n";
         let no_objects = config(&format!("{hose}[spool]\nseal_after = '1s'\n[streams.any]\n"));
         assert_eq!(warnings(&no_objects), [""; 0], "no sink makes objects");
+    }
+
+    #[test]
+    fn a_window_of_which_nothing_is_made_is_warned_of() {
+        let hose = "[[sinks]]\nname = 'h'\nkind = 'firehose'\ndelivery_stream = 'x'\nrejected_stream = 'y'\n";
+        let of = |spool: &str| warnings(&config(&format!("{hose}[spool]\n{spool}[streams.any]\n")));
+        assert_eq!(
+            of("kind = 'none'\n"),
+            ["spool.window = 1s only delays answers here: no sink makes objects of what a window gathers; set \
+                 spool.window = \"100ms\""]
+        );
+        assert_eq!(of("kind = 'none'\nwindow = '100ms'\n"), [""; 0]);
+        assert_eq!(of(""), [""; 0], "a disk needs no window");
     }
 
     #[test]

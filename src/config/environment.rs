@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use super::{
     setting::{Setting, Step},
+    spool::kind,
     tree::{Node, Origin, Value},
 };
 
@@ -49,7 +50,8 @@ pub(super) enum Cause {
 pub(super) fn overlay(tree: &mut Node, variables: impl Iterator<Item = (String, String)>) -> Vec<Misplaced> {
     let ours = |(name, text): (String, String)| {
         let steps = name.strip_prefix(PREFIX)?.split("__").map(step).collect();
-        Some((Setting::new(steps), Rc::from(name), text))
+        let setting = kind::spelled_out(Setting::new(steps), &text);
+        Some((setting, Rc::from(name), text))
     };
     let mut settings: Vec<(Setting, Rc<str>, String)> = variables.filter_map(ours).collect();
     // In the order of the paths, a list grows by one element after the other, and tables come before what is in them.

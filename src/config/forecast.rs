@@ -2,10 +2,8 @@
 
 use std::{fmt, time::Duration};
 
-use bytesize::ByteSize;
-
 use super::{Config, Packing, period::Period, size::Size};
-use crate::schema::Ack;
+use crate::{schema::Ack, sink::FirehoseSink};
 
 /// What follows from a configuration, before anything has run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +22,8 @@ pub struct Forecast {
     pub keeps: bool,
     /// Bytes a second that the durable path is believed to take.
     pub capacity_floor: Size,
+    /// Whether a sink makes objects of segments, and has books.
+    pub objects: bool,
     /// How often a heartbeat is written into the books; `None` for never.
     pub heartbeat: Option<Period>,
 }
@@ -43,8 +43,6 @@ pub struct Records {
 const COMPRESSION: f64 = 5.0;
 /// What Firehose rounds every record up to a multiple of, in bytes.
 const BILLED_BYTES: u64 = 5 * 1024;
-/// The longest record of Firehose, in bytes.
-const RECORD_BYTES: u64 = 1_000 * 1024;
 /// The seconds of a month, as clouds count its hours: 730.
 const MONTH_SECONDS: f64 = 730.0 * 3_600.0;
 
@@ -65,6 +63,7 @@ impl Forecast {
             disk_quota: spool.quota(),
             keeps: spool.keeps(),
             capacity_floor: config.pacing.capacity_floor,
+            objects: config.object_sinks().next().is_some(),
             heartbeat: config.ledger.heartbeats.then_some(config.ledger.interval),
         }
     }
@@ -116,7 +115,12 @@ impl Forecast {
     pub fn records(&self, (events, bytes): (u64, u64), packing: Packing, linger: Period) -> Records {
         let together = (events as f64 * linger.get().as_secs_f64()).max(1.0);
         let lines = match packing {
-            Packing::Lines => together.min((RECORD_BYTES / bytes.max(1)).max(1) as f64),
+            // Each line has its line feed in the stored bytes.
+            Packing::Lines => {
+                let fitting =
+                    (FirehoseSink::RECORD_BYTES as u64 / bytes.max(1)).clamp(1, FirehoseSink::RECORD_LINES as u64);
+                together.min(fitting as f64)
+            }
             Packing::Single => 1.0,
         };
         let a_month = events as f64 * MONTH_SECONDS / lines;
@@ -134,20 +138,10 @@ impl Forecast {
 
 impl fmt::Display for Forecast {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (events, bytes) = Self::EXAMPLE;
-        let (objects, streams) = (self.objects_a_day(), self.streams);
-        write!(f, "up to {} objects a day and stream (sealed every {})", objects / streams, self.seal_after)?;
-        if streams > 1 {
-            write!(f, ", {objects} for the {streams} streams that are declared")?;
+        if self.objects {
+            self.tell_objects(f)?;
         }
-        writeln!(f)?;
-        writeln!(f, "the books take {} requests a day more", self.book_requests_a_day())?;
-        writeln!(
-            f,
-            "at {events} events/s of {bytes} stored bytes an object has about {} compressed (at 1:{COMPRESSION})",
-            ByteSize(self.object_bytes(events, bytes)),
-        )?;
-        let lasts = |rate| humantime::format_duration(self.outage(rate));
+        let lasts = |rate| Period::from(self.outage(rate));
         write!(
             f,
             "while the sinks take nothing, the {} of {} lasts {} at {}/s and {} at 1 MiB/s",
@@ -160,14 +154,37 @@ impl fmt::Display for Forecast {
     }
 }
 
+impl Forecast {
+    fn tell_objects(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (events, bytes) = Self::EXAMPLE;
+        let (objects, streams) = (self.objects_a_day(), self.streams);
+        write!(f, "up to {} objects a day and stream (sealed every {})", objects / streams, self.seal_after)?;
+        if streams > 1 {
+            write!(f, ", {objects} for the {streams} streams that are declared")?;
+        }
+        writeln!(f)?;
+        writeln!(f, "the books take {} requests a day more", self.book_requests_a_day())?;
+        writeln!(
+            f,
+            "at {events} events/s of {bytes} stored bytes an object has about {} compressed (at 1:{COMPRESSION})",
+            Size::bytes(self.object_bytes(events, bytes)).about(),
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::SpoolKind;
+    use crate::config::{Sink, SpoolKind};
+
+    /// The default, with a sink that makes objects.
+    fn config() -> Config {
+        Config { sinks: vec![Sink::file("files", "x")], ..Config::default() }
+    }
 
     #[test]
     fn the_default_is_forecast() {
-        let forecast = Forecast::new(&Config::default());
+        let forecast = Forecast::new(&config());
         assert_eq!(forecast.objects_a_day(), 288);
         assert_eq!(forecast.object_bytes(100, 600), 3_600_000);
         assert_eq!(forecast.outage(Size::mib(10)), Duration::from_secs(1_024));
@@ -183,8 +200,19 @@ mod tests {
     }
 
     #[test]
+    fn where_no_sink_makes_objects_none_are_spoken_of() {
+        let mut config = Config { sinks: vec![Sink::firehose("hose", "x")], ..Config::default() };
+        assert_eq!(
+            Forecast::new(&config).to_string(),
+            "while the sinks take nothing, the disk quota of 10 GiB lasts 17m 4s at 10 MiB/s and 2h 50m 40s at 1 MiB/s"
+        );
+        config.sinks.push(Sink::s3("lake", "b"));
+        assert!(Forecast::new(&config).to_string().starts_with("up to 288 objects a day"));
+    }
+
+    #[test]
     fn without_a_disk_there_is_an_object_for_each_stream_and_window_and_memory_bridges_no_outage() {
-        let mut config = Config::default();
+        let mut config = config();
         config.spool.kind = SpoolKind::None;
         let forecast = Forecast::new(&config);
         assert_eq!((forecast.objects_a_day(), forecast.object_bytes(100, 600)), (86_400, 12_000));
@@ -206,9 +234,9 @@ mod tests {
         let stream = super::super::DeclaredStream { ack: Ack::Stored, ..Default::default() };
         let streams = || [("heard".to_owned(), stream.clone())].into_iter().collect();
         let config = |sinks| Forecast::new(&Config { sinks, streams: streams(), ..Config::default() }).seal_after;
-        let files = super::super::Sink::file("files", "x");
+        let files = Sink::file("files", "x");
         assert_eq!(config(vec![files.clone()]), Period::seconds(5));
-        assert_eq!(config(vec![super::super::Sink { required: false, ..files }]), Period::minutes(5));
+        assert_eq!(config(vec![Sink { required: false, ..files }]), Period::minutes(5));
     }
 
     #[test]
@@ -222,12 +250,16 @@ mod tests {
         assert_eq!((packed.a_month, packed.billed), (5 * seconds, 5 * seconds * 3 * 5_120));
         assert_eq!((packed.bytes, single.bytes), (60_000 * seconds, 60_000 * seconds));
         assert_eq!(records(Packing::Lines, Period::default()), single, "what does not wait is not packed");
-        assert_eq!(records(Packing::Lines, Period::seconds(10)).a_month, seconds / 10);
+        // A thousand lines wait together, and a record has 500 at most.
+        assert_eq!(records(Packing::Lines, Period::seconds(10)).a_month, 525_600);
+        let forecast = Forecast::new(&Config::default());
+        let long = forecast.records((100, 10_240), Packing::Lines, Period::seconds(10));
+        assert_eq!(long.a_month, seconds, "a record has no more lines than fit");
     }
 
     #[test]
     fn sealing_more_often_and_more_streams_make_more_objects() {
-        let forecast = Forecast { streams: 3, seal_after: Period::seconds(7), ..Forecast::new(&Config::default()) };
+        let forecast = Forecast { streams: 3, seal_after: Period::seconds(7), ..Forecast::new(&config()) };
         assert_eq!(forecast.objects_a_day(), 12_343 * 3);
         assert!(
             forecast

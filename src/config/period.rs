@@ -4,10 +4,21 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+/// The units in which a span is written, in nanoseconds.
+const UNITS: [(u128, &str); 7] = [
+    (86_400_000_000_000, "d"),
+    (3_600_000_000_000, "h"),
+    (60_000_000_000, "m"),
+    (1_000_000_000, "s"),
+    (1_000_000, "ms"),
+    (1_000, "us"),
+    (1, "ns"),
+];
+
 /// A span of time.
 ///
 /// It is read from `"300s"`, `"5m"`, `"2ms"`, `"7d"` or `"1h 30m"`: a number always has its unit. (`"1m"` is a minute,
-/// and `"1M"` a month.) It is written exactly.
+/// and `"1M"` a month.) It is written exactly, in days and shorter units: a month of 30.44 days is nobody's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Period(Duration);
 
@@ -49,9 +60,27 @@ impl Period {
     }
 }
 
+impl From<Duration> for Period {
+    fn from(span: Duration) -> Self {
+        Self(span)
+    }
+}
+
 impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        humantime::format_duration(self.0).fmt(f)
+        let mut rest = self.0.as_nanos();
+        if rest == 0 {
+            return f.write_str("0s");
+        }
+        let mut space = "";
+        for (unit, name) in UNITS {
+            let count = rest / unit;
+            if count > 0 {
+                write!(f, "{space}{count}{name}")?;
+                (rest, space) = (rest % unit, " ");
+            }
+        }
+        Ok(())
     }
 }
 
@@ -120,7 +149,10 @@ mod tests {
             (Period::seconds(75), "1m 15s"),
             (Period::millis(1_002), "1s 2ms"),
             (Period::default(), "0s"),
-            (Period::hours(24 * 45), "1month 14days 13h 26m 24s"),
+            (Period::days(1), "1d"),
+            (Period::hours(24 * 45), "45d"),
+            (Period::days(400), "400d"),
+            (Period(Duration::new(90_061, 1_002_003)), "1d 1h 1m 1s 1ms 2us 3ns"),
         ] {
             assert_eq!((span.to_string().as_str(), read(text).unwrap()), (text, span));
         }

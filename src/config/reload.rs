@@ -56,9 +56,10 @@ fn differences(in_effect: &Config, read: &Config) -> Vec<Setting> {
     found
 }
 
-/// What is printed of `config`, as a tree: tables in their order, secrets as `***`.
+/// What is written in `config`, as a tree: tables in their order, secrets as `***`. A default that follows from another
+/// setting does not differ by itself.
 fn tree(config: &Config) -> Option<Value> {
-    Node::from_file(&super::print_effective(config)).ok().map(|node| node.value)
+    Node::from_file(&super::print_written(config)).ok().map(|node| node.value)
 }
 
 /// Every secret.

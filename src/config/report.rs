@@ -135,6 +135,11 @@ impl Report {
         }
     }
 
+    /// Whether `setting` could not be read: it has its default now, from which nothing follows.
+    pub(super) fn is_unread(&self, setting: &Setting) -> bool {
+        self.unread.iter().any(|unread| unread.overlaps(setting))
+    }
+
     /// Notes that `setting` breaks a rule: `what` continues the sentence that begins with the setting.
     pub(super) fn wrong(&mut self, setting: impl Into<Setting>, what: impl Into<String>, remedy: impl Into<String>) {
         self.between(setting, &[], what, remedy);
@@ -151,8 +156,7 @@ impl Report {
     ) {
         let setting = setting.into();
         let all = || std::iter::once(&setting).chain(others);
-        let unread = |setting: &Setting| self.unread.iter().any(|unread| unread.overlaps(setting));
-        if all().any(|setting| unread(setting) || self.broken.contains(setting)) {
+        if all().any(|setting| self.is_unread(setting) || self.broken.contains(setting)) {
             return;
         }
         let written = all().find_map(|setting| self.tree.find(setting)).map(|node| node.origin.clone());

@@ -14,7 +14,7 @@ pub use self::{
     target::{Codec, FirehoseTarget, Packing, S3Target, SinkKind, SinkTarget, Sse},
     terms::SinkStart,
 };
-use super::{ordered::Ordered, period::Period, size::Size};
+use super::{Config, ordered::Ordered, period::Period, size::Size};
 use crate::{batch::StreamName, spool::Destination};
 
 /// Where spooled data goes.
@@ -35,11 +35,12 @@ pub struct Sink {
     /// counted.
     pub required: bool,
     /// Best effort alone: how many bytes of the spool it may lag, at least two segments and at most half of
-    /// `spool.disk_quota`. Default a quarter of the quota, or two segments: a dead sink leaves most of the disk to the required ones.
+    /// `spool.disk_quota` (`spool.memory`, without a disk). Default a quarter of that, or two segments: a dead sink
+    /// leaves most of it to the required ones.
     pub max_lag_bytes: Option<Size>,
     /// Best effort alone: how old the oldest event that it does not have may be, 1 s to 30 days, and for an object sink,
-    /// which waits for the seal, at least twice `spool.seal_after`. Default 24 h, or that if it is more: an outage over a
-    /// night is made up for.
+    /// which waits for the seal, at least twice `spool.seal_after` (`spool.window`, without a disk). Default 24 h, or
+    /// that if it is more: an outage over a night is made up for.
     pub max_lag_age: Option<Period>,
     /// Where it begins if the spool has no cursor of its name. Default `oldest`: it gets everything that is still there.
     pub start: SinkStart,
@@ -218,6 +219,26 @@ impl Sink {
     /// The level of [`Self::codec`].
     pub fn level(&self) -> u32 {
         self.level.unwrap_or(self.codec().default_level())
+    }
+
+    /// The same sink, with what is in force for it in `config` by default written out.
+    pub(super) fn in_force(&self, config: &Config) -> Self {
+        let mut sink = self.clone();
+        if !sink.required {
+            let (bytes, age) = self.max_lag(&config.spool);
+            (sink.max_lag_bytes, sink.max_lag_age) = (Some(bytes), Some(age));
+        }
+        sink.memory = Some(self.memory.unwrap_or(Size::bytes(self.memory_bytes())));
+        match self.target() {
+            SinkTarget::File { .. } | SinkTarget::S3(_) => {
+                (sink.codec, sink.level) = (Some(self.codec()), Some(self.level()));
+            }
+            SinkTarget::Firehose(target) => {
+                (sink.packing, sink.linger) = (Some(target.packing), Some(target.linger));
+                sink.undelivered = config.undelivered(self).map(|keeper| keeper.name.clone());
+            }
+        }
+        sink
     }
 
     /// Whether it takes `stream`.

@@ -51,17 +51,29 @@ impl Size {
         Self(self.0.saturating_add(other.0))
     }
 
+    /// The size in a sentence that need not be exact: `3.4 MiB`.
+    pub fn about(self) -> String {
+        ByteSize(self.0).to_string().replace(".0 ", " ")
+    }
+
     fn in_largest_unit(self) -> (u64, &'static str) {
         let whole = |(unit, _): &&(u64, &str)| self.0 >= *unit && self.0.is_multiple_of(*unit);
         UNITS.iter().find(whole).map_or((self.0, "B"), |(unit, name)| (self.0 / unit, *name))
     }
 }
 
-/// As in a sentence: `64 MiB`.
+/// As in a sentence, exactly: `64 MiB`, and `2.5 GiB`, where a quarter of the larger unit divides it.
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (count, unit) = self.in_largest_unit();
-        write!(f, "{count} {unit}")
+        let whole = |(unit, _): &&(u64, &str)| self.0 >= *unit && self.0.is_multiple_of((*unit / 4).max(1));
+        let (unit, name) = UNITS.iter().find(whole).copied().unwrap_or((1, "B"));
+        let part = match (self.0 % unit) / (unit / 4).max(1) {
+            1 => ".25",
+            2 => ".5",
+            3 => ".75",
+            _ => "",
+        };
+        write!(f, "{}{part} {name}", self.0 / unit)
     }
 }
 
@@ -137,20 +149,31 @@ mod tests {
 
     #[test]
     fn sizes_are_written_exactly_and_read_back() {
-        for (size, text) in [
-            (Size::mib(64), "64 MiB"),
-            (Size::mib(1536), "1536 MiB"),
-            (Size::kib(1), "1 KiB"),
-            (Size::gib(10), "10 GiB"),
-            (Size::gib(2048), "2 TiB"),
-            (Size::bytes(1025), "1025 B"),
-            (Size::bytes(0), "0 B"),
-            (Size::bytes(u64::MAX), "18446744073709551615 B"),
+        for (size, text, setting) in [
+            (Size::mib(64), "64 MiB", "64MiB"),
+            (Size::mib(1536), "1.5 GiB", "1536MiB"),
+            (Size::mib(2304), "2.25 GiB", "2304MiB"),
+            (Size::kib(1_792), "1.75 MiB", "1792KiB"),
+            (Size::kib(1_000), "1000 KiB", "1000KiB"),
+            (Size::kib(1), "1 KiB", "1KiB"),
+            (Size::gib(10), "10 GiB", "10GiB"),
+            (Size::gib(2048), "2 TiB", "2TiB"),
+            (Size::bytes(1025), "1025 B", "1025B"),
+            (Size::bytes(3), "3 B", "3B"),
+            (Size::bytes(0), "0 B", "0B"),
+            (Size::bytes(u64::MAX), "18446744073709551615 B", "18446744073709551615B"),
         ] {
             assert_eq!(size.to_string(), text);
             let written = toml::Value::try_from(size).unwrap();
-            assert_eq!(written.as_str().unwrap(), text.replace(' ', ""));
+            assert_eq!(written.as_str().unwrap(), setting);
             assert_eq!((read(text).unwrap(), read(written.as_str().unwrap()).unwrap()), (size, size));
+        }
+    }
+
+    #[test]
+    fn what_need_not_be_exact_has_the_same_form() {
+        for (bytes, text) in [(3_600_000, "3.4 MiB"), (64 << 20, "64 MiB"), (12_000, "11.7 KiB"), (10, "10 B")] {
+            assert_eq!(Size::bytes(bytes).about(), text);
         }
     }
 }

@@ -32,8 +32,8 @@ pub struct Spool {
     pub memory: Size,
     /// For how long batches are gathered that are stored together, 10 ms to 30 s and less than `ingest.stored_timeout`.
     /// Default 1 s: how long an answer waits at most before its upload begins, and how many objects there are: one for
-    /// each stream and window in which something came. A batch that comes alone waits for nobody; while the required sinks are busy with two
-    /// windows, the next one stays open. Only without a disk.
+    /// each stream and window in which something came. A batch that comes a window or more after the last one waits for
+    /// nobody; while the required sinks are busy with two windows, the next one stays open. Only without a disk.
     pub window: Period,
     /// Where a segment is sealed by size, at least 1 MiB and twice `limits.output`, at most 4 GiB and a quarter of
     /// `disk_quota`. Default 64 MiB, which becomes an object of some 13 MiB: large enough to scan, small enough to

@@ -140,7 +140,7 @@ fn directories(config: &Config, report: &mut Report) {
 
 /// `path` from the root, without `.` and `..`, as far as its text tells. Links are not followed: neither directory
 /// needs to exist yet.
-fn resolved(path: &Path) -> PathBuf {
+pub(super) fn resolved(path: &Path) -> PathBuf {
     let mut resolved = PathBuf::new();
     for component in std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).components() {
         match component {

@@ -92,7 +92,7 @@ pub use crate::aws::SetupError as FirehoseSetupError;
 
 use self::{
     answer::{At, Verdict},
-    pack::{CALL_BYTES, CALL_MEMORY_BYTES, Packed, RECORD_BYTES},
+    pack::{CALL_BYTES, CALL_MEMORY_BYTES, Packed, RECORD_BYTES, RECORD_LINES},
 };
 use super::{BoxFuture, CallLimits, Failure, Fate, Left, LineSink, Outcome, Parcel};
 use crate::{
@@ -133,6 +133,8 @@ impl FirehoseSink {
     pub const CALL_LINE_BYTES: usize = CALL_BYTES;
     /// The longest record, in bytes: a longer line is never taken.
     pub const RECORD_BYTES: usize = RECORD_BYTES;
+    /// The most lines of a record of [`Packing::Lines`].
+    pub const RECORD_LINES: usize = RECORD_LINES;
     /// What one call takes of memory at the most, in bytes, its lines included.
     pub const CALL_MEMORY_BYTES: usize = CALL_MEMORY_BYTES;
 

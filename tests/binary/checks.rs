@@ -203,8 +203,8 @@ fn each_sink_is_told_with_its_terms_its_memory_and_its_costs() {
     for told in [
         "\n# sink files: directory objects, required, all streams, zstd at level 1, 2 objects at a time in up to ",
         "\n# sink files: up to 2016 objects and pages of the books are put a day, for 1 stream\n",
-        "\n# sink hose: Firehose, to logs-{stream}, best effort (it may lag 1 GiB and 1day), all streams without rejected \
-         events, what is never taken goes to files, 2 calls at a time in up to ",
+        "\n# sink hose: Firehose, to logs-{stream}, best effort (it may lag 1 GiB or 1d, whichever comes first), all \
+         streams without rejected events, what is never taken goes to files, 2 calls at a time in up to ",
         "\n# sink hose: at 100 events/s of 600 stored bytes a stream makes about 13140000 records a month of ",
     ] {
         assert!(checked.stdout.contains(told), "nothing of {told}:\n{}", checked.stdout);

@@ -1,6 +1,6 @@
 //! What the memory of a sink comes to: how much may be on its way at the same time.
 
-use super::Sink;
+use super::{Sink, SinkKind};
 use crate::{
     config::size::Size,
     sink::{Compression, FIRST_PART_BYTES, FirehoseSink, LineSettings},
@@ -9,12 +9,12 @@ use crate::{
 impl Sink {
     /// Bytes that `count` objects or calls on their way take.
     fn taken_by(&self, count: usize) -> u64 {
-        let taken = match self.destination() {
-            Some(destination) => {
-                let compression = Compression::named(&destination.codec, destination.level);
+        let taken = match self.kind {
+            SinkKind::File | SinkKind::S3 => {
+                let compression = Compression::named(self.codec().as_str(), self.level());
                 count * (FIRST_PART_BYTES + compression.unwrap_or(Compression::FAST_GZIP).overhead_bytes())
             }
-            None => LineSettings::memory_bytes(count, FirehoseSink::CALL_LINE_BYTES),
+            SinkKind::Firehose => LineSettings::memory_bytes(count, FirehoseSink::CALL_LINE_BYTES),
         };
         taken as u64
     }
@@ -38,6 +38,9 @@ impl Sink {
 
     /// What is on its way, in a word for one and for more.
     pub fn units(&self) -> (&'static str, &'static str) {
-        if self.kind.has_objects() { ("object", "objects") } else { ("call", "calls") }
+        match self.kind {
+            SinkKind::File | SinkKind::S3 => ("object", "objects"),
+            SinkKind::Firehose => ("call", "calls"),
+        }
     }
 }

@@ -9,7 +9,13 @@ mod warehouse;
 use super::{Sink, SinkKind, SinkTarget};
 use crate::{
     batch::StreamName,
-    config::{Config, period::Period, report::Report, setting::Setting, validate::instead},
+    config::{
+        Config,
+        period::Period,
+        report::Report,
+        setting::Setting,
+        validate::{instead, resolved},
+    },
 };
 
 /// Checks each sink, that no two are alike, and that they go with the other sections.
@@ -25,14 +31,23 @@ pub(in crate::config) fn check(config: &Config, report: &mut Report) {
     for (index, sink) in sinks.iter().enumerate() {
         let rules = Rules { sink, setting: element(index) };
         rules.common(report);
+        rules.streams(config, report);
+        for (earlier, other) in sinks[..index].iter().enumerate() {
+            named_apart((index, sink), (earlier, other), report);
+        }
+        // Of a kind that could not be read, nothing is known of what it needs.
+        if report.is_unread(&rules.key("kind")) {
+            continue;
+        }
         rules.settings_of_kind(report);
         rules.terms(&config.spool, report);
-        rules.streams(config, report);
         rules.aws(report);
         rules.objects(&config.spool, report);
         rules.firehose(config, report);
         for (earlier, other) in sinks[..index].iter().enumerate() {
-            apart((index, sink), (earlier, other), config, report);
+            if !report.is_unread(&element(earlier).key("kind")) {
+                placed_apart((index, sink), (earlier, other), config, report);
+            }
         }
     }
     coverage::check(config, report);
@@ -59,8 +74,8 @@ fn names_object_sink(setting: Setting, name: &str, config: &Config, report: &mut
     false
 }
 
-/// No two sinks are alike.
-fn apart((index, sink): (usize, &Sink), (earlier, other): (usize, &Sink), config: &Config, report: &mut Report) {
+/// No two sinks have the same name.
+fn named_apart((index, sink): (usize, &Sink), (earlier, other): (usize, &Sink), report: &mut Report) {
     if sink.name == other.name {
         report.between(
             element(index).key("name"),
@@ -68,7 +83,16 @@ fn apart((index, sink): (usize, &Sink), (earlier, other): (usize, &Sink), config
             format!("is {:?}, as sinks[{earlier}].name is", sink.name),
             "choose another name: each sink has its own cursor in the spool",
         );
-    } else if let (SinkTarget::Firehose(own), SinkTarget::Firehose(others)) = (sink.target(), other.target()) {
+    }
+}
+
+/// No two sinks store under the same keys, or send to the same delivery stream.
+fn placed_apart((index, sink): (usize, &Sink), (earlier, other): (usize, &Sink), config: &Config, report: &mut Report) {
+    if sink.name == other.name {
+        // Whichever is meant, that is to be mended first.
+        return;
+    }
+    if let (SinkTarget::Firehose(own), SinkTarget::Firehose(others)) = (sink.target(), other.target()) {
         if let Some(shared) = firehose::shared((sink, own), (other, others), config) {
             report.between(
                 element(index).key("delivery_stream"),
@@ -77,13 +101,28 @@ fn apart((index, sink): (usize, &Sink), (earlier, other): (usize, &Sink), config
                 "choose another delivery stream, or leave one of the sinks out",
             );
         }
-    } else if (sink.target(), &sink.prefix) == (other.target(), &other.prefix) {
+    } else if same_keys(sink, other) {
         report.between(
             element(index).key("prefix"),
             &[element(earlier).key("prefix")],
             format!("is {:?}, and sinks[{earlier}] stores under the same keys in the same place", sink.prefix),
             "choose another prefix or place, or leave one of the sinks out",
         );
+    }
+}
+
+/// Whether what both store would stand under the same keys in the same place, however that is written.
+fn same_keys(sink: &Sink, other: &Sink) -> bool {
+    match (sink.target(), other.target()) {
+        // A prefix is a directory in the directory.
+        (SinkTarget::File { dir: own }, SinkTarget::File { dir: others }) => {
+            resolved(&own.join(&sink.prefix)) == resolved(&others.join(&other.prefix))
+        }
+        // How it is stored makes no other place of a bucket.
+        (SinkTarget::S3(own), SinkTarget::S3(others)) => {
+            (own.bucket, own.endpoint, &sink.prefix) == (others.bucket, others.endpoint, &other.prefix)
+        }
+        _ => false,
     }
 }
 

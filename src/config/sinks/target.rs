@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{ordered::Ordered, period::Period},
-    sink,
+    sink::{self, Targets},
 };
 
 /// What a sink is.
@@ -93,7 +93,7 @@ pub struct S3Target<'s> {
 /// Delivery streams and how they are reached. Where lines go that are never taken, `Config::undelivered` tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FirehoseTarget<'s> {
-    /// The delivery stream of each stream, with [`FirehoseTarget::PLACEHOLDER`] for the stream's name; `None` if every
+    /// The delivery stream of each stream, with [`Targets::STREAM`] for the stream's name; `None` if every
     /// stream that the sink takes has one of its own.
     pub delivery_stream: Option<&'s str>,
     /// Those that are named otherwise, by stream.
@@ -157,19 +157,17 @@ impl Codec {
 }
 
 impl FirehoseTarget<'_> {
-    /// What stands for the stream's name in patterns.
-    pub const PLACEHOLDER: &'static str = "{stream}";
     /// How long lines wait for others if nothing else is said.
     pub(super) const LINGER: Period = Period::millis(200);
 
     /// The delivery stream of the accepted events of `stream`; `None` if there is none.
     pub fn accepted(&self, stream: &str) -> Option<String> {
         let own = self.delivery_streams.get(stream).cloned();
-        own.or_else(|| self.delivery_stream.map(|pattern| pattern.replace(Self::PLACEHOLDER, stream)))
+        own.or_else(|| self.delivery_stream.map(|pattern| Targets::fill(pattern, stream)))
     }
 
     /// The delivery stream of the rejected events of `stream`; `None` if they are not sent.
     pub fn rejected(&self, stream: &str) -> Option<String> {
-        self.rejected_stream.map(|pattern| pattern.replace(Self::PLACEHOLDER, stream))
+        self.rejected_stream.map(|pattern| Targets::fill(pattern, stream))
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! # What is written, and what it stands for
 //!
-//! `spool = "none"` is short for `[spool] kind = "none"`, in the file as in the environment (`LOGWEIR__SPOOL=none`). Two
+//! `spool = "none"` is short for `[spool] kind = "none"`, in the file as in the environment: `LOGWEIR__SPOOL=none` is
+//! read as `LOGWEIR__SPOOL__KIND=none`, so that what the file says of the spool besides stays in force. Two
 //! defaults follow from the kind: that of `spool.segment_size`, and that of every stream's `ack`. They are written into
 //! the tree, so that whoever prints the configuration sees what is in force, and reads the same from it again.
 //!
@@ -41,7 +42,13 @@ pub enum SpoolKind {
 /// The default of `spool.segment_size` if nothing is kept.
 const SEGMENT_SIZE: &str = "4MiB";
 
-/// Makes a bare kind a table.
+/// Which setting a variable means that names `setting` and says `text`: a bare kind is not the whole table.
+pub(in crate::config) fn spelled_out(setting: Setting, text: &str) -> Setting {
+    let says_kind = || matches!(Node::from_variable(&"".into(), text.to_owned()).value, Value::String(_));
+    if setting == "spool".into() && says_kind() { setting.key("kind") } else { setting }
+}
+
+/// Makes a bare kind in the file a table.
 pub(in crate::config) fn spell_out(tree: &mut Node) {
     let Some(node) = tree.find_mut(&"spool".into()) else { return };
     if let Value::String(_) = node.value {

@@ -128,8 +128,8 @@ fn mutes_select_something_that_there_is() {
         ("devices = 0", "devices", "is 0, not above 0 and up to 1"),
         ("devices = 1.01", "devices", "is 1.01, not above 0 and up to 1"),
         ("devices = nan", "devices", "is NaN, not above 0"),
-        ("devices = 1\nretry_after = '59s'", "retry_after", "is 59s, not 1m to 7days"),
-        ("devices = 1\nretry_after = '169h'", "retry_after", "is 7days 1h, not 1m to 7days"),
+        ("devices = 1\nretry_after = '59s'", "retry_after", "is 59s, not 1m to 7d"),
+        ("devices = 1\nretry_after = '169h'", "retry_after", "is 7d 1h, not 1m to 7d"),
     ] {
         let line = 8 + rule.matches('\n').count();
         broken(&[(&mute(rule), line, &format!("mute[0].{setting}"), words)]);

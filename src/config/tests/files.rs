@@ -66,7 +66,7 @@ fn the_active_lines_of_the_reference_are_all_settings_in_the_order_in_which_they
         let key = |line: &str| line.split(" = ").next().unwrap_or(line).to_owned();
         text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(key).collect()
     };
-    assert_eq!(keys(&print_effective(&config)), keys(REFERENCE));
+    assert_eq!(keys(&print_written(&config)), keys(REFERENCE));
 }
 
 #[test]

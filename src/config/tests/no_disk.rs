@@ -29,6 +29,34 @@ fn it_is_asked_for_by_a_word_a_table_or_a_variable_and_all_say_the_same() {
 }
 
 #[test]
+fn a_bare_kind_in_the_environment_leaves_the_rest_of_the_table_in_force() {
+    let file = "[spool]\ndir = '/mnt/spool'\ndisk_quota = '50GiB'\nmemory = '32MiB'";
+    for (variables, kind) in [
+        (&[("LOGWEIR__SPOOL", "disk")][..], SpoolKind::Disk),
+        (&[("LOGWEIR__SPOOL", "none")], SpoolKind::None),
+        (&[("LOGWEIR__SPOOL", "none"), ("LOGWEIR__SPOOL__KIND", "disk")], SpoolKind::Disk),
+    ] {
+        let spool = load_top(file, variables).unwrap_or_else(|problems| panic!("{problems}")).config.spool;
+        let dir = std::path::Path::new("/mnt/spool");
+        assert_eq!((spool.kind, &*spool.dir), (kind, dir), "{variables:?}");
+        assert_eq!((spool.disk_quota, spool.memory), (Size::gib(50), Size::mib(32)), "{variables:?}");
+    }
+    let problems = load_top(file, &[("LOGWEIR__SPOOL", "non")]).unwrap_err().to_string();
+    assert!(problems.starts_with("environment variable LOGWEIR__SPOOL: spool.kind is \"non\""), "{problems}");
+}
+
+#[test]
+fn a_bare_kind_goes_with_single_settings_from_the_environment() {
+    let settings = [("LOGWEIR__SPOOL__MEMORY", "48MiB"), ("LOGWEIR__SPOOL__WINDOW", "100ms")];
+    let by_variable = [("LOGWEIR__SPOOL", "none")].into_iter().chain(settings).collect::<Vec<_>>();
+    for (top, variables) in [("spool = 'none'", &settings[..]), ("", &by_variable), ("spool = 'disk'", &by_variable)] {
+        let spool = load_top(top, variables).unwrap_or_else(|problems| panic!("{top}: {problems}")).config.spool;
+        assert_eq!((spool.keeps(), spool.memory, spool.window), (false, Size::mib(48), Period::millis(100)), "{top}");
+        assert_eq!(spool.segment_size, Size::mib(4), "{top}");
+    }
+}
+
+#[test]
 fn segments_are_small_windows_short_and_streams_promise_what_is_stored() {
     let text = "spool = 'none'\n[streams.quick]\nack = 'memory'\n[streams.safe]\nack = 'stored'\n[streams.usual]\n";
     let Loaded { config, streams, .. } = load_with(&format!("{text}{SINK}"), &[]).unwrap();
@@ -41,7 +69,7 @@ fn segments_are_small_windows_short_and_streams_promise_what_is_stored() {
     assert_eq!(Forecast::new(&config).objects_a_day(), 86_400 * 3);
     // What is printed is read as the same.
     let printed = load_with(&print_effective(&config), &[]).unwrap_or_else(|problems| panic!("{problems}"));
-    assert_eq!(printed.config, config);
+    assert_eq!(printed.config, config.in_force());
 }
 
 #[test]
@@ -52,6 +80,21 @@ fn what_is_for_a_disk_is_passed_over_and_judged_no_more() {
     assert_eq!((spool.quota(), spool.seals_after()), (Size::mib(32), Period::millis(100)));
     assert_eq!(spool.in_memory(), (32 << 20) + crate::spool::RESERVE_BYTES);
     assert_eq!(load_top("", &[]).unwrap().config.spool.in_memory(), 0);
+}
+
+#[test]
+fn a_lag_is_told_by_the_settings_that_bound_it_without_a_disk() {
+    let lag = |more: &str| {
+        let second = format!("[[sinks]]\nname = 'b'\ndir = 'b'\nrequired = false\n{more}\n");
+        let text = format!("[spool]\nkind = 'none'\nwindow = '2s'\n{SINK}{second}{STREAM}");
+        load_with(&text, &[]).unwrap_err().to_string()
+    };
+    let bytes = lag("max_lag_bytes = '33MiB'");
+    let told = "is 33 MiB, more than 32 MiB, which is half of spool.memory: a dead sink would fill the memory";
+    assert!(bytes.contains(told) && bytes.contains("lower it, or raise spool.memory"), "{bytes}");
+    let age = lag("max_lag_age = '3s'");
+    let told = "is 3s, less than 4s, which is twice spool.window: what has just been sealed would be skipped";
+    assert!(age.contains(told) && age.contains("raise it, or lower spool.window"), "{age}");
 }
 
 #[test]

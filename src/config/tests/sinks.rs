@@ -124,7 +124,7 @@ fn a_lag_leaves_most_of_the_disk_to_others_and_skips_nothing_that_was_just_seale
             &best_effort("max_lag_bytes = '5121MiB'"),
             8,
             "sinks[1].max_lag_bytes",
-            "is 5121 MiB, more than half of spool.disk_quota (5 GiB): a dead sink would fill the disk",
+            "is 5121 MiB, more than 5 GiB, which is half of spool.disk_quota: a dead sink would fill the disk",
         ),
         (
             &best_effort("max_lag_bytes = '127MiB'"),
@@ -132,9 +132,14 @@ fn a_lag_leaves_most_of_the_disk_to_others_and_skips_nothing_that_was_just_seale
             "sinks[1].max_lag_bytes",
             "is 127 MiB, less than two segments (128 MiB)",
         ),
-        (&best_effort("max_lag_age = '31d'"), 8, "sinks[1].max_lag_age", "is 1month 13h 26m 24s, not 1s to 30days"),
-        (&best_effort("max_lag_age = '599s'"), 8, "sinks[1].max_lag_age", "less than twice spool.seal_after (5m)"),
-        (&hose(&format!("{of_hose}\nmax_lag_age = '999ms'")), 9, "sinks[1].max_lag_age", "is 999ms, not 1s to 30days"),
+        (&best_effort("max_lag_age = '31d'"), 8, "sinks[1].max_lag_age", "is 31d, not 1s to 30d"),
+        (
+            &best_effort("max_lag_age = '599s'"),
+            8,
+            "sinks[1].max_lag_age",
+            "is 9m 59s, less than 10m, which is twice spool.seal_after",
+        ),
+        (&hose(&format!("{of_hose}\nmax_lag_age = '999ms'")), 9, "sinks[1].max_lag_age", "is 999ms, not 1s to 30d"),
         (
             &second("dir = 'other'\nmax_lag_bytes = '1GiB'"),
             7,
@@ -291,4 +296,72 @@ fn the_warehouse_reads_objects_of_what_it_loads() {
     let counted = "[streams.heard]\nfields = { a = 'int' }\n[streams.seen]\n[rollups.streams.heard]\ndevice = 'a'\n";
     let left_out = told(&format!("{}{counted}", only("'seen'")));
     assert!(left_out.contains("warehouse.sink is files, which does not take heard"), "{left_out}");
+}
+
+#[test]
+fn of_a_kind_that_cannot_be_read_only_the_kind_is_told() {
+    for more in ["delivery_stream = 'x'\nlinger = '1h'", "bucket = 'b'\nregion = ''", "level = 30\nprefix = 'x'"] {
+        let one = told(&format!("{SINK}[[sinks]]\nname = 'b'\nkind = 'fire_hose'\n{more}\n{STREAM}"));
+        assert!(one.starts_with("f.toml:6: sinks[1].kind is \"fire_hose\", which it cannot be"), "{one}");
+    }
+    // Nor of one behind it, as if both were directories.
+    told(&format!("[[sinks]]\nname = 'b'\nkind = 'fire_hose'\ndir = 'objects'\n{SINK}{STREAM}"));
+    // What has nothing to do with the kind is told all the same.
+    let problems =
+        load_whole(&format!("{SINK}[[sinks]]\nname = 'B'\nkind = 'f'\nconcurrency = 0\n{STREAM}")).unwrap_err();
+    assert_eq!(problems.iter().count(), 3, "{problems}");
+}
+
+#[test]
+fn the_same_place_is_the_same_however_it_is_written() {
+    let two =
+        |one: &str, other: &str| format!("[[sinks]]\nname = 'a'\n{one}\n[[sinks]]\nname = 'b'\n{other}\n{STREAM}");
+    let here = std::path::absolute("o").unwrap();
+    for other in ["dir = './o/'", "dir = 'x/../o'", &format!("dir = '{}'", here.display())] {
+        let told = told(&two("dir = 'o'", other));
+        assert!(told.contains("sinks[0] stores under the same keys in the same place"), "{told}");
+    }
+    // A prefix is a directory, too.
+    let nested = told(&two("dir = 'o'\nprefix = 'p/'", "dir = 'o/p'"));
+    assert!(nested.contains("stores under the same keys"), "{nested}");
+    for other in ["dir = 'p'", "dir = './o/'\nprefix = 'p/'"] {
+        load_whole(&two("dir = 'o'", other)).unwrap_or_else(|problems| panic!("{problems}"));
+    }
+    let bucket = "kind = 's3'\nbucket = 'b'";
+    let stored = told(&two(bucket, &format!("{bucket}\nstorage_class = 'STANDARD_IA'")));
+    assert!(stored.contains("stores under the same keys"), "{stored}");
+    load_whole(&two(bucket, &format!("{bucket}\nendpoint = 'http://127.0.0.1:9000'"))).unwrap();
+}
+
+#[test]
+fn what_is_in_force_by_default_is_printed_for_each_sink_and_read_back_the_same() {
+    let best_effort = best_effort("codec = 'zstd'\nconcurrency = 3");
+    let text = format!("{best_effort}[[sinks]]\nname = 'h'\nkind = 'firehose'\ndelivery_stream = 'x'\n");
+    let config = load_text(&text).unwrap_or_else(|problems| panic!("{problems}")).config;
+    let printed = print_effective(&config);
+    let table: toml::Table = toml::from_str(&printed).unwrap();
+    let memory = |index: usize| Size::bytes(config.sinks[index].memory_bytes()).to_string().replace(' ', "");
+    let in_force: [&[(&str, &str)]; 3] = [
+        &[("codec", "gzip"), ("level", "1"), ("memory", &memory(0))],
+        &[
+            ("codec", "zstd"),
+            ("level", "1"),
+            ("max_lag_bytes", "2560MiB"),
+            ("max_lag_age", "1d"),
+            ("memory", &memory(1)),
+        ],
+        &[("packing", "lines"), ("linger", "200ms"), ("undelivered", "files"), ("memory", &memory(2))],
+    ];
+    for (sink, in_force) in table["sinks"].as_array().unwrap().iter().zip(in_force) {
+        for (key, value) in in_force {
+            let printed = sink.get(key).map(|value| value.to_string().trim_matches('"').to_owned());
+            assert_eq!(printed.as_deref(), Some(*value), "{key} of {sink}");
+        }
+    }
+    let again = load_whole(&printed).unwrap_or_else(|problems| panic!("{problems}")).config;
+    assert_eq!(print_effective(&again), printed);
+    for (one, other) in config.sinks.iter().zip(&again.sinks) {
+        assert_eq!((one.target(), one.in_flight()), (other.target(), other.in_flight()));
+        assert_eq!((one.terms(&config.spool), one.destination()), (other.terms(&again.spool), other.destination()));
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::{Rules, terms::may_come};
 use crate::{
+    batch::StreamName,
     config::{
         Config, Sink,
         ingest::UndeclaredStreams,
@@ -13,14 +14,13 @@ use crate::{
         warehouse::WarehouseKind,
     },
     schema::Load,
+    sink::{FirehoseSink, Targets},
 };
 
-/// The longest name of a delivery stream, in bytes.
-const MAX_NAME_BYTES: usize = 64;
-/// The longest name of a stream, in bytes.
-const MAX_STREAM_BYTES: usize = 63;
 /// The longest record.
-const MAX_RECORD: Size = Size::kib(1_000);
+const MAX_RECORD: Size = Size::bytes(FirehoseSink::RECORD_BYTES as u64);
+/// The longest name of a delivery stream, in bytes.
+const MAX_NAME_BYTES: usize = Targets::NAME_BYTES;
 /// What a line may have beyond the bytes that its limits tell: values that are stored in another form, as a hash instead
 /// of a letter, of as many fields as may be declared.
 const OTHER_FORMS: Size = Size::kib(64);
@@ -53,11 +53,6 @@ fn names(sink: &Sink, target: FirehoseTarget<'_>, config: &Config) -> Vec<String
 fn named<'c>(sink: &'c Sink, config: &'c Config) -> impl Iterator<Item = &'c str> {
     let declared = config.streams.iter().map(|(name, _)| name).filter(|name| sink.takes(name));
     declared.chain(sink.streams.iter().map(String::as_str))
-}
-
-/// What `pattern` makes of `stream`.
-fn filled(pattern: &str, stream: &str) -> String {
-    pattern.replace(FirehoseTarget::PLACEHOLDER, stream)
 }
 
 impl Rules<'_> {
@@ -104,16 +99,16 @@ impl Rules<'_> {
     /// A pattern makes a name of a delivery stream of every stream that has not `another`.
     fn pattern(&self, key: &str, pattern: &str, config: &Config, report: &mut Report, another: impl Fn(&str) -> bool) {
         let setting = self.key(key);
-        if filled(pattern, "").contains(['{', '}']) {
+        if Targets::fill(pattern, "").contains(['{', '}']) {
             let remedy = "write such as \"logs-{stream}\", or a name without braces";
             report.wrong(setting, format!("is {pattern:?}, and {{stream}} is the only placeholder"), remedy);
             return;
         }
-        if let Some(fault) = name_fault(&filled(pattern, "x")) {
+        if let Some(fault) = name_fault(&Targets::fill(pattern, "x")) {
             report.wrong(setting, format!("is {pattern:?}, which {fault}"), NAME_REMEDY);
             return;
         }
-        let is_too_long = |stream: &str| filled(pattern, stream).len() > MAX_NAME_BYTES;
+        let is_too_long = |stream: &str| Targets::fill(pattern, stream).len() > MAX_NAME_BYTES;
         if let Some(stream) = named(self.sink, config).find(|stream| !another(stream) && is_too_long(stream)) {
             report.between(
                 setting,
@@ -124,7 +119,7 @@ impl Rules<'_> {
             return;
         }
         let any = config.ingest.undeclared_streams == UndeclaredStreams::Accept && self.sink.streams.is_empty();
-        if any && is_too_long(&"x".repeat(MAX_STREAM_BYTES)) && config.undelivered(self.sink).is_none() {
+        if any && is_too_long(&"x".repeat(StreamName::MAX_BYTES)) && config.undelivered(self.sink).is_none() {
             report.between(
                 setting,
                 &["ingest.undeclared_streams".into(), self.key("undelivered")],
@@ -186,7 +181,7 @@ fn name_fault(name: &str) -> Option<&'static str> {
         Some("is empty")
     } else if name.len() > MAX_NAME_BYTES {
         Some("has more than 64 bytes")
-    } else if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte)) {
+    } else if !Targets::is_name(name) {
         Some("has a character that no delivery stream has in its name")
     } else {
         None

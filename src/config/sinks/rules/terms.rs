@@ -14,6 +14,8 @@ use crate::{
     },
 };
 
+/// The shortest lag in age.
+const LEAST_LAG_AGE: Period = Period::seconds(1);
 /// The longest lag in age: a spool that holds more is not a spool.
 const MAX_LAG_AGE: Period = Period::days(30);
 
@@ -24,6 +26,7 @@ impl Rules<'_> {
             self.lag(spool, report);
             return;
         }
+        let what = if spool.keeps() { "the disk quota" } else { "spool.memory" };
         for (key, given) in
             [("max_lag_bytes", sink.max_lag_bytes.is_some()), ("max_lag_age", sink.max_lag_age.is_some())]
         {
@@ -31,7 +34,7 @@ impl Rules<'_> {
                 report.between(
                     self.key(key),
                     &[self.key("required")],
-                    "is a setting of sinks that are not required, and this one is: its lag fills the disk quota",
+                    format!("is a setting of sinks that are not required, and this one is: its lag fills {what}"),
                     "leave it out, or set required = false",
                 );
             }
@@ -39,6 +42,12 @@ impl Rules<'_> {
     }
 
     fn lag(&self, spool: &Spool, report: &mut Report) {
+        // Without a disk others stand for the quota and the seal.
+        let (quota, room, seal) = if spool.keeps() {
+            ("spool.disk_quota", "disk", "spool.seal_after")
+        } else {
+            ("spool.memory", "memory", "spool.window")
+        };
         let (bytes, age) = self.sink.max_lag(spool);
         let (least, most) = (least_lag_bytes(spool), most_lag_bytes(spool));
         // Where the quota has no room for four segments, it is that which is told.
@@ -52,24 +61,23 @@ impl Rules<'_> {
         } else if least <= most && bytes > most {
             report.between(
                 self.key("max_lag_bytes"),
-                &["spool.disk_quota".into()],
-                format!("is {bytes}, more than half of spool.disk_quota ({most}): a dead sink would fill the disk"),
-                "lower it, or raise spool.disk_quota",
+                &[quota.into()],
+                format!("is {bytes}, more than {most}, which is half of {quota}: a dead sink would fill the {room}"),
+                format!("lower it, or raise {quota}"),
             );
         }
         let least = self.sink.least_lag_age(spool);
-        if self.sink.kind.has_objects() && age < least {
+        if self.sink.kind.has_objects() && age < least && least > LEAST_LAG_AGE {
             report.between(
                 self.key("max_lag_age"),
-                &["spool.seal_after".into()],
+                &[seal.into()],
                 format!(
-                    "is {age}, less than twice spool.seal_after ({}): what has just been sealed would be skipped",
-                    spool.seal_after
+                    "is {age}, less than {least}, which is twice {seal}: what has just been sealed would be skipped"
                 ),
-                "raise it, or lower spool.seal_after",
+                format!("raise it, or lower {seal}"),
             );
         } else {
-            report.within(self.key("max_lag_age"), &age, &(Period::seconds(1)..=MAX_LAG_AGE));
+            report.within(self.key("max_lag_age"), &age, &(LEAST_LAG_AGE..=MAX_LAG_AGE));
         }
     }
 
