@@ -12,7 +12,8 @@
 //!   those of a process that ended before its cursor moved: `concurrency` stretches at the most, and what was delivered
 //!   since the cursor was last made durable.
 //! - **Dropping the driver loses nothing**: what was on its way is read again.
-//! - **What the spool has skipped is not sent any more**, but for what was on its way: its calls are broken off.
+//! - **What the spool has skipped is not sent any more**, but for what was on its way: its calls are broken off. What
+//!   follows waits as long as that would have: skipping makes no call.
 //! - **A sink that panics or hangs costs one attempt**, whose outcome is unknown.
 //!
 //! # Limits

@@ -262,3 +262,90 @@ impl Upload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::{
+        batch::{InstanceId, Millis, SegmentId, StreamName},
+        sink::{BoxFuture, ObjectReader, Page, StoreError, Told, outage::tests::Log},
+    };
+
+    /// Fails so many times, and then has everything.
+    struct Broken(AtomicUsize);
+
+    impl ObjectStore for Broken {
+        fn put<'a>(&'a self, _: &'a ObjectPlan, _: ObjectBody) -> BoxFuture<'a, Result<Placed, PutError>> {
+            let fails = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+            let answer = if fails { Err(PutError::store(Failure::Network, "no way")) } else { Ok(Placed::Stored(1)) };
+            Box::pin(std::future::ready(answer))
+        }
+
+        fn overwrite<'a>(&'a self, _: &'a str, _: &'a str, _: Vec<u8>) -> BoxFuture<'a, Result<(), StoreError>> {
+            unreachable!()
+        }
+
+        fn list<'a>(&'a self, _: &'a str, _: &'a str, _: Option<String>) -> BoxFuture<'a, Result<Page, StoreError>> {
+            unreachable!()
+        }
+
+        fn get<'a>(
+            &'a self,
+            _: &'a str,
+            _: &'a str,
+        ) -> BoxFuture<'a, Result<Option<Box<dyn ObjectReader>>, StoreError>> {
+            unreachable!()
+        }
+
+        fn told<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Option<Told>, StoreError>> {
+            unreachable!()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_outage_is_told_once_for_all_objects_and_its_end_once_the_last_is_stored() {
+        let (log, _listening) = Log::listen();
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let counts = Arc::new(Counts::new(&metrics, "files"));
+        let retries = || {
+            let counts = metrics.counts(&[&metrics::UPLOAD_RETRIES]);
+            counts.iter().map(|count| (count.labels[1].clone(), count.value)).collect::<Vec<_>>()
+        };
+        assert_eq!(retries().len(), Failure::ALL.len() + 1, "every cause is there before its first");
+        let store: Arc<dyn ObjectStore> = Arc::new(Broken(AtomicUsize::new(9)));
+        let instance = InstanceId::parse("01ARZ3NDEKTSV4RRFFQ69G5FAV").unwrap();
+        let upload = |stream: &str| {
+            let (stream, hour) = (StreamName::new(stream).unwrap(), Millis::new(0).unwrap().hour());
+            let key = ObjectKey::undelivered("", "hose", &stream, hour, ((instance, SegmentId(1)), 1));
+            let facts = ObjectFacts {
+                events: 1,
+                bytes: 3,
+                crc32: crc32fast::hash(b"{}\n"),
+                first_event: None,
+                last_event: None,
+                instance,
+                segment: SegmentId(1),
+            };
+            Upload {
+                plan: ObjectPlan { place: String::new(), key, facts },
+                lines: Lines::Undelivered(b"{}\n".to_vec()),
+                compression: Compression::FAST_GZIP,
+                attempt_timeout: Duration::from_mins(1),
+                backoff: Backoff::new(Duration::from_millis(1), Duration::from_millis(4)),
+                store: Arc::clone(&store),
+                counts: Arc::clone(&counts),
+                failing: None,
+            }
+        };
+        let stored = tokio::join!(upload("heard").run(), upload("shown").run());
+        assert!(matches!(stored, (Ok(Some(_)), Ok(Some(_)))));
+        let said = log.take();
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said[0].starts_with("WARN an object could not be stored; trying again"), "{said:?}");
+        assert!(said[0].contains("heard") && said[0].contains("error=network: no way wait="), "{said:?}");
+        assert!(said[1].starts_with("INFO the sink works again") && said[1].contains("calls=2 retries=7"), "{said:?}");
+        assert!(retries().contains(&("network".into(), 9)));
+    }
+}
