@@ -3,23 +3,11 @@
 //! Every sink has its own cursor over the same spool and its own driver, so that a slow or dead one delays only itself.
 //! There are two families:
 //!
-//! - an *object sink* ([`ObjectStore`], driven by [`Driver`]) takes sealed segments one after the other; each stream, book
-//!   and received hour in a segment becomes one object, whose key and content were frozen when the segment was sealed;
+//! - an *object sink* ([`ObjectStore`], driven by [`ObjectDriver`]) takes sealed segments one after the other; each stream,
+//!   book and received hour in a segment becomes one object, whose key and content were frozen when it was sealed;
 //! - a *line sink* ([`LineSink`], driven by [`LineDriver`]) takes lines as they become durable, without waiting for the seal.
 //!
-//! An object is exactly one gzip member or one zstd frame, as its sink is configured ([`Codec`]). The codec stands in its
-//! name, and nobody reads two in one breath: after a change a place holds both, side by side. Objects are compared by
-//! their lines, never by their compressed bytes. A sink may take some streams only; then its objects and its books are of
-//! those.
-//!
-//! What an object sink promises (P2, P7):
-//!
-//! - an object is put under its frozen key on the condition that there is none; if there is one, it is compared: the
-//!   same is success, another is left alone, and ours is stored under a suffixed key and alarmed;
-//! - nothing that a store answers loses data: whatever fails is tried again, with exponential back-off and full
-//!   jitter, for as long as it takes;
-//! - the cursor moves, durably, only after every object of the segment is stored, and then the books' pages that name
-//!   them (see [`ledger`](crate::ledger)).
+//! What an object sink promises: every line exactly once in its objects, as the books have it; see `sink/objects.rs`.
 //!
 //! What a line sink promises: every line at least once, and more than once only after an outcome that nobody knows, or a
 //! crash; see `sink/lines.rs`. What it will never take goes to an object sink's place, under [`UNDELIVERED`].
@@ -35,34 +23,30 @@
 //!    that its back end can have, and the rig says which it cannot.
 
 mod backoff;
-mod codec;
 mod counts;
-mod driver;
 mod failure;
 mod file;
 mod filter;
 mod firehose;
 mod lines;
-mod member;
-mod object_body;
-mod object_key;
-mod object_plan;
+mod objects;
 mod outage;
 mod s3;
-mod store;
-mod upload;
 
 pub use backoff::Backoff;
-pub use codec::{Codec, Compression};
-pub use driver::{Driver, Settings};
 pub use failure::{Failure, PutError, StoreError};
 pub use file::FileStore;
 pub use filter::Filter;
 pub use firehose::{FirehoseSettings, FirehoseSetupError, FirehoseSink, Packing, Targets};
 pub use lines::{Aside, CallLimits, Fate, Left, LineDriver, LineSettings, LineSink, Outcome, Parcel};
-pub use member::{Counted, Counter, MAX_WINDOW_BYTES, Member};
-pub use object_body::{BodyError, FIRST_PART_BYTES, ObjectBody, PART_BYTES, Part};
-pub use object_key::{ObjectKey, ObjectName, REJECTED, UNDELIVERED};
-pub use object_plan::{FORMAT_VERSION, ObjectFacts, ObjectPlan, Placed};
+pub use objects::{
+    BodyError, Codec, Compression, Counted, Counter, FIRST_PART_BYTES, FORMAT_VERSION, Listed, MAX_WINDOW_BYTES,
+    Member, ObjectBody, ObjectDriver, ObjectFacts, ObjectKey, ObjectName, ObjectPlan, ObjectReader, ObjectSettings,
+    ObjectStore, PART_BYTES, Page, Part, Placed, REJECTED, Told, UNDELIVERED,
+};
 pub use s3::{S3Encryption, S3Settings, S3SetupError, S3Store};
-pub use store::{BoxFuture, Listed, ObjectReader, ObjectStore, Page, Told};
+
+use std::{future::Future, pin::Pin};
+
+/// A future that can be held without knowing its type.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

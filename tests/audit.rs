@@ -30,7 +30,7 @@ use flate2::{Compression, write::GzEncoder};
 use logweir::{
     batch::{Book, InstanceId, Millis, SegmentId},
     ledger::{EventCounts, Heartbeat},
-    sink::{Backoff, Driver, FileStore, ObjectStore, S3Encryption, S3Settings, S3Store, Settings},
+    sink::{Backoff, FileStore, ObjectDriver, ObjectSettings, ObjectStore, S3Encryption, S3Settings, S3Store},
     spool::{Destination, Terms},
     warehouse::{
         Place,
@@ -130,7 +130,7 @@ impl Site {
     }
 
     async fn drive(&self, segments: &Segments) {
-        let settings = Settings {
+        let settings = ObjectSettings {
             destination: self.destination(),
             concurrency: 2,
             attempt_timeout: Duration::from_secs(10),
@@ -138,7 +138,7 @@ impl Site {
         };
         // A consumer that never passes anything keeps the segments.
         let _keeper = segments.shelf.consumer("tests", Terms::KEPT);
-        let driver = Driver::new(settings, Arc::clone(&self.store), segments.consumer(), &segments.metrics);
+        let driver = ObjectDriver::new(settings, Arc::clone(&self.store), segments.consumer(), &segments.metrics);
         timeout(Duration::from_mins(1), driver.run()).await.unwrap();
         // Before a test reaches in.
         let streams = &self.streams;

@@ -19,7 +19,7 @@ use std::{
 use logweir::{
     batch::Book,
     ledger::{Entry, Line},
-    sink::{Backoff, Driver, FileStore, Settings},
+    sink::{Backoff, FileStore, ObjectDriver, ObjectSettings},
     spool::Destination,
 };
 use segments::{Batch, RECEIVED, SINK, Segments};
@@ -41,7 +41,7 @@ fn destination(kind: &str, place: &Path) -> Destination {
 }
 
 async fn drive(segments: &Segments, destination: Destination) {
-    let settings = Settings {
+    let settings = ObjectSettings {
         destination,
         concurrency: 2,
         attempt_timeout: Duration::from_secs(10),
@@ -49,7 +49,7 @@ async fn drive(segments: &Segments, destination: Destination) {
     };
     let root = PathBuf::from(&settings.destination.place);
     let before = if root.is_dir() { files(&root) } else { Vec::new() };
-    let driver = Driver::new(settings, Arc::new(FileStore::default()), segments.consumer(), &segments.metrics);
+    let driver = ObjectDriver::new(settings, Arc::new(FileStore::default()), segments.consumer(), &segments.metrics);
     timeout(Duration::from_mins(1), driver.run()).await.unwrap();
     // What stood there before was put there by a test.
     for key in files(&root).iter().filter(|key| !before.contains(key)) {

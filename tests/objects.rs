@@ -23,7 +23,7 @@ use logweir::{
     ledger::Line,
     metrics::Metrics,
     queue::{self, Submission},
-    sink::{Backoff, Codec, Driver, FileStore, Member, Settings},
+    sink::{Backoff, Codec, FileStore, Member, ObjectDriver, ObjectSettings},
     spool::{self, Consumer, Destination, Spool, Terms},
 };
 use segments::{Batch, RECEIVED, SINK, noise};
@@ -47,14 +47,14 @@ fn destination(root: &Path, codec: &str) -> Destination {
     }
 }
 
-fn driver(consumer: Consumer, destination: Destination, metrics: &Arc<Metrics>) -> Driver {
-    let settings = Settings {
+fn driver(consumer: Consumer, destination: Destination, metrics: &Arc<Metrics>) -> ObjectDriver {
+    let settings = ObjectSettings {
         destination,
         concurrency: 2,
         attempt_timeout: Duration::from_mins(1),
         backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(20)),
     };
-    Driver::new(settings, Arc::new(FileStore::default()), consumer, metrics)
+    ObjectDriver::new(settings, Arc::new(FileStore::default()), consumer, metrics)
 }
 
 /// Every object below `root` by its key, without the books.

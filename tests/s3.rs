@@ -22,8 +22,8 @@ use aws_config::{Region, SdkConfig};
 use aws_sdk_s3::config::{Credentials, ProvideCredentials, RequestChecksumCalculation, SharedCredentialsProvider};
 use logweir::{
     sink::{
-        Backoff, BodyError, Driver, FIRST_PART_BYTES, Failure, ObjectPlan, ObjectStore, PART_BYTES, Placed, PutError,
-        S3Encryption, S3Settings, S3Store, Settings,
+        Backoff, BodyError, FIRST_PART_BYTES, Failure, ObjectDriver, ObjectPlan, ObjectSettings, ObjectStore,
+        PART_BYTES, Placed, PutError, S3Encryption, S3Settings, S3Store,
     },
     spool::Destination,
 };
@@ -570,13 +570,13 @@ async fn a_store_that_ignores_the_condition_gets_the_same_again() {
 
 /// Stores what `segments` hold, by a driver that does not wait for long.
 async fn drive(server: &S3Server, segments: &Segments) {
-    let settings = Settings {
+    let settings = ObjectSettings {
         destination: destination(),
         concurrency: 2,
         attempt_timeout: Duration::from_secs(3),
         backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(20)),
     };
-    let driver = Driver::new(settings, Arc::new(store(server)), segments.consumer(), &segments.metrics);
+    let driver = ObjectDriver::new(settings, Arc::new(store(server)), segments.consumer(), &segments.metrics);
     timeout(Duration::from_mins(1), driver.run()).await.expect("everything is stored");
     assert_eq!(segments.consumer().lag_bytes(), 0, "the cursor has moved");
 }

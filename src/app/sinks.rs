@@ -22,7 +22,10 @@ use crate::{
     batch::InstanceId,
     config::{Config, Period, Sink, SinkTarget},
     metrics::Metrics,
-    sink::{Aside, Backoff, Driver, FileStore, Filter, LineDriver, LineSettings, LineSink, ObjectStore, Settings},
+    sink::{
+        Aside, Backoff, FileStore, Filter, LineDriver, LineSettings, LineSink, ObjectDriver, ObjectSettings,
+        ObjectStore,
+    },
     spool::{Consumer, Destination, Follower, Shelf},
 };
 
@@ -155,13 +158,13 @@ impl Start<'_> {
     }
 
     fn object_driver(&self, sink: &Sink, place: &ObjectPlace, consumer: Consumer) -> Driving {
-        let settings = Settings {
+        let settings = ObjectSettings {
             destination: place.destination.clone(),
             concurrency: sink.in_flight(),
             attempt_timeout: sink.attempt_timeout.get(),
             backoff: backoff(sink),
         };
-        Box::pin(Driver::new(settings, Arc::clone(&place.store), consumer, self.metrics).run())
+        Box::pin(ObjectDriver::new(settings, Arc::clone(&place.store), consumer, self.metrics).run())
     }
 
     fn line_driver(&self, sink: &Sink, linger: Period, service: Arc<dyn LineSink>, consumer: Consumer) -> Driving {

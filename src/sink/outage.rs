@@ -76,10 +76,10 @@ impl Outage {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An attempt failed, and is made again.
-    pub(super) fn failed(&self, failed: &Failed<'_>) {
+    /// An attempt failed at `now`, and is made again.
+    pub(super) fn failed(&self, failed: &Failed<'_>, now: Instant) {
         let mut state = self.state();
-        let say = state.failed(failed.attempt, Instant::now(), self.clock.now());
+        let say = state.failed(failed.attempt, now, self.clock.now());
         let (calls, retries) = (state.calls, state.retries);
         let since = state.began.map(|(_, since)| tracing::field::display(since));
         drop(state);
@@ -98,14 +98,14 @@ impl Outage {
         }
     }
 
-    /// An attempt succeeded. If none that failed is to be made again, the outage is over: whether it was one.
-    pub(super) fn succeeded(&self) -> bool {
+    /// An attempt succeeded at `now`. If none that failed is to be made again, the outage is over: whether it was one.
+    pub(super) fn succeeded(&self, now: Instant) -> bool {
         let mut state = self.state();
         if state.failing > 0 {
             return false;
         }
         let Some((began, since)) = state.began.take() else { return false };
-        let lasted = began.elapsed();
+        let lasted = now.saturating_duration_since(began);
         let (calls, retries) = (std::mem::take(&mut state.calls), std::mem::take(&mut state.retries));
         let said = std::mem::take(&mut state.said);
         drop(state);

@@ -15,7 +15,7 @@ use logweir::{
     batch::{Book, Frame, FrameBuilder, Millis, StreamName},
     metrics::{self, Metrics},
     queue::{self, Receipt, Submission, Submitter},
-    sink::{Backoff, Driver, Settings as SinkSettings},
+    sink::{Backoff, ObjectDriver, ObjectSettings},
     spool::{BLOCK_BYTES, Destination, Followed, Follower, Settings, Shelf, StartError, Step, TakenUp, Terms},
 };
 use tokio::runtime::{Builder, Runtime};
@@ -70,7 +70,7 @@ struct Process {
     segments: Arc<Shelf>,
     submitter: Rc<Submitter>,
     deliver: Pin<Box<dyn Future<Output = ()>>>,
-    drivers: Vec<Driver>,
+    drivers: Vec<ObjectDriver>,
     follower: Option<Follower>,
     waiting: Vec<(Vec<u32>, Receipt)>,
     metrics: Arc<Metrics>,
@@ -193,13 +193,13 @@ impl World {
         for (place, name) in self.sinks.iter().enumerate() {
             let consumer = segments.consumer(name, if place == 0 { Terms::REQUIRED } else { Terms::KEPT });
             let store = Arc::new(Store::new(&self.machine, self.sabotage, &self.stores[place]));
-            let settings = SinkSettings {
+            let settings = ObjectSettings {
                 destination: self.destination(name),
                 concurrency: 1,
                 attempt_timeout: Duration::from_hours(1),
                 backoff: Backoff::new(Duration::ZERO, Duration::ZERO),
             };
-            drivers.push(Driver::new(settings, store, consumer, &metrics));
+            drivers.push(ObjectDriver::new(settings, store, consumer, &metrics));
         }
         let follower = self.follows.terms().map(|terms| Follower::new(segments.consumer(TAIL, terms)));
         segments.tidy();

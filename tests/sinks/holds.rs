@@ -10,7 +10,7 @@ use std::{
 use logweir::{
     batch::{Book, InstanceId, StreamName},
     metrics::{Metrics, SINK_LINES},
-    sink::{Aside, Backoff, Driver, FileStore, Filter, LineDriver, LineSettings, Settings},
+    sink::{Aside, Backoff, FileStore, Filter, LineDriver, LineSettings, ObjectDriver, ObjectSettings},
     spool::{Destination, Follower, Shelf, Terms},
 };
 use serde_json::value::RawValue;
@@ -117,8 +117,8 @@ impl<R: Rig> World<R> {
         match self.rig.sink() {
             Sink::Objects(store, destination) => {
                 let settings =
-                    Settings { destination, concurrency: self.concurrency, attempt_timeout: ATTEMPT, backoff };
-                let driver = Driver::new(settings, store, consumer, metrics);
+                    ObjectSettings { destination, concurrency: self.concurrency, attempt_timeout: ATTEMPT, backoff };
+                let driver = ObjectDriver::new(settings, store, consumer, metrics);
                 (timeout(most, driver.run()).await.is_ok(), None)
             }
             Sink::Lines(sink) => {

@@ -15,7 +15,7 @@ use logweir::{
     batch::{InstanceId, Millis, SegmentId},
     config::{self, Source},
     ledger::Heartbeat,
-    sink::{Backoff, Driver, FileStore, ObjectStore, Settings as DriverSettings},
+    sink::{Backoff, FileStore, ObjectDriver, ObjectSettings, ObjectStore},
     spool::{Destination, Terms},
     warehouse::{
         Dialect, Names, Place, Table,
@@ -146,7 +146,7 @@ impl World {
     pub(crate) async fn store(&self, segments: Vec<Vec<Batch>>) -> InstanceId {
         let destination = self.destination();
         let segments = Segments::each(&destination, segments);
-        let settings = DriverSettings {
+        let settings = ObjectSettings {
             destination,
             concurrency: 2,
             attempt_timeout: Duration::from_secs(10),
@@ -154,7 +154,7 @@ impl World {
         };
         let _keeper = segments.shelf.consumer("tests", Terms::KEPT);
         let store: Arc<dyn ObjectStore> = Arc::new(FileStore::default());
-        let driver = Driver::new(settings, store, segments.consumer(), &segments.metrics);
+        let driver = ObjectDriver::new(settings, store, segments.consumer(), &segments.metrics);
         timeout(Duration::from_mins(1), driver.run()).await.unwrap();
         let consumer = segments.shelf.consumer("others", Terms::KEPT);
         let segment = consumer.open(SegmentId(1), &[]);

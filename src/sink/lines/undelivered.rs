@@ -32,7 +32,7 @@ use crate::{
     metrics::Metrics,
     sink::{
         Backoff, Compression, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore,
-        upload::{Counts, Lines, Upload},
+        objects::upload::{Counts, Lines, Upload},
     },
     spool::{Destination, Mark},
 };

@@ -298,7 +298,7 @@ impl Work {
         self.part_never(&mut sorted, &delivery);
         if sorted.again.is_empty() {
             self.stretches.delivered(delivery.place.0);
-            if how == CallOutcome::Delivered && !self.sends_again() && self.outage.succeeded() {
+            if how == CallOutcome::Delivered && !self.sends_again() && self.outage.succeeded(now) {
                 self.told_of_no_place = false;
             }
             return;
@@ -312,7 +312,7 @@ impl Work {
         let source = outcome.error.unwrap_or_else(|| "no reason was given".into());
         let error = StoreError { cause: sorted.cause.unwrap_or(Failure::Other), source };
         let (what, attempt) = (What::Lines(&delivery.parcel.stream), delivery.attempts);
-        self.outage.failed(&Failed { what, error: &error, wait, attempt });
+        self.outage.failed(&Failed { what, error: &error, wait, attempt }, now);
         if sorted.again.iter().map(ExactSizeIterator::len).sum::<usize>() < delivery.parcel.lines() {
             delivery.parcel = Arc::new(delivery.parcel.only(&sorted.again));
         }

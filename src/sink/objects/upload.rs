@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 use ::metrics::{Counter, Histogram};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{
-    Backoff, BodyError, Compression, Failure, ObjectBody, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore, Placed,
-    PutError,
-    counts::{by_cause, register_skipped},
-    outage::{Failed, Failing, Outage, What},
-};
+use super::{BodyError, Compression, ObjectBody, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore, Placed};
 use crate::{
     metrics::{self, Declared, Metrics},
+    sink::{
+        Backoff, Failure, PutError,
+        counts::{by_cause, register_skipped},
+        outage::{Failed, Failing, Outage, What},
+    },
     spool::{Content, Former, ReadError, SealedSegment},
 };
 
@@ -21,15 +21,15 @@ use crate::{
 const MAX_SUFFIX: u32 = 99;
 
 /// A segment could not be read: the cause's name.
-pub(super) const SPOOL: &str = "spool";
+pub(in crate::sink) const SPOOL: &str = "spool";
 
 /// A segment must be repaired before it can be stored.
 #[derive(Debug)]
-pub(super) struct Damaged;
+pub(in crate::sink) struct Damaged;
 
 /// What is counted of a sink's uploads.
-pub(super) struct Counts {
-    pub(super) sink: String,
+pub(in crate::sink) struct Counts {
+    pub(in crate::sink) sink: String,
     objects: Outcomes,
     pages: Outcomes,
     bytes: Counter,
@@ -55,7 +55,7 @@ impl Outcomes {
 }
 
 impl Counts {
-    pub(super) fn new(metrics: &Arc<Metrics>, sink: &str) -> Self {
+    pub(in crate::sink) fn new(metrics: &Arc<Metrics>, sink: &str) -> Self {
         register_skipped(metrics, sink);
         Self {
             sink: sink.into(),
@@ -69,7 +69,7 @@ impl Counts {
         }
     }
 
-    pub(super) fn retry(&self, cause: &str) {
+    pub(in crate::sink) fn retry(&self, cause: &str) {
         if let Some((_, counter)) = self.retries.iter().find(|(name, _)| *name == cause) {
             counter.increment(1);
         }
@@ -77,7 +77,7 @@ impl Counts {
 }
 
 /// What an object's lines are.
-pub(super) enum Lines {
+pub(in crate::sink) enum Lines {
     /// Those of a content of a segment.
     Content(Arc<SealedSegment>, Content),
     /// A page of the books.
@@ -104,31 +104,31 @@ impl Lines {
 }
 
 /// What is stored, and under which key.
-pub(super) struct Kept {
-    pub(super) key: ObjectKey,
-    pub(super) events: u64,
-    pub(super) bytes: u64,
-    pub(super) crc32: u32,
+pub(in crate::sink) struct Kept {
+    pub(in crate::sink) key: ObjectKey,
+    pub(in crate::sink) events: u64,
+    pub(in crate::sink) bytes: u64,
+    pub(in crate::sink) crc32: u32,
     /// How many compressed bytes were put; `None` if it was stored before.
-    pub(super) compressed: Option<u64>,
+    pub(in crate::sink) compressed: Option<u64>,
 }
 
 /// One object on its way.
-pub(super) struct Upload {
-    pub(super) plan: ObjectPlan,
-    pub(super) lines: Lines,
-    pub(super) compression: Compression,
-    pub(super) attempt_timeout: Duration,
-    pub(super) backoff: Backoff,
-    pub(super) store: Arc<dyn ObjectStore>,
-    pub(super) counts: Arc<Counts>,
+pub(in crate::sink) struct Upload {
+    pub(in crate::sink) plan: ObjectPlan,
+    pub(in crate::sink) lines: Lines,
+    pub(in crate::sink) compression: Compression,
+    pub(in crate::sink) attempt_timeout: Duration,
+    pub(in crate::sink) backoff: Backoff,
+    pub(in crate::sink) store: Arc<dyn ObjectStore>,
+    pub(in crate::sink) counts: Arc<Counts>,
     /// Whether it failed, and is to be tried again.
-    pub(super) failing: Option<Failing>,
+    pub(in crate::sink) failing: Option<Failing>,
 }
 
 impl Upload {
     /// Stores the object, for as long as it takes; `None` if it has no lines any more.
-    pub(super) async fn run(mut self) -> Result<Option<Kept>, Damaged> {
+    pub(in crate::sink) async fn run(mut self) -> Result<Option<Kept>, Damaged> {
         if self.plan.facts.events == 0 {
             return Ok(self.former().await);
         }
@@ -179,14 +179,14 @@ impl Upload {
         let wait = self.backoff.next_wait(fastrand::f64());
         let outage = &self.counts.outage;
         self.failing.get_or_insert_with(|| Failing::of(outage));
-        outage.failed(&Failed { what: What::Object(&self.plan.key), error: &error, wait, attempt });
+        outage.failed(&Failed { what: What::Object(&self.plan.key), error: &error, wait, attempt }, Instant::now());
         sleep(wait).await;
     }
 
     /// The store has done what it was asked.
     fn succeeded(&mut self) {
         self.failing = None;
-        self.counts.outage.succeeded();
+        self.counts.outage.succeeded(Instant::now());
     }
 
     /// What the key holds, if it is what the segment held before places of it went bad.

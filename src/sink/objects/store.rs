@@ -1,13 +1,9 @@
 //! What a place for objects can do.
 
-use std::{future::Future, pin::Pin};
-
 use bytes::Bytes;
 
-use super::{ObjectBody, ObjectPlan, Placed, PutError, StoreError};
-
-/// A future that can be held without knowing its type.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+use super::{ObjectBody, ObjectPlan, Placed};
+use crate::sink::{BoxFuture, PutError, StoreError};
 
 /// A place for objects.
 ///

@@ -1,4 +1,4 @@
-//! A sink's driver: segment by segment, object by object, until everything is stored.
+//! An object sink's driver: segment by segment, object by object, until everything is stored.
 
 use std::{
     sync::{
@@ -11,19 +11,20 @@ use std::{
 use tokio::{sync::Semaphore, task::JoinSet, time::sleep};
 
 use super::{
-    Backoff, Codec, Compression, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore,
+    Codec, Compression, ObjectFacts, ObjectKey, ObjectPlan, ObjectStore,
     upload::{Counts, Damaged, Kept, Lines, SPOOL, Upload},
 };
 use crate::{
     batch::{Millis, SegmentId},
     ledger::Page,
     metrics::Metrics,
+    sink::Backoff,
     spool::{Consumer, Content, Destination, Footer, SealedSegment},
 };
 
-/// How a sink works.
+/// How an object sink works.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct ObjectSettings {
     /// Where objects go whose segment was sealed before this sink was configured.
     pub destination: Destination,
     /// Objects that are stored at the same time.
@@ -35,8 +36,8 @@ pub struct Settings {
 }
 
 /// Takes segments from a consumer and stores them.
-pub struct Driver {
-    settings: Settings,
+pub struct ObjectDriver {
+    settings: ObjectSettings,
     store: Arc<dyn ObjectStore>,
     consumer: Consumer,
     counts: Arc<Counts>,
@@ -44,9 +45,14 @@ pub struct Driver {
     told_of_other: AtomicBool,
 }
 
-impl Driver {
+impl ObjectDriver {
     /// The driver of the sink that `consumer` belongs to.
-    pub fn new(settings: Settings, store: Arc<dyn ObjectStore>, consumer: Consumer, metrics: &Arc<Metrics>) -> Self {
+    pub fn new(
+        settings: ObjectSettings,
+        store: Arc<dyn ObjectStore>,
+        consumer: Consumer,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
         let sink = &settings.destination.sink;
         let counts = Arc::new(Counts::new(metrics, sink));
         Self { settings, store, consumer, counts, told_of_other: AtomicBool::new(false) }

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{
     batch::{Book, Hour, InstanceId, SegmentId, StreamName},
     ledger,
-    sink::codec::{Codec, Compression},
+    sink::{Codec, Compression},
 };
 
 /// The directory of the rejected events, behind the prefix.
