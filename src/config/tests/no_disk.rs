@@ -15,7 +15,6 @@ fn it_is_asked_for_by_a_word_a_table_or_a_variable_and_all_say_the_same() {
         ("[spool]\nkind = 'none'", &[][..]),
         ("", &[("LOGWEIR__SPOOL", "none")]),
         ("", &[("LOGWEIR__SPOOL__KIND", "none")]),
-        ("[spool]\ndir = 'x'\nseal_after = '10s'", &[("LOGWEIR__SPOOL", "none")]),
         ("spool = 'none'", &[("LOGWEIR__SPOOL__MEMORY", "64MiB")]),
         ("spool = 'disk'", &[("LOGWEIR__SPOOL__KIND", "none")]),
     ] {
