@@ -222,6 +222,7 @@ fn drain_once(options: &Options, packing: Packing) -> Round {
 
 fn driver(spool: &LiveSpool, endpoint: String, packing: Packing, options: &Options) -> LineDriver {
     let follower = Follower::new(spool.shelf.consumer(SINK, Terms::REQUIRED));
+    spool.shelf.all_joined();
     let settings = line_settings(spool.instance, options.concurrency, options.linger);
     LineDriver::new(settings, Arc::new(sink(endpoint, packing)), follower, None, &spool.metrics)
 }

@@ -141,6 +141,8 @@ pub struct Signal {
     sleeping: AtomicBool,
     seal: AtomicBool,
     hurry: AtomicBool,
+    /// Whether the writer waits for the sinks to have stored more.
+    waits_for_stored: AtomicBool,
     stop: AtomicBool,
     closed: AtomicBool,
 }
@@ -189,6 +191,12 @@ impl Signal {
         self.hurry.load(Ordering::Relaxed)
     }
 
+    /// Wakes the writer once the sinks have stored more, or takes that back. To be called *before* it is looked how much
+    /// they have: what they store afterwards wakes it.
+    pub fn wait_for_stored(&self, wait: bool) {
+        self.waits_for_stored.store(wait, Ordering::SeqCst);
+    }
+
     /// Asks the writer to settle everything, to seal and to end.
     pub fn request_stop(&self) {
         self.stop.store(true, Ordering::Release);
@@ -209,6 +217,7 @@ impl Signal {
 #[derive(Debug, Clone)]
 pub struct StoredNews {
     published: Arc<Published>,
+    signal: Arc<Signal>,
     lanes: Vec<Arc<lane::Shared>>,
 }
 
@@ -217,6 +226,9 @@ impl StoredNews {
     pub fn publish(&self, segment: SegmentId) {
         self.published.stored_before.store(segment.0, Ordering::Release);
         self.lanes.iter().for_each(|lane| lane.wake());
+        if self.signal.waits_for_stored.swap(false, Ordering::SeqCst) {
+            self.signal.unpark();
+        }
     }
 }
 

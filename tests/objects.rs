@@ -138,6 +138,7 @@ async fn a_sink_of_some_streams_has_objects_and_pages_of_those_alone() {
     let (shelf, metrics) = segments::append(&spool, vec![some.clone()], segments);
     // What is configured now is another matter: the streams are frozen, too.
     let run = driver(shelf.consumer(SINK, Terms::REQUIRED), destination(&root, "zstd"), &metrics).run();
+    shelf.all_joined();
     timeout(Duration::from_mins(1), run).await.unwrap();
     let counts: Vec<(String, u64)> = objects(&root)
         .iter()
@@ -248,6 +249,7 @@ fn sizes(codec: &str, object_size: u64, streams: &[&str], text: &[(&str, String)
         let budget = ByteBudget::new(1 << 30);
         let shelf = spool.shelf();
         let mut driver = driver(shelf.consumer(SINK, Terms::REQUIRED), destination, &metrics);
+        shelf.all_joined();
         for (stream, batch) in text {
             let mut builder = FrameBuilder::new(StreamName::new(stream).unwrap(), Book::Accepted, batch.len());
             builder.lines().extend_from_slice(batch.as_bytes());

@@ -96,26 +96,28 @@ impl Sinks {
                 needed: needed(config, sink),
             });
         }
+        // What is slow or can fail comes before the first sink joins.
+        let services = config.sinks.iter().zip(&runtimes).map(|(sink, runtime)| match sink.target() {
+            SinkTarget::Firehose(target) => stores::firehose(sink, &target, runtime, metrics).map(Some),
+            SinkTarget::File { .. } | SinkTarget::S3(_) => Ok(None),
+        });
+        let services = services.collect::<Result<Vec<_>, _>>()?;
         let start = Start { config, instance, metrics, places: &places };
         let mut starting = Vec::with_capacity(config.sinks.len());
-        for (sink, runtime) in config.sinks.iter().zip(runtimes) {
+        for ((sink, runtime), service) in config.sinks.iter().zip(runtimes).zip(services) {
             let consumer = shelf.consumer(&sink.name, sink.terms(&config.spool));
-            let driver = match (sink.target(), start.place(sink)) {
-                (SinkTarget::Firehose(target), _) => start.line_driver(
-                    sink,
-                    target.linger,
-                    stores::firehose(sink, &target, &runtime, metrics)?,
-                    consumer,
-                ),
-                (SinkTarget::File { .. } | SinkTarget::S3(_), Some(place)) => {
+            let driver = match (sink.target(), service, start.place(sink)) {
+                (SinkTarget::Firehose(target), Some(service), _) => {
+                    start.line_driver(sink, target.linger, service, consumer)
+                }
+                (SinkTarget::File { .. } | SinkTarget::S3(_), _, Some(place)) => {
                     start.object_driver(sink, place, consumer)
                 }
-                (SinkTarget::File { .. } | SinkTarget::S3(_), None) => continue,
+                (SinkTarget::Firehose(_), None, _) | (SinkTarget::File { .. } | SinkTarget::S3(_), _, None) => continue,
             };
             starting.push((sink, runtime, driver));
         }
-        // Every sink has its consumer: from here on segments may go.
-        shelf.tidy();
+        shelf.all_joined();
         let running = starting.into_iter().map(|(sink, runtime, driver)| {
             let driver = runtime.spawn(driver);
             Running { sink: sink.name.clone(), needed: needed(config, sink), runtime, driver }

@@ -43,6 +43,7 @@ impl Intake {
     pub fn stored_news(&self) -> StoredNews {
         StoredNews {
             published: Arc::clone(&self.published),
+            signal: Arc::clone(&self.signal),
             lanes: self.lanes.iter().map(|(_, shared)| Arc::clone(shared)).collect(),
         }
     }

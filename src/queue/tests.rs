@@ -325,3 +325,22 @@ fn a_writer_thread_settles_every_ticket_of_every_lane() {
     assert_eq!(writer.join().unwrap(), 2 * EACH);
     assert!(started.elapsed() < Duration::from_secs(20), "no wake-up was missed");
 }
+
+/// In memory the writer holds a segment back for as long as the sinks have enough to do.
+#[test]
+fn the_writer_is_woken_when_the_sinks_have_stored_what_it_waits_for() {
+    let (_lanes, intake) = queues(1, 1);
+    let (signal, news) = (intake.signal(), intake.stored_news());
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let writer = std::thread::Builder::new().spawn(move || {
+        intake.bind();
+        signal.wait_for_stored(true);
+        ready.send(()).unwrap();
+        let began = std::time::Instant::now();
+        intake.sleep(Duration::from_mins(1));
+        began.elapsed()
+    });
+    is_ready.recv().unwrap();
+    news.publish(SegmentId(2));
+    assert!(writer.unwrap().join().unwrap() < Duration::from_secs(40));
+}

@@ -72,10 +72,17 @@ pub(super) struct Cursor {
 /// What a cursor's file tells.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Found {
-    /// Where the sink stands; `None` if it never stood anywhere.
+    /// Where the sink stands; `None` if it never stood anywhere, or if nothing can be told.
     pub(super) position: Option<Position>,
-    /// Whether one of the records is damaged: the sink may have come further.
+    /// Whether one of the records is damaged, or the file cannot be opened: the sink may have come further.
     pub(super) damaged: bool,
+}
+
+impl Found {
+    /// Whether the sink has never stood anywhere: there is no file, or one that was made and never written.
+    pub(super) fn is_new(self) -> bool {
+        self.position.is_none() && !self.damaged
+    }
 }
 
 /// The name of the cursor file of the sink called `sink`.
@@ -124,7 +131,11 @@ impl Cursor {
     fn open_or_make(&mut self) -> io::Result<()> {
         let file = match open_again(&*self.disk, &self.name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.make()?,
-            opened => opened?,
+            Err(error) => {
+                self.found.damaged = true;
+                return Err(error);
+            }
+            Ok(file) => file,
         };
         (self.step, self.found) = records(&*file);
         self.file = Some(file);

@@ -85,6 +85,7 @@ struct Found {
     sealed: Vec<(SegmentId, u64)>,
     spares: Vec<(u64, u64)>,
     cursors: Vec<String>,
+    retired: Vec<String>,
     next: SegmentId,
     /// The received time up to which the sink that has come least far has everything.
     done_until: Option<Millis>,
@@ -174,7 +175,8 @@ impl TakenUp {
         let sealed = std::mem::take(&mut found.sealed);
         // Of what cannot be told, not more is claimed than the cursors do.
         let unknown_since = found.done_until.unwrap_or_else(|| clock.now());
-        let start = ShelfStart { sealed, next: found.next, cursors: found.cursors, unknown_since };
+        let start =
+            ShelfStart { sealed, next: found.next, cursors: found.cursors, retired: found.retired, unknown_since };
         let shelf = Arc::new(Shelf::new(Arc::clone(&recovery), Arc::clone(&spares), told, start));
         shelf.set_open(
             unsealed.len(),
@@ -248,13 +250,12 @@ fn keeper(spares: Arc<Spares>, signal: Arc<Signal>) -> impl FnOnce() {
 /// What is in the directory.
 fn find(disk: &dyn Disk) -> io::Result<Found> {
     let mut found = Found { next: SegmentId(1), ..Found::default() };
-    let mut retired = Vec::new();
     for (name, len) in disk.list()? {
         if let Some(sink) = name.strip_prefix("cursor-") {
             found.cursors.push(sink.to_owned());
         }
-        if name.starts_with("retired-") {
-            retired.push(name.clone());
+        if let Some(sink) = name.strip_prefix("retired-") {
+            found.retired.push(sink.to_owned());
         }
         match Name::parse(&name) {
             Some(Name::Spare(number)) => found.spares.push((number, len)),
@@ -273,9 +274,11 @@ fn find(disk: &dyn Disk) -> io::Result<Found> {
         found.last_received = found.last_received.max(Some(position.received));
         found.done_until = Some(found.done_until.map_or(position.received, |least| least.min(position.received)));
     }
-    for name in &retired {
+    for sink in &found.retired {
         // Whoever comes back must not find another segment under the number where it stood.
-        if let Ok(cursor::Found { position: Some(position), damaged }) = cursor::read_file(disk, name) {
+        if let Ok(cursor::Found { position: Some(position), damaged }) =
+            cursor::read_file(disk, &cursor::retired_name(sink))
+        {
             found.next = found.next.max(behind(position, damaged));
         }
     }

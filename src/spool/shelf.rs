@@ -52,6 +52,8 @@ pub struct Shelf {
     newest: Option<SegmentId>,
     /// The sinks that have a cursor.
     cursors: Vec<String>,
+    /// Those whose cursor was retired.
+    retired: Vec<String>,
     unknown_since: Millis,
     /// How much smaller lines become as objects.
     ratio: Ratio,
@@ -64,6 +66,8 @@ pub(super) struct ShelfStart {
     pub(super) next: SegmentId,
     /// The sinks that have a cursor.
     pub(super) cursors: Vec<String>,
+    /// Those whose cursor was retired.
+    pub(super) retired: Vec<String>,
     /// Nothing that is in the spool was received before this.
     pub(super) unknown_since: Millis,
 }
@@ -81,6 +85,8 @@ pub(super) struct Readable {
 #[derive(Debug, Default)]
 struct State {
     sealed: BTreeMap<SegmentId, Sealed>,
+    /// Their length in bytes.
+    sealed_bytes: u64,
     /// Behind every segment that there was.
     next: SegmentId,
     /// Segments that hold something and are not sealed.
@@ -88,8 +94,12 @@ struct State {
     open_bytes: u64,
     /// The received time of the first event that is not in a sealed segment.
     open_since: Option<Millis>,
+    /// The last answer to what the oldest is that a required sink lacks.
+    oldest_told: Option<Millis>,
     open: Option<Open>,
     sinks: Vec<SinkState>,
+    /// Whether every sink of the configuration is among them: before, nobody can tell what is needed no more.
+    all_joined: bool,
     closed: bool,
 }
 
@@ -101,6 +111,8 @@ struct Sealed {
     /// Where its last group ends, if this process has written it.
     data_end: Option<u64>,
     ages: Ages,
+    /// Whether its file is in the quarantine, or gone: the sinks are to pass it.
+    is_set_aside: bool,
 }
 
 /// The segment that followers read beyond the sealed ones.
@@ -144,8 +156,25 @@ impl State {
         self.sealed.contains_key(&segment) || self.open.as_ref().is_some_and(|open| open.segment == segment)
     }
 
-    /// Before which segment everything can go.
+    fn put(&mut self, segment: SegmentId, sealed: Sealed) {
+        self.sealed_bytes += sealed.bytes;
+        let former = self.sealed.insert(segment, sealed);
+        self.sealed_bytes -= former.map_or(0, |former| former.bytes);
+    }
+
+    /// The file of `segment` is one of the spool's no more.
+    fn set_aside(&mut self, segment: SegmentId) {
+        if let Some(sealed) = self.sealed.get_mut(&segment) {
+            self.sealed_bytes -= std::mem::take(&mut sealed.bytes);
+            sealed.is_set_aside = true;
+        }
+    }
+
+    /// Before which segment everything can go; nothing as long as somebody may still join who needs it.
     fn passed(&self) -> Option<SegmentId> {
+        if !self.all_joined {
+            return None;
+        }
         self.sinks.iter().map(|sink| sink.durable.segment).min()
     }
 
@@ -177,11 +206,12 @@ impl Shelf {
         (published, news): (Arc<Published>, StoredNews),
         start: ShelfStart,
     ) -> Self {
-        let ShelfStart { sealed, next, cursors, unknown_since } = start;
-        let unknown = |bytes| Sealed { bytes, since: None, data_end: None, ages: Ages::default() };
+        let ShelfStart { sealed, next, cursors, retired, unknown_since } = start;
+        let unknown = |bytes| Sealed { bytes, since: None, data_end: None, ages: Ages::default(), is_set_aside: false };
         let sealed: BTreeMap<_, _> = sealed.into_iter().map(|(segment, bytes)| (segment, unknown(bytes))).collect();
         let newest = sealed.last_key_value().map(|(segment, _)| *segment);
-        let state = Mutex::new(State { sealed, next, ..State::default() });
+        let sealed_bytes = sealed.values().map(|sealed| sealed.bytes).sum();
+        let state = Mutex::new(State { sealed, sealed_bytes, next, ..State::default() });
         let (repairing, readers) = (Mutex::default(), Arc::default());
         let shelf = Self {
             recovery,
@@ -193,6 +223,7 @@ impl Shelf {
             readers,
             newest,
             cursors,
+            retired,
             unknown_since,
             ratio: Ratio::default(),
         };
@@ -205,9 +236,8 @@ impl Shelf {
     }
 
     fn publish_usage(&self, state: &State) {
-        let sealed: u64 = state.sealed.values().map(|sealed| sealed.bytes).sum();
         let aside = self.recovery.quarantine.bytes();
-        self.published.set_spool_bytes(sealed + state.open_bytes + self.spares.bytes() + aside);
+        self.published.set_spool_bytes(state.sealed_bytes + state.open_bytes + self.spares.bytes() + aside);
     }
 
     // What the writer tells.
@@ -229,7 +259,8 @@ impl Shelf {
         let mut state = self.state();
         state.next = state.next.max(segment.next());
         let ages = state.open.take_if(|open| open.segment == segment).map(|open| open.ages.seal());
-        state.sealed.insert(segment, Sealed { bytes, since, data_end, ages: ages.unwrap_or_default() });
+        let ages = ages.unwrap_or_default();
+        state.put(segment, Sealed { bytes, since, data_end, ages, is_set_aside: false });
         state.sinks.iter().for_each(|sink| sink.news.notify_waiters());
     }
 
@@ -240,9 +271,14 @@ impl Shelf {
 
     /// No segment will be added any more.
     pub(super) fn close(&self) {
-        let mut state = self.state();
-        state.closed = true;
-        state.sinks.iter().for_each(|sink| sink.news.notify_waiters());
+        let sinks = {
+            let mut state = self.state();
+            state.closed = true;
+            state.sinks.iter().for_each(|sink| sink.news.notify_waiters());
+            state.sinks.len()
+        };
+        // There may be no later occasion.
+        (0..sinks).for_each(|sink| self.say_skipped(sink, Millis::MIN));
     }
 
     /// Nothing that is in the spool was received before this, as far as is known.
@@ -267,25 +303,48 @@ impl Shelf {
         let mut state = self.state();
         let sink = &mut state.sinks[sink];
         sink.durable = to.place();
+        sink.begins = None;
         sink.done(to.place(), to.received);
         Ok(())
     }
 
-    /// Publishes how far the required sinks are, and removes what all have passed. To be called when every sink of
-    /// the configuration has its consumer: before, nothing is removed.
+    /// Every sink of the configuration has joined, by [`Self::consumer`] or [`Self::keep_for`]: from here on what all of
+    /// them have passed is let go, and what the required ones have counts as stored. Until this is called neither happens,
+    /// whoever asks for it: those who joined first may have what one needs that is still to join. Blocks.
+    pub fn all_joined(&self) {
+        let sinks = {
+            let mut state = self.state();
+            state.all_joined = true;
+            state.sinks.len()
+        };
+        // What the oldest is that they lack is read now, so that nobody claims more.
+        for sink in 0..sinks {
+            self.lag(sink);
+        }
+        self.oldest_unstored();
+        self.tidy();
+    }
+
+    /// Publishes how far the required sinks are, and removes what all have passed. Does nothing before
+    /// [`Self::all_joined`].
     ///
     /// # Errors
     /// The operating system's, if a segment cannot be removed.
     pub fn settle(&self) -> io::Result<()> {
         let gone = {
             let mut state = self.state();
+            if !state.all_joined {
+                return Ok(());
+            }
             if let Some(stored) = state.sinks.iter().filter(|sink| sink.is_required()).map(|sink| sink.at.segment).min()
             {
                 self.news.publish(stored);
             }
             let Some(passed) = state.passed() else { return Ok(()) };
             let kept = state.sealed.split_off(&passed);
-            std::mem::replace(&mut state.sealed, kept)
+            let gone = std::mem::replace(&mut state.sealed, kept);
+            state.sealed_bytes -= gone.values().map(|sealed| sealed.bytes).sum::<u64>();
+            gone
         };
         // Without the lock, which the writer takes before it settles a group: removing a large file takes its time.
         let mut kept = Vec::new();
@@ -299,7 +358,7 @@ impl Shelf {
             }
         }
         let mut state = self.state();
-        state.sealed.extend(kept);
+        kept.into_iter().for_each(|(segment, sealed)| state.put(segment, sealed));
         self.publish_usage(&state);
         result
     }
@@ -321,7 +380,7 @@ impl Shelf {
     /// How many sealed segments are kept, and their length in bytes.
     pub fn sealed(&self) -> (usize, u64) {
         let state = self.state();
-        (state.sealed.len(), state.sealed.values().map(|sealed| sealed.bytes).sum())
+        (state.sealed.len(), state.sealed_bytes)
     }
 
     /// How many sealed segments some required sink does not have.
@@ -354,13 +413,24 @@ impl Shelf {
         state.sinks.iter().filter(|other| other.name == sink).map(|sink| state.lag_bytes(sink)).sum()
     }
 
-    /// The received time of the oldest event that some required sink has not stored; `None` if they have all.
+    /// The received time of the oldest event that some required sink has not stored; `None` if they have all. Reads no
+    /// file: of a segment that an earlier process has sealed it is not known before [`Self::keep_up`] has looked, and until
+    /// then it is what it was before.
     pub fn oldest_unstored(&self) -> Option<Millis> {
-        let lacks: Vec<_> = {
-            let state = self.state();
-            state.sinks.iter().filter(|sink| sink.is_required()).map(|sink| state.lacks(sink, true)).collect()
-        };
-        lacks.into_iter().filter_map(|lacks| self.since(lacks)).min()
+        let mut state = self.state();
+        let (mut oldest, mut before) = (None, None);
+        for sink in state.sinks.iter().filter(|sink| sink.is_required()) {
+            let since = match state.lacks(sink, true) {
+                Lacks::Nothing => continue,
+                Lacks::Since(since) => since,
+                Lacks::First(_) => *before.insert(state.oldest_told.unwrap_or(self.unknown_since)),
+            };
+            oldest = Some(oldest.map_or(since, |oldest: Millis| oldest.min(since)));
+        }
+        if before.is_none() {
+            state.oldest_told = oldest;
+        }
+        oldest
     }
 
     fn since(&self, lacks: Lacks) -> Option<Millis> {

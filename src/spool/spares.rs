@@ -24,7 +24,10 @@ const FILL_BYTES: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Spares {
     disk: SharedDisk,
+    /// Never held over a file call: the writer takes it.
     pool: Mutex<Pool>,
+    /// The length of those in the pool, in bytes.
+    bytes: AtomicU64,
     /// The length that a new spare gets, in bytes.
     wanted: AtomicU64,
     /// Whether the disk is full: nothing is kept that can be removed.
@@ -36,6 +39,8 @@ pub(super) struct Spares {
 #[derive(Debug, Default)]
 struct Pool {
     files: Vec<(u64, u64)>,
+    /// How many are about to be.
+    coming: usize,
     next: u64,
 }
 
@@ -46,7 +51,8 @@ impl Spares {
         let next = files.iter().map(|(number, _)| number + 1).max().unwrap_or(0);
         Self {
             disk,
-            pool: Mutex::new(Pool { files, next }),
+            bytes: AtomicU64::new(files.iter().map(|(_, len)| len).sum()),
+            pool: Mutex::new(Pool { files, coming: 0, next }),
             wanted: AtomicU64::new(STEP_BYTES.min(most)),
             scarce: AtomicBool::new(false),
             room,
@@ -59,13 +65,14 @@ impl Spares {
 
     /// Their length in bytes.
     pub(super) fn bytes(&self) -> u64 {
-        self.pool().files.iter().map(|(_, len)| len).sum()
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Makes a spare the file called `name`, or makes a new file. The directory is still to be synced.
     pub(super) fn take(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         let spare = self.pool().files.pop();
-        if let Some((number, _)) = spare {
+        if let Some((number, len)) = spare {
+            self.bytes.fetch_sub(len, Ordering::Relaxed);
             let spare = Name::Spare(number).to_string();
             match self.disk.rename(&spare, name) {
                 Ok(()) => return self.disk.open(name),
@@ -86,16 +93,36 @@ impl Spares {
 
     fn keep_or_remove(&self, name: &str, len: u64, being_read: bool) -> io::Result<()> {
         let mut pool = self.pool();
-        let full = pool.files.len() >= MAX_SPARES || self.disk.is_memory();
+        let full = pool.files.len() + pool.coming >= MAX_SPARES || self.disk.is_memory();
         if being_read || full || len == 0 || self.scarce.load(Ordering::Relaxed) {
             drop(pool);
             return self.disk.remove(name);
         }
         let number = pool.next;
         pool.next += 1;
-        self.disk.rename(name, &Name::Spare(number).to_string())?;
-        pool.files.push((number, len));
+        pool.coming += 1;
+        drop(pool);
+        let spare = Name::Spare(number).to_string();
+        let renamed = self.disk.rename(name, &spare);
+        let mut pool = self.pool();
+        pool.coming -= 1;
+        renamed?;
+        if !self.scarce.load(Ordering::Relaxed) {
+            self.bytes.fetch_add(len, Ordering::Relaxed);
+            pool.files.push((number, len));
+            return Ok(());
+        }
+        // The disk has become full meanwhile, and whoever removed the spares did not find this one.
+        drop(pool);
+        self.remove_spare(number);
         Ok(())
+    }
+
+    fn remove_spare(&self, number: u64) {
+        let name = Name::Spare(number).to_string();
+        if let Err(error) = self.disk.remove(&name) {
+            tracing::warn!(spare = name, %error, "cannot remove a spare file");
+        }
     }
 
     /// Tells whether the disk is full. As long as it is, nothing is a spare.
@@ -108,11 +135,9 @@ impl Spares {
     /// Removes all spares, because the disk is needed.
     fn remove_all(&self) {
         let files = std::mem::take(&mut self.pool().files);
-        for (number, _) in files {
-            let name = Name::Spare(number).to_string();
-            if let Err(error) = self.disk.remove(&name) {
-                tracing::warn!(spare = name, %error, "cannot remove a spare file");
-            }
+        for (number, len) in files {
+            self.bytes.fetch_sub(len, Ordering::Relaxed);
+            self.remove_spare(number);
         }
     }
 
@@ -140,7 +165,9 @@ impl Spares {
         let name = Name::Spare(number).to_string();
         match self.fill(&name, len) {
             Ok(()) => {
-                self.pool().files.push((number, len));
+                let mut pool = self.pool();
+                self.bytes.fetch_add(len, Ordering::Relaxed);
+                pool.files.push((number, len));
                 Ok(true)
             }
             Err(error) => {

@@ -1,5 +1,6 @@
 //! The spool on a real disk: what is acknowledged is found again, whatever the last process left.
 
+mod faults;
 mod following;
 mod terms;
 
@@ -112,6 +113,7 @@ fn run<F: Future<Output = ()>>(test: F) {
 /// a segment that it finds damaged.
 fn drain(shelf: &Arc<Shelf>, name: &str) -> Vec<(SegmentId, Vec<(String, String)>)> {
     let mut consumer = shelf.consumer(name, Terms::REQUIRED);
+    shelf.all_joined();
     let mut found = Vec::new();
     while let Some(Some(id)) = now(consumer.next()) {
         let segment = consumer.open(id, &[]).unwrap().expect("something valid");
@@ -365,6 +367,7 @@ fn segments_are_sealed_by_age_and_by_request() {
         let rig = Rig::open(settings(dir.path()));
         let shelf = rig.spool.shelf();
         let mut consumer = shelf.consumer("files", Terms::REQUIRED);
+        shelf.all_joined();
         for n in 1..=2 {
             let durable = rig.line("asked").await;
             rig.submitter.request_seal();
@@ -387,6 +390,7 @@ fn a_segment_goes_when_every_sink_has_passed_it() {
         let shelf = rig.spool.shelf();
         let mut fast = shelf.consumer("fast", Terms::REQUIRED);
         let mut slow = shelf.consumer("slow", Terms::KEPT);
+        shelf.all_joined();
         assert_eq!(shelf.oldest_unstored(), None);
         rig.line("a").await;
         assert_eq!(shelf.oldest_unstored(), Millis::new(NOW));
@@ -552,6 +556,7 @@ fn a_spool_in_memory_takes_what_it_may_can_be_drained_when_full_and_takes_again(
     run(async {
         let rig = Rig::in_memory(Settings { disk_quota: 4 << 20, ..settings(Path::new("nowhere")) });
         let mut sink = rig.spool.shelf().consumer("files", Terms::REQUIRED);
+        rig.spool.shelf().all_joined();
         let line = format!("{}\n", "x".repeat(100_000));
         for _ in 0..3 {
             // Nobody takes anything: it fills up, and says so.
@@ -600,6 +605,7 @@ fn in_memory_a_window_that_is_due_stays_open_while_the_sinks_have_enough_to_do()
         let shelf = rig.spool.shelf();
         let mut sink = shelf.consumer("files", Terms::REQUIRED);
         let _best_effort = shelf.consumer("search", Terms::KEPT);
+        shelf.all_joined();
         let sealed = async |count: usize| {
             while shelf.sealed().0 < count {
                 tokio::time::sleep(Duration::from_millis(1)).await;

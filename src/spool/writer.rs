@@ -293,6 +293,7 @@ impl Writer {
         {
             self.seal(SealCause::Size);
         }
+        self.shelf.begin_new()?;
         let mut open = match self.open.take() {
             Some(open) => open,
             None => self.open_segment()?,

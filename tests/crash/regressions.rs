@@ -5,8 +5,8 @@ use crate::{
     schedule::{
         Done,
         Op::{
-            self, Crash, Drive, Fail, Flip, Follow, Full, Fuse, KeepUp, Kill, Push, Reconfigure, Seal, Spare, Spoil,
-            Step, Stop,
+            self, Crash, Drive, Fail, Flip, Follow, Full, Fuse, Join, KeepUp, Kill, Push, Reconfigure, Seal, Spare,
+            Spoil, Step, Stop,
         },
     },
 };
@@ -80,5 +80,7 @@ pub(crate) fn failed_once() -> Vec<(Vec<Op>, u64)> {
             6,
         ),
         (vec![Spare, Fail(Open, 3), push(0, 1, 1), Step, KeepUp(4)], 6),
+        // The writer let a segment go before the sink had joined that lacked it.
+        (vec![Join(2), push(0, 1, 1), Seal, Drive(0), Kill, Step], 0),
     ]
 }

@@ -34,6 +34,8 @@ pub(crate) enum Op {
     Kill,
     /// The process ends in good order and starts again.
     Stop,
+    /// From the next start on, the writer makes so many steps behind the joining of each sink.
+    Join(u8),
     /// The operator gives the sinks another prefix, from the next start on.
     Reconfigure,
     /// A call of this kind will fail.
@@ -104,13 +106,14 @@ pub(crate) fn ops(damage: Damage) -> impl Strategy<Value = Vec<Op>> {
         1 => Just(Op::Stop),
         4 => (call, 1_u32..6).prop_map(|(call, calls)| Op::Fail(call, calls)),
         1 => any::<bool>().prop_map(Op::Full),
+        2 => (0_u8..3).prop_map(Op::Join),
     ];
     // Where a footer goes bad, so do the destinations that were frozen in it: only without damage may they change.
     let reconfigure = Just(Op::Reconfigure);
     let flip = (any::<u16>(), any::<u64>()).prop_map(|(file, bit)| Op::Flip { file, bit });
     let spoil = (any::<u16>(), any::<u64>()).prop_map(|(file, place)| Op::Spoil { file, place });
     let op = match damage {
-        Damage::None => prop_oneof![67 => usual, 1 => reconfigure].boxed(),
+        Damage::None => prop_oneof![69 => usual, 1 => reconfigure].boxed(),
         Damage::Flips => prop_oneof![30 => usual, 2 => flip, 1 => spoil].boxed(),
     };
     prop::collection::vec(op, 1..MAX_OPS)

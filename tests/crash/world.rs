@@ -53,6 +53,8 @@ pub(crate) struct World {
     process: Option<Process>,
     budget: Arc<ByteBudget>,
     next_event: u32,
+    /// How many steps the writer makes behind the joining of each sink.
+    join_steps: u8,
     /// By which prefix objects go now.
     prefix: u32,
     sent: BTreeSet<u32>,
@@ -89,6 +91,7 @@ impl World {
             process: None,
             budget: ByteBudget::new(1 << 30),
             next_event: 0,
+            join_steps: 0,
             prefix: 0,
             sent: BTreeSet::new(),
             acknowledged: BTreeSet::new(),
@@ -103,6 +106,7 @@ impl World {
             Op::Fuse(operations) => self.machine.light_fuse(operations),
             Op::Fail(call, calls) => self.machine.fail(call, calls),
             Op::Full(full) => self.machine.set_full(full),
+            Op::Join(steps) => self.join_steps = steps,
             Op::Reconfigure => self.prefix += 1,
             Op::Crash => self.crash(),
             Op::Kill => {
@@ -183,7 +187,7 @@ impl World {
         let (mut lanes, intake) = queue::queues(1, 1_000);
         let metrics = Arc::new(Metrics::new().unwrap());
         let opened = TakenUp::new(&self.machine.disk(), self.settings(), intake, &metrics);
-        let spool = match opened {
+        let mut spool = match opened {
             Ok(spool) => spool,
             Err(StartError::Instance(_)) => return Err("a start was refused".into()),
             Err(_) => return Ok(false),
@@ -200,9 +204,13 @@ impl World {
                 backoff: Backoff::new(Duration::ZERO, Duration::ZERO),
             };
             drivers.push(ObjectDriver::new(settings, store, consumer, &metrics));
+            // Its thread runs before the first sink has joined.
+            for _ in 0..self.join_steps {
+                spool.step();
+            }
         }
         let follower = self.follows.terms().map(|terms| Follower::new(segments.consumer(TAIL, terms)));
-        segments.tidy();
+        segments.all_joined();
         let spool = Arc::new(Mutex::new(spool));
         let submitter = lanes.pop().unwrap().bind();
         let deliver = Box::pin(Rc::clone(&submitter).deliver());

@@ -71,6 +71,7 @@ async fn deliver(
     let mut spool = LiveSpool::open(dir.path(), 256 * 1024);
     let sink = Arc::new(sink(server, packing).counted_in(&spool.metrics));
     let follower = Follower::new(spool.shelf.consumer(SINK, Terms::REQUIRED));
+    spool.shelf.all_joined();
     let settings = LineSettings { attempt_timeout, ..line_settings(&spool) };
     let driver = LineDriver::new(settings, sink, follower, None, &spool.metrics);
     let running = tokio::spawn(driver.run());

@@ -111,7 +111,7 @@ impl<R: Rig> World<R> {
         at_most: Option<Duration>,
     ) -> (bool, Option<Watched>) {
         let consumer = spool.consumer(SINK, Terms::REQUIRED);
-        spool.settle().unwrap();
+        spool.all_joined();
         let backoff = backoff();
         let most = at_most.unwrap_or(PATIENCE);
         match self.rig.sink() {

@@ -66,6 +66,7 @@ pub(crate) async fn before_the_seal<R: Rig>() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = LiveSpool::open(dir.path(), 1 << 30);
     let follower = Follower::new(spool.shelf.consumer(SINK, Terms::REQUIRED));
+    spool.shelf.all_joined();
     let settings = line_settings(2, PATIENCE, Filter::default());
     let driver = tokio::spawn(LineDriver::new(settings, sink, follower, None, &spool.metrics).run());
     let all = lines(0, 5 * BATCH);
@@ -88,6 +89,7 @@ pub(crate) async fn what_is_skipped<R: Rig>() {
     let mut spool = LiveSpool::open(dir.path(), 1 << 30);
     let lag = MaxLag { bytes: 16 * 1024, age: Duration::MAX };
     let consumer = spool.shelf.consumer(SINK, Terms { need: Need::BestEffort(lag), start: Start::Oldest });
+    spool.shelf.all_joined();
     let settings = line_settings(2, 10 * PATIENCE, Filter::default());
     let sink = Arc::new(watched.clone());
     let driver = tokio::spawn(LineDriver::new(settings, sink, Follower::new(consumer), None, &spool.metrics).run());

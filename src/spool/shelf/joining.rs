@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    io,
     sync::{Arc, Mutex},
 };
 
@@ -11,8 +12,9 @@ use super::{Consumer, Place, Position, Shelf, sinks::SinkState};
 use crate::{
     metrics,
     spool::{
-        cursor::{Cursor, Found},
+        cursor::Cursor,
         terms::{Start, Terms},
+        writer::is_full,
     },
 };
 
@@ -22,26 +24,34 @@ const MAX_BROUGHT_BACK: u64 = 64;
 impl Shelf {
     /// The sink called `name` begins to take segments where its cursor stands; if it has none, where `terms` say.
     pub fn consumer(self: &Arc<Self>, name: &str, terms: Terms) -> Consumer {
-        self.bring_back(name);
-        let (place, news) = self.add_sink(name, terms);
+        let stood = self.bring_back(name).is_err();
+        let (place, news) = self.add_sink(name, terms, stood);
         Consumer::new(self, place, news)
     }
 
     /// Keeps what the sink called `name` still needs, which nobody drives now.
     pub fn keep_for(&self, name: &str) {
-        self.add_sink(name, Terms::KEPT);
+        self.add_sink(name, Terms::KEPT, true);
     }
 
-    fn add_sink(&self, name: &str, terms: Terms) -> (usize, Arc<Notify>) {
+    /// `stood` if it is known to have stood somewhere, whatever its cursor tells.
+    fn add_sink(&self, name: &str, terms: Terms, stood: bool) -> (usize, Arc<Notify>) {
         let mut cursor = Cursor::open(&self.recovery.disk, name);
         let found = cursor.found();
         let mut at = self.begin_at(name, found.position);
-        // One that is damaged is no new sink's.
-        if terms.start == Start::Now && found == Found::default() {
+        let (mut durable, mut begins) = (at, None);
+        // One that cannot be read or is damaged is no new sink's: it begins at the oldest.
+        if terms.start == Start::Now && found.is_new() && !stood {
             at = self.behind_everything();
             let now = Position { segment: at.segment, offset: at.offset, received: self.unknown_since };
-            if let Err(error) = cursor.advance(now) {
-                tracing::warn!(sink = name, %error, "where a new sink begins could not be made durable");
+            match self.begin_now(&mut cursor, now) {
+                Ok(()) => durable = at,
+                // Nothing is let go until it is, nor is anything acknowledged if the sink is required: the next process
+                // would begin behind it.
+                Err(error) => {
+                    tracing::warn!(sink = name, %error, "where a new sink begins is not durable; it is tried again");
+                    begins = Some(now);
+                }
             }
         }
         let news = Arc::new(Notify::new());
@@ -54,7 +64,8 @@ impl Shelf {
             follows: false,
             at,
             received: found.position.map_or(self.unknown_since, |position| position.received),
-            durable: at,
+            durable,
+            begins,
             hops: VecDeque::new(),
             wakes_at: None,
             skips: 0,
@@ -63,6 +74,28 @@ impl Shelf {
             said: None,
         });
         (state.sinks.len() - 1, news)
+    }
+
+    /// Makes durable that a new sink begins at `now`; on a full disk with the room of the spare files.
+    fn begin_now(&self, cursor: &mut Cursor, now: Position) -> io::Result<()> {
+        let begun = cursor.advance(now);
+        if begun.as_ref().is_err_and(is_full) && !self.recovery.disk.is_memory() {
+            self.spares.set_scarce(true);
+            let again = cursor.advance(now);
+            self.spares.set_scarce(false);
+            return again;
+        }
+        begun
+    }
+
+    /// Before a group is acknowledged: makes durable where new required sinks begin, if that has not been possible.
+    pub(in crate::spool) fn begin_new(&self) -> io::Result<()> {
+        let not_begun: Vec<(usize, Position)> = {
+            let state = self.state();
+            let begins = |(n, sink): (usize, &SinkState)| sink.begins.filter(|_| sink.is_required()).map(|at| (n, at));
+            state.sinks.iter().enumerate().filter_map(begins).collect()
+        };
+        not_begun.into_iter().try_for_each(|(sink, begins)| self.move_cursor(sink, begins))
     }
 
     /// Behind everything that there is.

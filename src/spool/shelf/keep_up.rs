@@ -25,12 +25,16 @@ pub(in crate::spool) struct Skipped {
 impl Shelf {
     /// Publishes how far each sink lags at `now`, and goes on without every best-effort sink that lags further than its
     /// terms allow: object sinks then begin behind the last sealed segment, followers behind what is durable. What they do
-    /// not get is counted. To be called about once a second; it does not depend on the sinks' drivers. Blocks.
+    /// not get is counted. To be called about once a second; it does not depend on the sinks' drivers. Does nothing before
+    /// [`Self::all_joined`]. Blocks.
     ///
     /// The events of every stream are counted, also if the sink takes some only. Of what cannot be read any more nothing is
     /// counted here: it is in the quarantine.
     pub fn keep_up(&self, now: Millis) {
-        let sinks = self.state().sinks.len();
+        let sinks = {
+            let state = self.state();
+            if state.all_joined { state.sinks.len() } else { 0 }
+        };
         for sink in 0..sinks {
             if self.lag(sink).exceeds(self.state().sinks[sink].need, now) {
                 self.skip(sink, now);
@@ -98,18 +102,22 @@ impl Shelf {
         metrics.counter(&metrics::SINK_SKIPPED_EVENTS, &[&name]).increment(skipped.events);
         metrics.counter(&metrics::SINK_SKIPPED_BYTES, &[&name]).increment(skipped.bytes);
         match cursor.advance(Position { segment: to.segment, offset: to.offset, received }) {
-            Ok(()) => self.state().sinks[sink].durable = to,
+            Ok(()) => {
+                let sink = &mut self.state().sinks[sink];
+                (sink.durable, sink.begins) = (to, None);
+            }
             // Until it is, nothing is let go; it is tried again with the next call.
             Err(error) => tracing::warn!(sink = name, %error, "what a sink skipped could not be made durable"),
         }
     }
 
-    /// Says at most once a minute what `sink` has skipped since it was last said.
-    fn say_skipped(&self, sink: usize, now: Millis) {
+    /// Says what `sink` has skipped since it was last said: at most once a minute as long as the shelf is not closed.
+    pub(super) fn say_skipped(&self, sink: usize, now: Millis) {
         let (name, (events, bytes), at) = {
             let mut state = self.state();
+            let closed = state.closed;
             let sink = &mut state.sinks[sink];
-            let lately = sink.said.is_some_and(|said| now.get() - said.get() < SAID_EVERY);
+            let lately = !closed && sink.said.is_some_and(|said| now.get().saturating_sub(said.get()) < SAID_EVERY);
             if sink.unsaid == (0, 0) || lately {
                 return;
             }

@@ -37,10 +37,14 @@ impl Shelf {
         }
         // One at a time: two sinks may come upon the same place. The writer does not wait for it.
         let _one = self.repairing.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.state().sealed.contains_key(&segment) {
+        if self.state().sealed.get(&segment).is_none_or(|sealed| sealed.is_set_aside) {
             return Ok(None);
         }
-        Ok(self.recovery.repair(segment, destinations)?.map(whole))
+        let repaired = self.recovery.repair(segment, destinations)?;
+        if repaired.is_none() {
+            self.state().set_aside(segment);
+        }
+        Ok(repaired.map(whole))
     }
 
     /// Opens the file of a segment that is not sealed, or was not a moment ago. `None` if it was let go meanwhile.

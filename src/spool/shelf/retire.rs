@@ -1,9 +1,11 @@
 //! Sinks that are not configured any more: what they still lacked is told, and their cursor is kept under another name.
 
+use std::io;
+
 use super::Shelf;
-use crate::spool::{
-    cursor::{self, Place, file_name, retired_name},
-    patient::open_again,
+use crate::{
+    batch::SegmentId,
+    spool::cursor::{self, Found, Place, file_name, retired_name},
 };
 
 /// What is kept of the spool for a sink, or was.
@@ -19,11 +21,7 @@ pub struct Held {
 
 impl Held {
     /// What a sink lacks of `segments` that stands at `at`: their numbers and lengths.
-    pub(in crate::spool) fn of(
-        sink: &str,
-        at: Place,
-        segments: impl Iterator<Item = (crate::batch::SegmentId, u64)>,
-    ) -> Self {
+    pub(in crate::spool) fn of(sink: &str, at: Place, segments: impl Iterator<Item = (SegmentId, u64)>) -> Self {
         let lacked = segments
             .filter(|(segment, _)| *segment >= at.segment)
             .map(|(segment, bytes)| if segment == at.segment { bytes.saturating_sub(at.offset) } else { bytes });
@@ -58,19 +56,43 @@ impl Shelf {
         held
     }
 
-    /// Gives a sink that comes back its cursor again.
-    pub(super) fn bring_back(&self, sink: &str) {
+    /// Gives a sink that comes back its cursor again. One that it has got since counts, unless it was never written.
+    ///
+    /// # Errors
+    /// The operating system's, if its cursor cannot be had: it is no new sink then, and nobody knows where it stood.
+    pub(super) fn bring_back(&self, sink: &str) -> io::Result<()> {
+        let has = |sinks: &[String]| sinks.iter().any(|other| other == sink);
         let disk = &self.recovery.disk;
-        if self.cursors.iter().any(|other| other == sink) || open_again(&**disk, &retired_name(sink)).is_err() {
-            return;
+        if !has(&self.retired) || has(&self.cursors) && !cursor::read(&**disk, sink).is_ok_and(Found::is_new) {
+            return Ok(());
         }
         match disk.rename(&retired_name(sink), &file_name(sink)).and_then(|()| disk.sync_dir()) {
             Ok(()) => {
                 let position = cursor::read(&**disk, sink).ok().and_then(|found| found.position);
                 let segment = position.map(|position| position.segment.0);
-                tracing::info!(sink, segment, "a sink that was retired goes on where it stood, as far as that is kept");
+                let gone_at_most = position.map(|position| self.gone_since(position.segment));
+                tracing::info!(
+                    sink,
+                    segment,
+                    gone_at_most,
+                    "a sink that was retired goes on where it stood; segments that went since it will not have"
+                );
+                Ok(())
             }
-            Err(error) => tracing::warn!(sink, %error, "the cursor of a sink that was retired cannot be used again"),
+            // It was brought back a moment ago.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => {
+                tracing::warn!(sink, %error, "the cursor of a sink that was retired cannot be used: it gets all there is");
+                Err(error)
+            }
         }
+    }
+
+    /// How many segments from `segment` on were let go, at the most: some numbers may have been given to none.
+    pub(in crate::spool) fn gone_since(&self, segment: SegmentId) -> u64 {
+        let state = self.state();
+        let behind = state.next.0.saturating_sub(state.unsealed as u64);
+        let kept = state.sealed.range(segment..).next().map_or(behind, |(kept, _)| kept.0);
+        kept.saturating_sub(segment.0)
     }
 }

@@ -11,7 +11,7 @@ use super::State;
 use crate::{
     batch::{Millis, SegmentId},
     spool::{
-        cursor::{Cursor, Place},
+        cursor::{Cursor, Place, Position},
         follow::Lag,
         terms::Need,
     },
@@ -33,6 +33,8 @@ pub(super) struct SinkState {
     pub(super) received: Millis,
     /// What the cursor says durably: nothing behind it is let go.
     pub(super) durable: Place,
+    /// Where it begins as a new sink, as long as that is not durable.
+    pub(super) begins: Option<Position>,
     /// Places behind which a follower has found no line, up to another: who has done everything before the one has done
     /// everything before the other. In their order; at most one for each stretch that is not done.
     pub(super) hops: VecDeque<(Place, Place)>,

@@ -41,7 +41,9 @@ async fn sealed(rig: &Rig, segments: usize) {
 }
 
 fn follower(shelf: &Arc<Shelf>, name: &str) -> Follower {
-    Follower::new(shelf.consumer(name, Terms::REQUIRED))
+    let follower = Follower::new(shelf.consumer(name, Terms::REQUIRED));
+    shelf.all_joined();
+    follower
 }
 
 #[test]

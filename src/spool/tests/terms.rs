@@ -57,6 +57,7 @@ fn the_spool_goes_on_without_a_best_effort_sink_that_lags_too_far_by_age() {
         let mut required = shelf.consumer("required", Terms::REQUIRED);
         let mut objects = shelf.consumer("objects", best_effort(AGE));
         let mut tail = Follower::new(shelf.consumer("tail", best_effort(AGE)));
+        shelf.all_joined();
         rig.later(0, "a\nb\nc\n").await;
         rig.later(1, "d\n").await;
         let (text, mark) = lines(tail.read_now(3).unwrap());
@@ -117,6 +118,7 @@ fn the_spool_goes_on_without_a_best_effort_sink_that_lags_too_far_by_bytes() {
         let most = |bytes| best_effort(MaxLag { bytes, age: Duration::MAX });
         let mut tail = Follower::new(shelf.consumer("tail", most(16_384)));
         let objects = shelf.consumer("objects", most(16_384));
+        shelf.all_joined();
         // The first block, and a block for each group.
         for n in 0..3 {
             rig.line(&n.to_string()).await;
@@ -196,6 +198,7 @@ fn what_a_sink_has_done_of_a_frame_is_not_skipped() {
             if state == "sealed" {
                 rig.seal(1).await;
             }
+            shelf.all_joined();
             shelf.keep_up(at(NOW + 61_000));
             for (name, bytes) in sinks {
                 assert_eq!(rig.skipped(&name), ((12_000 - bytes) / 6, 12_000 - bytes), "{name}");
@@ -259,6 +262,7 @@ fn a_sink_that_is_retired_is_told_of_and_comes_back_where_it_stood() {
         let held = shelf.retire(&["stays"]);
         assert_eq!(held, [Held { sink: "goes".into(), segments: 1, bytes: bytes / 2 }]);
         assert!(files(dir.path()).contains(&"retired-goes".to_owned()));
+        shelf.all_joined();
         stays.pass(SegmentId(1), at(NOW)).unwrap();
         rig.line("c").await;
         rig.spool.close();
@@ -268,10 +272,49 @@ fn a_sink_that_is_retired_is_told_of_and_comes_back_where_it_stood() {
         let rig = Rig::open(settings(dir.path()));
         let shelf = rig.spool.shelf();
         assert_eq!(shelf.retire(&["stays"]), [], "it was told once");
+        let gone = [1, 2].map(|segment| shelf.gone_since(SegmentId(segment)));
+        assert_eq!(gone, [1, 0], "what it lacked is there");
         goes = shelf.consumer("goes", Terms { need: Need::Required, start: Start::Now });
         assert_eq!(goes.next().await, Some(SegmentId(2)), "it is not new");
         assert!(!files(dir.path()).contains(&"retired-goes".to_owned()));
         rig.spool.close();
+    });
+}
+
+/// The writer's thread runs while the sinks join one by one.
+#[test]
+fn nothing_is_let_go_or_called_stored_before_every_sink_has_joined() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let rig = Rig::open(settings(dir.path()));
+        let shelf = rig.spool.shelf();
+        let (mut ahead, lacks) = (shelf.consumer("ahead", Terms::REQUIRED), shelf.consumer("lacks", Terms::REQUIRED));
+        shelf.all_joined();
+        rig.line("a").await;
+        rig.spool.close();
+        ahead.pass(SegmentId(1), at(NOW)).unwrap();
+        drop((ahead, lacks, shelf));
+
+        let disk: SharedDisk = Arc::new(RealDisk::open(dir.path()).unwrap());
+        let (_lanes, intake) = queue::queues(1, 1);
+        let (published, metrics) = (intake.published(), Arc::new(Metrics::new().unwrap()));
+        let mut spool = TakenUp::new(&disk, settings(dir.path()), intake, &metrics).unwrap();
+        let shelf = spool.shelf();
+        let ahead = shelf.consumer("ahead", Terms::REQUIRED);
+        for _ in 0..3 {
+            spool.step();
+        }
+        shelf.keep_up(at(NOW));
+        shelf.tidy();
+        assert!(files(dir.path()).contains(&"0000000001.sealed".to_owned()), "the other one lacks it");
+        assert_eq!(published.stored_before(), SegmentId(0));
+        let mut lacks = shelf.consumer("lacks", Terms::REQUIRED);
+        shelf.all_joined();
+        assert_eq!(published.stored_before(), SegmentId(0));
+        assert_eq!(read(lacks.open(SegmentId(1), &[]).unwrap().unwrap()).unwrap()[0].1, "a\n");
+        lacks.pass(SegmentId(1), at(NOW)).unwrap();
+        assert_eq!((shelf.sealed().0, published.stored_before()), (0, SegmentId(2)));
+        assert_eq!(ahead.lag_bytes(), 0);
     });
 }
 
@@ -284,6 +327,7 @@ fn a_spool_is_surveyed_beside_the_process_that_has_it() {
         let shelf = rig.spool.shelf();
         let mut objects = shelf.consumer("objects", Terms::REQUIRED);
         let mut tail = Follower::new(shelf.consumer("tail", Terms::REQUIRED));
+        shelf.all_joined();
         for segment in 1..=2 {
             rig.line("a").await;
             rig.seal(segment).await;
@@ -323,6 +367,7 @@ fn a_file_that_is_being_read_is_removed_and_not_recycled() {
             files(dir.path()).iter().any(|name| fs::metadata(dir.path().join(name)).is_ok_and(|file| file.ino() == ino))
         };
         let mut objects = shelf.consumer("objects", Terms::REQUIRED);
+        shelf.all_joined();
         rig.line("a").await;
         rig.seal(1).await;
         let first = file("0000000001.sealed");

@@ -19,8 +19,6 @@ const HURRIED_SEAL_INTERVAL: Duration = Duration::from_millis(50);
 /// about to store, and one that they find when they have. More would only be more and smaller objects, and what is in
 /// them not stored sooner: so windows grow to what the sinks stand.
 const MOST_AWAITED: usize = 2;
-/// How soon it is looked again whether the sinks have stored one of them.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Why a segment is sealed.
 #[derive(Debug, Clone, Copy)]
@@ -128,7 +126,14 @@ impl Writer {
         if self.signal.seal_requested() {
             due = due.min(self.early_seal_in(now));
         }
-        if due < LOOK_AGAIN && self.sinks_are_busy() { LOOK_AGAIN } else { due.min(IDLE) }
+        if due.is_zero() && self.disk.is_memory() {
+            self.signal.wait_for_stored(true);
+            if self.sinks_are_busy() {
+                return IDLE;
+            }
+            self.signal.wait_for_stored(false);
+        }
+        due.min(IDLE)
     }
 
     /// Closes the open segment for good, if it holds anything; else its file is given back.
