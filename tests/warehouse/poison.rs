@@ -11,8 +11,8 @@ use std::{
 use bytes::Bytes;
 use logweir::{
     sink::{
-        BoxFuture, Failure, FileStore, ObjectBody, ObjectPlan, ObjectReader, ObjectStore, Page, Placed, PutError,
-        StoreError, Told,
+        BoxFuture, Failure as SinkFailure, FileStore, ObjectBody, ObjectPlan, ObjectReader, ObjectStore, Page, Placed,
+        PutError, StoreError, Told,
     },
     warehouse::{
         Place,
@@ -443,7 +443,7 @@ struct Breaking {
 struct BreakingReader(Box<dyn ObjectReader>, usize, Arc<AtomicUsize>);
 
 fn broken() -> StoreError {
-    StoreError { cause: Failure::Other, source: "it broke off".into() }
+    StoreError { cause: SinkFailure::Other, source: "it broke off".into() }
 }
 
 impl ObjectReader for BreakingReader {
