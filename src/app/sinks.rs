@@ -2,6 +2,9 @@
 //!
 //! Each has a runtime of its own, with its own threads: one that hangs in a file call, or burns what it gets in
 //! compressing, holds up neither another sink nor the timers and the pulse.
+//!
+//! At the end the required sinks get the whole time that there is, or all if none is required. Best-effort ones are waited
+//! for behind them, as long as they come on.
 
 use std::{
     future::Future,
@@ -141,24 +144,24 @@ impl Sinks {
 
     /// Lets the sinks take what they can until `deadline`; the best-effort ones, once the others have everything, only as
     /// long as they come on. What they could not stays in the spool. Blocks.
-    pub(super) fn finish(&mut self, runtime: &Runtime, shelf: &Shelf, deadline: Instant) {
+    pub(super) fn finish(&mut self, runtime: &Runtime, segments: &Shelf, deadline: Instant) {
         let left = deadline.saturating_duration_since(Instant::now());
         // What a best-effort sink still takes must not cost the last heartbeats, which come behind it.
         let best_effort = Instant::now() + left.saturating_sub(RESERVE.min(left / RESERVE_SHARE));
         runtime.block_on(async {
             if timeout_at(deadline.into(), self.needed_finished()).await.is_ok() {
-                let _ = timeout_at(best_effort.into(), self.finished_or_stuck(shelf)).await;
+                let _ = timeout_at(best_effort.into(), self.finished_or_stuck(segments)).await;
             }
         });
         self.stop(runtime);
     }
 
     /// Waits until each sink has everything, or has not come on for a while.
-    async fn finished_or_stuck(&self, shelf: &Shelf) {
+    async fn finished_or_stuck(&self, segments: &Shelf) {
         let mut waited_for: Vec<_> = self.running.iter().map(|sink| (sink, u64::MAX, Instant::now())).collect();
         while !waited_for.is_empty() {
             waited_for.retain_mut(|(Running { sink, driver, .. }, least, since)| {
-                let lag = shelf.lag_bytes(sink);
+                let lag = segments.lag_bytes(sink);
                 if lag < *least {
                     (*least, *since) = (lag, Instant::now());
                 }

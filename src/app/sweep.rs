@@ -84,7 +84,7 @@ mod tests {
     fn a_sweep_that_hangs_holds_up_what_is_written_there_and_nothing_else() {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let place = tempfile::tempdir().unwrap();
-        let (release, hangs) = mpsc::channel::<()>();
+        let (release, hangs) = mpsc::sync_channel::<()>(0);
         let store = Swept::new(FileStore::default(), runtime.handle(), move || {
             let _ = hangs.recv();
         });

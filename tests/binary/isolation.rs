@@ -166,7 +166,7 @@ fn best_effort_sinks_that_are_dead_hold_up_neither_a_stop_nor_what_is_complete()
     let server = sinks.serve(&place, &[("DRAIN__TIMEOUT", "5m")], &hung);
     let mut book = Book::default();
     book.send_one(server.address, "left", 20);
-    let ended = server.stop();
+    let ended = server.stop_within(PATIENCE);
     let left = ended.entry("stopped; what is not stored stays in the spool");
     assert!(left.is_some_and(|left| left["segments_left"].as_u64().unwrap() > 0), "{}", ended.stderr);
     book.compare(&sinks.bucket.objects());
