@@ -331,7 +331,7 @@ fn a_writer_thread_settles_every_ticket_of_every_lane() {
 fn the_writer_is_woken_when_the_sinks_have_stored_what_it_waits_for() {
     let (_lanes, intake) = queues(1, 1);
     let (signal, news) = (intake.signal(), intake.stored_news());
-    let (ready, is_ready) = std::sync::mpsc::channel();
+    let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
     let writer = std::thread::Builder::new().spawn(move || {
         intake.bind();
         signal.wait_for_stored(true);

@@ -358,7 +358,9 @@ impl Shelf {
             }
         }
         let mut state = self.state();
-        kept.into_iter().for_each(|(segment, sealed)| state.put(segment, sealed));
+        for (segment, sealed) in kept {
+            state.put(segment, sealed);
+        }
         self.publish_usage(&state);
         result
     }

@@ -266,8 +266,8 @@ fn nobody_waits_for_a_file_that_becomes_a_spare() {
     let dir = tempfile::tempdir().unwrap();
     let faulty = Faulty::new(dir.path());
     faulty.create("passed").unwrap();
-    let (entered, enters) = mpsc::channel();
-    let (release, released) = mpsc::channel::<()>();
+    let (entered, enters) = mpsc::sync_channel(1);
+    let (release, released) = mpsc::sync_channel::<()>(1);
     let released = Mutex::new(released);
     faulty.on_call(move |call, name| {
         if (call, name) == ("rename", "passed") {
@@ -279,19 +279,19 @@ fn nobody_waits_for_a_file_that_becomes_a_spare() {
     let room = (Arc::default(), 1 << 30);
     let spares = Arc::new(spares::Spares::new(faulty.shared(), vec![], 1 << 20, room));
     let giver = Arc::clone(&spares);
-    let gives = thread::Builder::new().spawn(move || giver.give("passed", 10, false)).unwrap();
+    let other = thread::Builder::new().spawn(move || giver.give("passed", 10, false)).unwrap();
     enters.recv().unwrap();
-    let (tell, told) = mpsc::channel();
+    let (tell, told) = mpsc::sync_channel(1);
     let writer = Arc::clone(&spares);
-    let writes = thread::Builder::new().spawn(move || {
+    let meanwhile = thread::Builder::new().spawn(move || {
         let bytes = writer.bytes();
         tell.send((bytes, writer.take("new").is_ok())).unwrap();
     });
     let seen = told.recv_timeout(Duration::from_secs(30));
     drop(release);
     assert_eq!(seen, Ok((0, true)));
-    gives.join().unwrap().unwrap();
-    writes.unwrap().join().unwrap();
+    other.join().unwrap().unwrap();
+    meanwhile.unwrap().join().unwrap();
     assert_eq!(spares.bytes(), 10);
     spares.take("newer").unwrap();
     assert_eq!(spares.bytes(), 0);
