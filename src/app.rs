@@ -47,7 +47,12 @@ pub use sessions::SessionError;
 pub use stores::StoreSetupError;
 pub use stranded::{Stranded, stranded};
 
-use self::{heartbeat::Hearts, pulse::Pulse, sinks::Sinks};
+use self::{
+    heartbeat::Hearts,
+    lags::{Lags, Quota},
+    pulse::Pulse,
+    sinks::Sinks,
+};
 pub use crate::warehouse::load::{Event as LoadEvent, Report as LoadReport};
 use crate::{
     admission::{Board, Demand, Gate, GateLimits},
@@ -143,7 +148,8 @@ impl Server {
         let runtime = background()?;
         retire(&config, &spool);
         let (sinks, places) = Sinks::start(&config, (spool.instance(), &spool.shelf()), &metrics)?;
-        runtime.spawn(lags::watch(spool.shelf(), spool.clock()));
+        let quota = Quota::new(&config, Arc::clone(&published));
+        runtime.spawn(Lags { shelf: spool.shelf(), clock: spool.clock(), quota }.watch());
         let hearts = Hearts::start(&config, &spool, (&metrics, places));
         let catalog =
             Catalog::new(streams, config.limits.streams, config.ingest.undeclared_streams == UndeclaredStreams::Accept);
@@ -244,6 +250,7 @@ impl Server {
         let mut sinks = self.sinks;
         sinks.finish(&self.runtime, &segments, deadline);
         segments.tidy();
+        sinks.tell_left(&segments);
         let (segments_left, bytes_left) = segments.kept();
         // Behind the last object, so that nothing it says is not so.
         self.hearts.end(&self.runtime, deadline);
@@ -384,10 +391,13 @@ fn tell_ceiling(server: &Server) {
 /// What a sink is, without anything secret.
 fn describe(sink: &Sink) -> String {
     let place = match sink.target() {
-        SinkTarget::File { dir } => dir.display().to_string(),
-        SinkTarget::S3(target) => format!("s3://{}", target.bucket),
-        SinkTarget::Firehose(target) => format!("firehose:{}", target.delivery_stream.unwrap_or_default()),
+        SinkTarget::File { dir } => format!("{}/{}", dir.display(), sink.prefix),
+        SinkTarget::S3(target) => format!("s3://{}/{}", target.bucket, sink.prefix),
+        SinkTarget::Firehose(target) => {
+            let own = target.delivery_streams.iter().map(|(_, name)| name.as_str());
+            format!("Firehose {}", target.delivery_stream.into_iter().chain(own).collect::<Vec<_>>().join(" "))
+        }
     };
     let need = if sink.required { "required" } else { "best effort" };
-    format!("{} ({place}/{}, {need})", sink.name, sink.prefix)
+    format!("{} ({place}, {need})", sink.name)
 }

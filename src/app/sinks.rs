@@ -188,6 +188,16 @@ impl Sinks {
         }
     }
 
+    /// Says of each sink that does not have everything how much it lacks of `shelf`.
+    pub(super) fn tell_left(&self, shelf: &Shelf) {
+        for Running { sink, .. } in &self.running {
+            let bytes = shelf.lag_bytes(sink);
+            if bytes > 0 {
+                tracing::warn!(sink, bytes, "the sink does not have everything");
+            }
+        }
+    }
+
     /// Ends the sinks' threads without waiting: compressing cannot be interrupted, and what it makes is not wanted any
     /// more.
     pub(super) fn end(self) {
