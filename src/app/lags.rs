@@ -29,13 +29,13 @@ pub(super) struct Lags {
 
 impl Lags {
     /// Looks until it is dropped.
-    pub(super) async fn watch(mut self) {
+    pub(super) async fn run(mut self) {
         let mut looks = interval(INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
-            let (shelf, clock) = (Arc::clone(&self.shelf), Arc::clone(&self.clock));
-            if let Err(error) = tokio::task::spawn_blocking(move || shelf.keep_up(clock.now())).await {
+            let (segments, clock) = (Arc::clone(&self.shelf), Arc::clone(&self.clock));
+            if let Err(error) = tokio::task::spawn_blocking(move || segments.keep_up(clock.now())).await {
                 tracing::error!(%error, "how far the sinks have come could not be looked at");
             }
             self.quota.look(Instant::now(), |sink| self.shelf.lag_bytes(sink));

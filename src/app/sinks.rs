@@ -188,10 +188,10 @@ impl Sinks {
         }
     }
 
-    /// Says of each sink that does not have everything how much it lacks of `shelf`.
-    pub(super) fn tell_left(&self, shelf: &Shelf) {
+    /// Says of each sink that does not have everything how much it lacks of `segments`.
+    pub(super) fn tell_left(&self, segments: &Shelf) {
         for Running { sink, .. } in &self.running {
-            let bytes = shelf.lag_bytes(sink);
+            let bytes = segments.lag_bytes(sink);
             if bytes > 0 {
                 tracing::warn!(sink, bytes, "the sink does not have everything");
             }

@@ -128,6 +128,41 @@ fn a_best_effort_sink_that_is_dead_costs_no_more_than_its_lag() {
     let (arrived, skipped) = (sinks.arrived().len(), skipped("logweir_sink_skipped_events_total") as usize);
     assert!(arrived + skipped >= durable, "{arrived} arrived, {skipped} were skipped, {durable} are stored");
     assert!(skipped <= durable, "{skipped} were skipped, {durable} are stored");
+    assert!(sinks.lacking(&book).iter().all(|name| !name.contains("after")), "what came after the outage has arrived");
+    server.stop();
+    book.compare(&sinks.bucket.objects());
+}
+
+/// The other way round: with a bucket that answers nobody, Firehose gets what comes as it comes.
+#[test]
+fn with_a_dead_bucket_the_other_sink_gets_what_comes() {
+    let (place, sinks) = (Place::new(), TwoSinks::new());
+    sinks.bucket.turn(Weather::Down);
+    let server = sinks.serve(&place, &[("DRAIN__TIMEOUT", "2s")], "");
+    let book = load(&server, "dead");
+    until("Firehose has everything", || sinks.lacking(&book).is_empty());
+    assert!(sinks.bucket.server.all_keys().is_empty(), "the bucket is dead");
+    assert_eq!(sinks.doubled(), 0);
+    let ended = server.stop();
+    assert!(ended.entry("stopped; what is not stored stays in the spool").is_some(), "{}", ended.stderr);
+    sinks.bucket.turn(Weather::Clear);
+    let ended = sinks.serve(&place, &[], "").stop();
+    assert!(ended.entry("stopped; everything is stored").is_some(), "{}", ended.stderr);
+    book.compare(&sinks.bucket.objects());
+}
+
+/// At the end, too: nobody waits for best-effort sinks that do not come on, and the end is told where everything is.
+#[test]
+fn best_effort_sinks_that_are_dead_hold_up_neither_a_stop_nor_what_is_complete() {
+    let (place, sinks) = (Place::new(), TwoSinks::new());
+    sinks.firehose.refuse_connections();
+    // It takes connections and says nothing, and so hangs whoever writes objects or heartbeats there.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let hung = format!(
+        "required = false\n[[sinks]]\nname = \"hung\"\nkind = \"s3\"\nbucket = \"copy\"\npath_style = true\n\
+         endpoint = \"http://{}\"\nrequired = false\n",
+        silent.local_addr().unwrap()
+    );
     // Much longer than anybody waits here.
     let server = sinks.serve(&place, &[("DRAIN__TIMEOUT", "5m")], &hung);
     let mut book = Book::default();
