@@ -15,8 +15,9 @@
 //!                    spool writer (one thread)
 //!                      │ append the group, fdatasync, settle the receipts                       ──► 200 422 503
 //!                      ▼
-//!                    segments, sealed by size or age
-//!                      ├─► S3, file           each sink at its own pace, by its own durable cursor
+//!                    the synced tail, and segments, sealed by size or age
+//!                      ├─► Firehose           lines as they become durable   ┐ each sink at its own pace, on its own
+//!                      ├─► S3, file           sealed segments                ┘ threads, by its own durable cursor
 //!                      ▼
 //!  s3://bucket/{prefix}{stream}/dt=2026-11-22/hour=09/{instance}-{segment}.ndjson.gz
 //!                    {prefix}_ledger/…    the books of it, behind the last object of each segment
@@ -38,7 +39,7 @@
 //! - [`admission`] decides whether a request may try. [`schema`] says what events look like, [`validate`] turns bytes
 //!   into lines and verdicts; all three are pure. [`batch`] has the words that everybody uses.
 //! - [`queue`] brings batches to the [`spool`], which makes them durable, and brings the receipts back.
-//! - [`sink`] brings sealed segments to where they belong; [`gzip`] makes them small. [`ledger`] is the books of it.
+//! - [`sink`] brings sealed segments and durable lines to where they belong; [`gzip`] makes them small. [`ledger`] is the books of it.
 //! - [`warehouse`] is where stored data is used: it tells each warehouse of the streams, loads objects exactly once, counts
 //!   what analysts ask for every day, and proves by the books that nothing is missing.
 //! - [`client`] is the other side: what an SDK does, and what its authors port.
