@@ -92,5 +92,14 @@ pub(crate) fn failed_once() -> Vec<(Vec<Op>, u64)> {
                 .collect(),
             5_678_269_184_293_882_694,
         ),
+        // The model's own: of two skips with nothing done in between, it held the second one to the first one's events too.
+        (
+            vec![push(0, 1, 1), Step, Follow { reads: 1, most: 1, done: Done::Nothing }, push(0, 1, 60_000), Step]
+                .into_iter()
+                .chain([push(1, 0, 1), KeepUp(0), Step, Follow { reads: 2, most: 1, done: Done::Nothing }])
+                .chain([KeepUp(4), push(0, 1, 1)])
+                .collect(),
+            6_132_677_549_903_230_518,
+        ),
     ]
 }
