@@ -5,8 +5,8 @@ use crate::{
     schedule::{
         Done,
         Op::{
-            self, Crash, Drive, Fail, Flip, Follow, Full, Fuse, Join, KeepUp, Kill, Push, Reconfigure, Seal, Spare,
-            Spoil, Step, Stop,
+            self, Crash, Disturb, Drive, Fail, Flip, Follow, Full, Fuse, Join, KeepUp, Kill, Push, Reconfigure, Seal,
+            Spare, Spoil, Step, Stop,
         },
     },
 };
@@ -82,5 +82,24 @@ pub(crate) fn failed_once() -> Vec<(Vec<Op>, u64)> {
         (vec![Spare, Fail(Open, 3), push(0, 1, 1), Step, KeepUp(4)], 6),
         // The writer let a segment go before the sink had joined that lacked it.
         (vec![Join(2), push(0, 1, 1), Seal, Drive(0), Kill, Step], 0),
+        // A repair for which there was no room counted as one that did not help, and was not tried again at once.
+        (
+            vec![push(0, 1, 1), Step, Flip { file: 0, bit: 7_111_712 }, Drive(0), Full(true)]
+                .into_iter()
+                .chain([Disturb { most: 1, reads: 1, steps: 0 }])
+                .chain([Spoil { file: 23_028, place: 7_783_743_367_440_760_832 }])
+                .chain([Follow { reads: 1, most: 1, done: Done::Nothing }])
+                .collect(),
+            5_678_269_184_293_882_694,
+        ),
+        // The model's own: of two skips with nothing done in between, it held the second one to the first one's events too.
+        (
+            vec![push(0, 1, 1), Step, Follow { reads: 1, most: 1, done: Done::Nothing }, push(0, 1, 60_000), Step]
+                .into_iter()
+                .chain([push(1, 0, 1), KeepUp(0), Step, Follow { reads: 2, most: 1, done: Done::Nothing }])
+                .chain([KeepUp(4), push(0, 1, 1)])
+                .collect(),
+            6_132_677_549_903_230_518,
+        ),
     ]
 }

@@ -151,8 +151,10 @@ impl Tail {
             skip.counted += more;
             return;
         }
+        // Everything before what was given behind the last skip was done, or is that skip's.
+        let skipped = self.skips.last().filter(|_| self.skipped).and_then(|skip| skip.before).map(|before| before - 1);
         // Whatever was given first, everything before it was done.
-        let after = self.done.or(self.first.map(|first| first - 1));
+        let after = self.done.max(skipped).or(self.first.map(|first| first - 1));
         self.skips.push(Skip { after, before: None, counted: more, exact: after.is_some() });
         self.skipped = true;
     }

@@ -96,11 +96,12 @@ impl Reading {
                         tracing::warn!(%segment, %error, "an open segment is damaged; it is read on when it is sealed");
                         return Ok(Turn::Damaged(segment));
                     }
-                    if self.repaired.replace(segment) == Some(segment) {
-                        self.repaired = None;
+                    if self.repaired.take() == Some(segment) {
                         return Err(io::Error::new(io::ErrorKind::InvalidData, error));
                     }
                     self.open_sealed(segment, true)?;
+                    // Only now: a repair that the disk did not take is tried again with the next turn.
+                    self.repaired = Some(segment);
                 }
             }
         }
