@@ -363,7 +363,10 @@ fn identity(disk: &SharedDisk, found: &Found) -> io::Result<Option<InstanceId>> 
     }
     let instance = written.map_or_else(|| InstanceId::generate(Clock::default().now()), Ok)?;
     // Written under another name first, so that a crash never leaves half an identity.
-    let _ = disk.remove("instance.new");
+    if disk.remove("instance.new").is_ok() {
+        // Durably: else the file of an attempt that found the disk full may get the identity's name in a crash.
+        disk.sync_dir()?;
+    }
     let file = disk.create("instance.new")?;
     file.write_at(&[instance.to_string().as_bytes(), b"\n"], 0)?;
     file.sync()?;

@@ -101,5 +101,14 @@ pub(crate) fn failed_once() -> Vec<(Vec<Op>, u64)> {
                 .collect(),
             6_132_677_549_903_230_518,
         ),
+        // A file of an earlier attempt, empty because the disk was full, got the identity's name: the power went before the
+        // directory knew that it had been removed.
+        (
+            std::iter::once(Full(true))
+                .chain(std::iter::repeat_n(push(0, 0, 1), 11))
+                .chain([Fuse(23), push(0, 0, 1), push(0, 0, 1), push(0, 0, 1), Full(false), push(0, 0, 1)])
+                .collect(),
+            10_907_875_986_863_582_526,
+        ),
     ]
 }
