@@ -110,5 +110,14 @@ pub(crate) fn failed_once() -> Vec<(Vec<Op>, u64)> {
                 .collect(),
             10_907_875_986_863_582_526,
         ),
+        // The model's own: it did not drive a sink over a segment that another one's repair had set aside.
+        (
+            vec![push(0, 1, 1), Step, Seal]
+                .into_iter()
+                .chain([Spoil { file: 9_480, place: 15_543_834_463_682_134_016 }])
+                .chain([Spoil { file: 32_090, place: 7_502_165_577_582_346_240 }])
+                .collect(),
+            4_001_884_811_346_274_827,
+        ),
     ]
 }

@@ -37,6 +37,8 @@ const MAX_STEPS: usize = 200;
 const STUCK: u32 = 3_000;
 /// How many places go bad at the most: an instance's name stands in three, and one of them must tell it.
 const MAX_DAMAGES: usize = 2;
+/// How often every sink is driven to the end at a stop.
+const STOP_ATTEMPTS: usize = 3;
 /// How often a start may fail, because faults hit it, before it must work.
 const MAX_STARTS: usize = 40;
 
@@ -370,7 +372,7 @@ impl World {
         let process = self.process.as_mut().expect("a process that runs");
         let Some(driver) = process.drivers.get_mut(sink) else { return };
         let mut ends = true;
-        while ends && driver.lag_bytes() > 0 && machine.is_on() {
+        while ends && driver.has_next() && machine.is_on() {
             runtime.block_on(async {
                 tokio::select! {
                     _ = driver.run_once() => {}
@@ -393,10 +395,13 @@ impl World {
                 break;
             }
         }
-        for sink in 0..self.sinks.len() {
-            self.drive(sink);
+        // What one sink's repair leaves is found by the others with their next attempt, which drivers make.
+        for _ in 0..STOP_ATTEMPTS {
+            for sink in 0..self.sinks.len() {
+                self.drive(sink);
+            }
+            while self.follow(100_000)? {}
         }
-        while self.follow(100_000)? {}
         self.done(Done::Saved);
         self.process().segments.tidy();
         self.end_process();

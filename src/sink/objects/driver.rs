@@ -76,6 +76,11 @@ impl ObjectDriver {
         true
     }
 
+    /// Whether there is a segment to take, of which nothing may be left.
+    pub fn has_next(&self) -> bool {
+        self.consumer.has_next()
+    }
+
     /// How many bytes of sealed segments the sink has not passed.
     pub fn lag_bytes(&self) -> u64 {
         self.consumer.lag_bytes()

@@ -45,6 +45,12 @@ impl Consumer {
         }
     }
 
+    /// Whether there is a segment to take, of which nothing may be left.
+    pub fn has_next(&self) -> bool {
+        let state = self.shelf.state();
+        state.sealed.range(state.sinks[self.sink].at.segment..).next().is_some()
+    }
+
     /// Opens a segment that [`Self::next`] gave; one without a valid footer is repaired first. `None` if nothing in it
     /// is valid, and it was quarantined, or if the shelf has gone on without the sink: it is to be passed. Blocks.
     ///
