@@ -16,6 +16,7 @@ const fn push(rejected: u8, accepted: u8, bytes: u32) -> Op {
 }
 
 /// Schedules and their seeds. A seed's parity says how many sinks there are: odd, two.
+#[expect(clippy::too_many_lines, reason = "a list")]
 pub(crate) fn failed_once() -> Vec<(Vec<Op>, u64)> {
     vec![
         // The file of the identity could not be opened for a moment, and the start was refused.
