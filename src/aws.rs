@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{
+    BehaviorVersion, Region, SdkConfig, retry::RetryConfig, stalled_stream_protection::StalledStreamProtectionConfig,
+    timeout::TimeoutConfig,
+};
 use aws_smithy_http_client::{
     Builder,
     tls::{Provider, rustls_provider::CryptoMode},
@@ -50,7 +53,7 @@ pub(crate) async fn environment(region: Option<&str>) -> SdkConfig {
 
 /// The region that requests are signed for: the one that is set, or that of `config`, or any if `endpoint` or `config`
 /// says that it is not AWS who is asked. Refuses an endpoint that is none.
-pub(crate) fn region(config: &SdkConfig, region: Option<&str>, endpoint: Option<&str>) -> Result<Region, SetupError> {
+fn region(config: &SdkConfig, region: Option<&str>, endpoint: Option<&str>) -> Result<Region, SetupError> {
     if endpoint.is_some_and(|endpoint| !is_endpoint(endpoint)) {
         return Err(SetupError::Endpoint);
     }
@@ -59,12 +62,36 @@ pub(crate) fn region(config: &SdkConfig, region: Option<&str>, endpoint: Option<
     region.or_else(|| elsewhere.then(|| Region::from_static(OTHERS_REGION))).ok_or(SetupError::NoRegion)
 }
 
+/// What a client is made of that makes one attempt a call, whatever the environment says: who asks tries again, by what the
+/// call may have done, and keeps the time. Of `config`, but for the region if one is given; what `endpoint` is, a client
+/// is still to be told.
+///
+/// # Errors
+/// [`SetupError`] if there is no region, or the endpoint cannot be one.
+pub(crate) fn one_attempt(
+    config: &SdkConfig,
+    region_given: Option<&str>,
+    endpoint: Option<&str>,
+    connect_timeout: Duration,
+) -> Result<SdkConfig, SetupError> {
+    let region = region(config, region_given, endpoint)?;
+    let builder = config
+        .to_builder()
+        .behavior_version(behavior())
+        .http_client(config.http_client().unwrap_or_else(https))
+        .region(region)
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(TimeoutConfig::builder().connect_timeout(connect_timeout).build())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    Ok(builder.build())
+}
+
 /// The SDKs' default HTTP client, hyper 1 with its pool, on rustls and ring. It also takes `http://` endpoints; it asks no
 /// proxy, whatever the environment says.
 ///
 /// There is a newer pool in the same crate that can limit connections and keep them alive by TCP. It is months old, and
 /// has nothing that the callers' concurrency and [`IDLE_TIMEOUT`] do not give.
-pub(crate) fn https() -> HttpClient {
+fn https() -> HttpClient {
     Builder::new()
         .pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(IDLE_CONNECTIONS)

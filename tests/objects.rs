@@ -13,7 +13,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     rc::Rc,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -23,7 +26,10 @@ use logweir::{
     ledger::Line,
     metrics::Metrics,
     queue::{self, Submission},
-    sink::{Backoff, Codec, FileStore, Member, ObjectDriver, ObjectSettings},
+    sink::{
+        Backoff, BoxFuture, Codec, FileStore, Member, ObjectBody, ObjectDriver, ObjectPlan, ObjectReader,
+        ObjectSettings, ObjectStore, Page, Placed, PutError, StoreError, Told,
+    },
     spool::{self, Consumer, Destination, Spool, Terms},
 };
 use segments::{Batch, RECEIVED, SINK, noise};
@@ -48,13 +54,48 @@ fn destination(root: &Path, codec: &str) -> Destination {
 }
 
 fn driver(consumer: Consumer, destination: Destination, metrics: &Arc<Metrics>) -> ObjectDriver {
-    let settings = ObjectSettings {
-        destination,
-        concurrency: 2,
-        attempt_timeout: Duration::from_mins(1),
-        backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(20)),
-    };
-    ObjectDriver::new(settings, Arc::new(FileStore::default()), consumer, metrics)
+    let store = Arc::new(FileStore::default());
+    ObjectDriver::new(settings(destination, Duration::from_mins(1)), store, consumer, metrics)
+}
+
+fn settings(destination: Destination, attempt_timeout: Duration) -> ObjectSettings {
+    let backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(20));
+    ObjectSettings { destination, concurrency: 2, attempt_timeout, backoff }
+}
+
+/// Files, of which the first that is asked for what is told of it never answers.
+#[derive(Default)]
+struct Silent(FileStore, AtomicBool);
+
+impl ObjectStore for Silent {
+    fn put<'a>(&'a self, plan: &'a ObjectPlan, body: ObjectBody) -> BoxFuture<'a, Result<Placed, PutError>> {
+        self.0.put(plan, body)
+    }
+
+    fn overwrite<'a>(&'a self, place: &'a str, key: &'a str, bytes: Vec<u8>) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.0.overwrite(place, key, bytes)
+    }
+
+    fn list<'a>(
+        &'a self,
+        place: &'a str,
+        directory: &'a str,
+        after: Option<String>,
+    ) -> BoxFuture<'a, Result<Page, StoreError>> {
+        self.0.list(place, directory, after)
+    }
+
+    fn get<'a>(
+        &'a self,
+        place: &'a str,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Box<dyn ObjectReader>>, StoreError>> {
+        self.0.get(place, key)
+    }
+
+    fn told<'a>(&'a self, place: &'a str, key: &'a str) -> BoxFuture<'a, Result<Option<Told>, StoreError>> {
+        if self.1.swap(true, Ordering::Relaxed) { self.0.told(place, key) } else { Box::pin(std::future::pending()) }
+    }
 }
 
 /// Every object below `root` by its key, without the books.
@@ -189,8 +230,13 @@ async fn what_is_left_of_a_damaged_segment_becomes_a_frame_and_is_found_where_it
             timeout(Duration::from_mins(1), run).await.unwrap();
             fs::remove_dir_all(root.join("other")).unwrap();
         }
-        let run = driver(shelf.consumer(SINK, Terms::REQUIRED), destination, &metrics).run();
+        // What is asked of the store has a time, too.
+        let store = Arc::new(Silent::default());
+        let consumer = shelf.consumer(SINK, Terms::REQUIRED);
+        let run = ObjectDriver::new(settings(destination, Duration::from_secs(2)), store, consumer, &metrics).run();
         timeout(Duration::from_mins(1), run).await.unwrap();
+        let retried = metrics.render().contains("logweir_upload_retries_total{sink=\"s3\",cause=\"timeout\"} 1");
+        assert_eq!(retried, before, "only what was stored before is asked for");
         let objects = objects(&root);
         let counts: Vec<u64> = objects.iter().map(|(key, bytes)| lines(key, bytes)).collect();
         // What was stored before the damage has more than is left, and stays.

@@ -1,27 +1,17 @@
 //! The SDK's client, told what the driver needs of it.
 
 use aws_config::SdkConfig;
-use aws_sdk_firehose::{
-    Client,
-    config::{StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig},
-};
+use aws_sdk_firehose::Client;
 
 use super::FirehoseSettings;
 use crate::aws::{self, SetupError};
 
 /// The client for `settings`, and for what of `config` they leave open.
 pub(super) fn client(config: &SdkConfig, settings: &FirehoseSettings) -> Result<Client, SetupError> {
-    let region = aws::region(config, settings.region.as_deref(), settings.endpoint.as_deref())?;
-    let mut builder = aws_sdk_firehose::config::Builder::from(config)
-        .behavior_version(aws::behavior())
-        .http_client(config.http_client().unwrap_or_else(aws::https))
-        .region(region)
-        // The driver tries again: what was not taken, alone.
-        .retry_config(RetryConfig::disabled())
-        // The driver's time for an attempt is the only one beside this.
-        .timeout_config(TimeoutConfig::builder().connect_timeout(settings.connect_timeout).build())
-        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-    if let Some(endpoint) = &settings.endpoint {
+    let (region, endpoint) = (settings.region.as_deref(), settings.endpoint.as_deref());
+    let config = aws::one_attempt(config, region, endpoint, settings.connect_timeout)?;
+    let mut builder = aws_sdk_firehose::config::Builder::from(&config);
+    if let Some(endpoint) = endpoint {
         builder = builder.endpoint_url(endpoint);
     }
     Ok(Client::from_conf(builder.build()))
@@ -31,7 +21,7 @@ pub(super) fn client(config: &SdkConfig, settings: &FirehoseSettings) -> Result<
 mod tests {
     use std::time::Duration;
 
-    use aws_sdk_firehose::config::Region;
+    use aws_sdk_firehose::config::{Region, StalledStreamProtectionConfig, retry::RetryConfig};
 
     use super::*;
     use crate::sink::{Packing, Targets};

@@ -9,7 +9,7 @@ use super::{BodyError, Compression, ObjectBody, ObjectFacts, ObjectKey, ObjectPl
 use crate::{
     metrics::{self, Declared, Metrics},
     sink::{
-        Backoff, Failure, PutError,
+        Backoff, Failure, PutError, StoreError,
         counts::{by_cause, register_skipped},
         outage::{Failed, Failing, Outage, What},
     },
@@ -198,7 +198,9 @@ impl Upload {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            match self.store.told(&self.plan.place, &self.plan.key.to_string()).await {
+            let key = self.plan.key.to_string();
+            let told = timeout(self.attempt_timeout, self.store.told(&self.plan.place, &key)).await;
+            match told.unwrap_or_else(|elapsed| Err(StoreError { cause: Failure::Timeout, source: elapsed.into() })) {
                 Ok(told) => {
                     self.succeeded();
                     let told = told?;
@@ -270,7 +272,7 @@ mod tests {
     use super::*;
     use crate::{
         batch::{InstanceId, Millis, SegmentId, StreamName},
-        sink::{BoxFuture, ObjectReader, Page, StoreError, Told, outage::tests::Log},
+        sink::{BoxFuture, ObjectReader, Page, Told, outage::tests::Log},
     };
 
     /// Fails so many times, and then has everything.

@@ -3,10 +3,7 @@
 use aws_config::SdkConfig;
 use aws_sdk_s3::{
     Client, Config,
-    config::{
-        RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig, retry::RetryConfig,
-        timeout::TimeoutConfig,
-    },
+    config::{RequestChecksumCalculation, ResponseChecksumValidation},
 };
 
 use super::S3Settings;
@@ -14,21 +11,14 @@ use crate::aws::{self, SetupError};
 
 /// The client for `settings`, and for what of `config` they leave open.
 pub(super) fn client(config: &SdkConfig, settings: &S3Settings) -> Result<Client, SetupError> {
-    let region = aws::region(config, settings.region.as_deref(), settings.endpoint.as_deref())?;
-    let mut builder = aws_sdk_s3::config::Builder::from(config)
-        .behavior_version(aws::behavior())
-        .http_client(config.http_client().unwrap_or_else(aws::https))
-        .region(region)
+    let (region, endpoint) = (settings.region.as_deref(), settings.endpoint.as_deref());
+    let config = aws::one_attempt(config, region, endpoint, settings.connect_timeout)?;
+    let mut builder = aws_sdk_s3::config::Builder::from(&config)
         .force_path_style(settings.path_style)
-        // The driver tries again, with its own back-off and metrics.
-        .retry_config(RetryConfig::disabled())
-        // The driver's time for an attempt is the only one beside this.
-        .timeout_config(TimeoutConfig::builder().connect_timeout(settings.connect_timeout).build())
-        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         // Whatever AWS_REQUEST_CHECKSUM_CALCULATION says: bytes that change on the way would be stored otherwise.
         .request_checksum_calculation(RequestChecksumCalculation::WhenSupported)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-    if let Some(endpoint) = &settings.endpoint {
+    if let Some(endpoint) = endpoint {
         builder = builder.endpoint_url(endpoint);
     }
     let config: Config = builder.build();
@@ -39,7 +29,7 @@ pub(super) fn client(config: &SdkConfig, settings: &S3Settings) -> Result<Client
 mod tests {
     use std::time::Duration;
 
-    use aws_sdk_s3::config::Region;
+    use aws_sdk_s3::config::{Region, StalledStreamProtectionConfig, retry::RetryConfig};
 
     use super::*;
     use crate::sink::S3Encryption;

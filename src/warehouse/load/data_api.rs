@@ -42,7 +42,6 @@ use std::time::{Duration, Instant};
 use aws_config::SdkConfig;
 use aws_sdk_redshiftdata::{
     Client,
-    config::{retry::RetryConfig, timeout::TimeoutConfig},
     operation::describe_statement::DescribeStatementOutput,
     types::{Field, StatementStatusString, StatusString},
 };
@@ -159,15 +158,10 @@ impl DataApi {
     /// # Errors
     /// [`DataApiSetupError`] if there is no region, or the endpoint cannot be one.
     pub fn with_config(config: &SdkConfig, settings: DataApiSettings) -> Result<Self, DataApiSetupError> {
-        let region = aws::region(config, settings.region.as_deref(), settings.endpoint.as_deref())?;
-        let mut builder = aws_sdk_redshiftdata::config::Builder::from(config)
-            .behavior_version(aws::behavior())
-            .http_client(config.http_client().unwrap_or_else(aws::https))
-            .region(region)
-            // What is tried again is decided here, by what it may have done.
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(TimeoutConfig::builder().connect_timeout(settings.connect_timeout).build());
-        if let Some(endpoint) = &settings.endpoint {
+        let (region, endpoint) = (settings.region.as_deref(), settings.endpoint.as_deref());
+        let config = aws::one_attempt(config, region, endpoint, settings.connect_timeout)?;
+        let mut builder = aws_sdk_redshiftdata::config::Builder::from(&config);
+        if let Some(endpoint) = endpoint {
             builder = builder.endpoint_url(endpoint);
         }
         Ok(Self { client: Client::from_conf(builder.build()), settings })
