@@ -133,8 +133,8 @@ declare! {
     UPLOAD_RETRIES: Kind::Counter, "logweir_upload_retries_total", Count, ["sink", "cause"], "Attempts to store an object that failed and are made again.";
     LEDGER_PAGES: Kind::Counter, "logweir_ledger_pages_total", Count, ["sink", "outcome"], "Pages of the books that a sink has, by how: stored now, stored before, or under another key because theirs held something else.";
     HEARTBEATS: Kind::Counter, "logweir_heartbeats_total", Count, ["sink", "outcome"], "Heartbeats written into a sink's books, and those that failed.";
-    SINK_LAG_BYTES: Kind::Gauge, "logweir_sink_lag_bytes", Bytes, ["sink"], "Bytes of the spool that the sink does not have.";
-    SINK_LAG_SECONDS: Kind::Gauge, "logweir_sink_lag_seconds", Seconds, ["sink"], "Age of the oldest data that the sink does not have; 0 if it has all.";
+    SINK_LAG_BYTES: Kind::Gauge, "logweir_sink_lag_bytes", Bytes, ["sink"], "Bytes of the spool that the sink does not have: of an object sink of what is sealed, of a line sink of all that is durable.";
+    SINK_LAG_SECONDS: Kind::Gauge, "logweir_sink_lag_seconds", Seconds, ["sink"], "Age of the oldest data that the sink does not have, of the same; 0 if it has all.";
     SINK_SKIPPED_EVENTS: Kind::Counter, "logweir_sink_skipped_events_total", Count, ["sink"], "Events that a best-effort sink will not be given any more, because it lagged too far; counted from where everything before is done, so that lines which it took behind a stretch that is not done count too.";
     SINK_SKIPPED_BYTES: Kind::Counter, "logweir_sink_skipped_bytes_total", Bytes, ["sink"], "Bytes of the spool that a best-effort sink has passed over for that.";
     SINK_LINES: Kind::Counter, "logweir_sink_lines_total", Count, ["sink", "outcome"], "Lines of a line sink: delivered; repeated, which were sent again after a call of unknown outcome and may be there twice; undelivered, which it will never take and which were set aside.";
