@@ -25,6 +25,8 @@ mod schedule;
 mod store;
 #[path = "crash/tail.rs"]
 mod tail;
+#[path = "crash/watch.rs"]
+mod watch;
 #[path = "crash/world.rs"]
 mod world;
 
@@ -44,7 +46,13 @@ const FOUND_WITHIN: u32 = 20_000;
 
 fn config(cases: u32) -> Config {
     let persistence = FileFailurePersistence::Direct("tests/crash/regressions.txt");
-    Config { cases, failure_persistence: Some(Box::new(persistence)), max_shrink_iters: 2_000, ..Config::default() }
+    Config {
+        cases,
+        failure_persistence: Some(Box::new(persistence)),
+        max_shrink_iters: 2_000,
+        max_shrink_time: 120_000,
+        ..Config::default()
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long a test takes is no setting of the server")]
@@ -60,6 +68,7 @@ fn walk(ops: &[Op], seed: u64, sabotage: Sabotage) -> Result<(), String> {
 
 /// Beside a sink that follows, on these terms.
 fn walk_with(ops: &[Op], seed: u64, follows: Kind, sabotage: Sabotage) -> Result<(), String> {
+    let _watched = watch::walking(ops, seed, follows);
     let mut world = World::new(seed, follows, sabotage);
     for op in ops {
         world.apply(op)?;

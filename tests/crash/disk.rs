@@ -209,8 +209,12 @@ impl Machine {
         self.state().meanwhile = None;
     }
 
-    fn disturb(&self) {
+    /// A cursor is read under its lock, for which whatever else happens would wait: nothing does meanwhile.
+    fn disturb(&self, file: u64) {
         let mut state = self.state();
+        if state.files.get(&file).is_some_and(|inode| inode.is_cursor) {
+            return;
+        }
         if let Some((reads, _)) = &mut state.meanwhile {
             *reads = reads.saturating_sub(1);
         }
@@ -501,7 +505,7 @@ impl DiskFile for Handle {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.disk.machine.disturb();
+        self.disk.machine.disturb(self.file);
         let read = |state: &mut State| {
             let blocks = offset / BLOCK as u64..(offset + buffer.len() as u64).div_ceil(BLOCK as u64);
             if state.bad.range((self.file, blocks.start)..(self.file, blocks.end)).next().is_some() {

@@ -1,7 +1,7 @@
 //! Schedules that broke a promise once, as they were shrunk, each with what was wrong then.
 
 use crate::{
-    disk::Call::{Open, Read, Remove, Rename, SetLen, Sync},
+    disk::Call::{Open, Read, Remove, Rename, SetLen, Sync, Write},
     schedule::{
         Done,
         Op::{
@@ -119,6 +119,21 @@ pub(crate) fn failed_once() -> Vec<(Vec<Op>, u64)> {
                 .chain([Spoil { file: 32_090, place: 7_502_165_577_582_346_240 }])
                 .collect(),
             4_001_884_811_346_274_827,
+        ),
+        // The model's own: what happens in the middle of a read waited for the lock of the cursor that was being read.
+        (
+            vec![
+                Fail(Write, 4),
+                push(2, 1, 308),
+                Fuse(11),
+                Fuse(21),
+                Follow { reads: 3, most: 39_933, done: Done::Nothing },
+            ]
+            .into_iter()
+            .chain([Drive(0), Join(2), Seal, push(2, 2, 46), push(2, 1, 149)])
+            .chain([Disturb { most: 421, reads: 3, steps: 3 }])
+            .collect(),
+            7_759_812_569_594_574_725,
         ),
     ]
 }
