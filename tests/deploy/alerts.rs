@@ -1,0 +1,1 @@
+//! The alert rules, as Prometheus reads and tests them; where they are routed.

@@ -1,0 +1,1 @@
+//! The dashboard: every expression names metrics that exist.

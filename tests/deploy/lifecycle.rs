@@ -1,0 +1,1 @@
+//! The watcher of an instance's lifecycle on AWS.

@@ -1,0 +1,1 @@
+//! Manual pages, completions, and the version.
