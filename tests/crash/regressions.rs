@@ -135,5 +135,16 @@ pub(crate) fn failed_once() -> Vec<(Vec<Op>, u64)> {
             .collect(),
             7_759_812_569_594_574_725,
         ),
+        // The model's own: what is left of a segment is stored again if its footer and a group are gone, which it knows since.
+        (
+            vec![push(0, 1, 1), Crash, push(0, 0, 1)]
+                .into_iter()
+                .chain([Push { stream: 2, rejected: 0, accepted: 1, bytes: 1 }, Step])
+                .chain([Push { stream: 2, rejected: 0, accepted: 1, bytes: 1 }, Step, Fuse(14), Seal, Drive(0)])
+                .chain([Spoil { file: 16_050, place: 1_379_496_292_808_163_328 }, Spare])
+                .chain([Spoil { file: 41_328, place: 255_639_308_856_295_424 }])
+                .collect(),
+            2_028_442_251_053_675_485,
+        ),
     ]
 }

@@ -65,7 +65,17 @@ pub(crate) struct World {
     excused: BTreeSet<u32>,
     /// How much was damaged on purpose.
     damages: usize,
+    /// What was damaged of each segment's file, by the number that begins its name.
+    segments_hit: BTreeMap<String, Hit>,
     quarantined: bool,
+}
+
+/// What was damaged of a segment's file.
+#[derive(Default)]
+struct Hit {
+    group: bool,
+    /// Its first block, its footer, or what follows the groups.
+    beside: bool,
 }
 
 /// A process that runs.
@@ -99,6 +109,7 @@ impl World {
             acknowledged: BTreeSet::new(),
             excused: BTreeSet::new(),
             damages: 0,
+            segments_hit: BTreeMap::new(),
             quarantined: false,
         }
     }
@@ -434,7 +445,19 @@ impl World {
         let bit = bit % (bytes.len() as u64 * 8);
         self.damages += 1;
         happens(&self.machine, name, bit);
-        self.excused.extend(events_in_group(bytes, (bit / 8) as usize));
+        let events = events_in_group(bytes, (bit / 8) as usize);
+        if let Some((segment, _)) = name.split_once('.') {
+            let hit = self.segments_hit.entry(segment.to_owned()).or_default();
+            *if events.is_empty() { &mut hit.beside } else { &mut hit.group } = true;
+        }
+        self.excused.extend(events);
+    }
+
+    /// Whether the object at `key` is of a segment that lost a group and its footer, which had counted the group: what is
+    /// left of it cannot be recognised as part of what was stored before, and is stored again.
+    fn may_be_stored_again(&self, key: &str) -> bool {
+        let of = |segment: &str| key.contains(&format!("-{segment}"));
+        self.segments_hit.iter().any(|(segment, hit)| hit.group && hit.beside && of(segment))
     }
 
     /// Everything drains, and every promise is held to what the stores have.
@@ -489,7 +512,9 @@ impl World {
                 if !self.sent.contains(&event) {
                     return Err(format!("{key} holds the event {event}, which nobody sent"));
                 }
-                if let Some(other) = found.insert(event, key.clone()) {
+                if let Some(other) = found.insert(event, key.clone())
+                    && !(self.may_be_stored_again(key) && self.may_be_stored_again(&other))
+                {
                     return Err(format!("the event {event} is in {other} and in {key}"));
                 }
             }
