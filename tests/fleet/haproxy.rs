@@ -2,80 +2,35 @@
 
 use std::{
     collections::BTreeMap,
-    env::consts::OS,
     fs::{self, File},
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    thread::sleep,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
-    figures::{on_a_build_service, tell},
+    balancer::{Balancer, PATIENCE, PORTS_TRIED, until},
     process::Place,
 };
 
 /// The configuration, which operators use.
-const CONFIGURATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/haproxy/haproxy.cfg");
+pub(crate) const CONFIGURATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/haproxy/haproxy.cfg");
 /// Its backend.
 const BACKEND: &str = "instances";
 /// How often an instance's health is checked here.
 pub(crate) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// How long anything may take that must happen at all.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// How often a condition is looked at that is waited for.
-const LOOK: Duration = Duration::from_millis(20);
-/// How often another port is tried, if somebody was quicker to take one that was free.
-const PORTS_TRIED: usize = 10;
-
-/// Waits until `look` sees what it is looking for, and panics with `what` if it never does.
-pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(seen) = look() {
-            return seen;
-        }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for: {what}");
-        sleep(LOOK);
-    }
-}
-
-/// Whether there is an `HAProxy`. Says so if not.
-pub(crate) fn is_installed() -> bool {
-    match Command::new("haproxy").arg("-v").stdin(Stdio::null()).output() {
-        Ok(output) if output.status.success() => true,
-        other => {
-            assert!(!on_a_build_service(), "a build service must have HAProxy: {other:?}");
-            tell(format_args!("left out: HAProxy cannot be run on this {OS}; tests/run installs it"));
-            false
-        }
-    }
-}
 
 /// An `HAProxy` that runs. It is killed when it is dropped.
 pub(crate) struct Haproxy {
     child: Child,
-    /// Where devices connect.
-    pub(crate) address: SocketAddr,
+    address: SocketAddr,
     place: Place,
 }
 
 impl Haproxy {
-    /// Starts it in front of three instances, and waits until each was found well.
-    pub(crate) fn start(instances: [SocketAddr; 3]) -> Self {
-        let place = Place::new();
-        let haproxy = (0..PORTS_TRIED).find_map(|_| Self::try_start(&place, instances));
-        let (child, address) = haproxy.unwrap_or_else(|| panic!("HAProxy does not start:\n{}", log(&place)));
-        let haproxy = Self { child, address, place };
-        for name in ["i1", "i2", "i3"] {
-            haproxy.until_server(name, "is checked", |server| server.get("check_status") == "L7OK");
-        }
-        haproxy
-    }
-
     /// `None` if it ends at once, as it does if the port is not free any more.
     fn try_start(place: &Place, instances: [SocketAddr; 3]) -> Option<(Child, SocketAddr)> {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -106,21 +61,6 @@ impl Haproxy {
         BufReader::new(stream).lines().map(Result::unwrap).collect()
     }
 
-    /// Fills the place `name`, which has been in maintenance, with the instance at `address`.
-    pub(crate) fn add(&self, name: &str, address: SocketAddr) {
-        let (ip, port) = (address.ip(), address.port());
-        let said = self.ask(&format!("set server {BACKEND}/{name} addr {ip} port {port}"));
-        assert!(said.concat().contains("changed from"), "{said:?}");
-        let said = self.ask(&format!("set server {BACKEND}/{name} state ready"));
-        assert!(said.concat().is_empty(), "{said:?}");
-    }
-
-    /// Takes the instance called `name` out for good: behind its port there may be somebody else's soon.
-    pub(crate) fn remove(&self, name: &str) {
-        let said = self.ask(&format!("set server {BACKEND}/{name} state maint"));
-        assert!(said.concat().is_empty(), "{said:?}");
-    }
-
     /// What it knows of each instance, by its name.
     pub(crate) fn servers(&self) -> BTreeMap<String, Server> {
         let lines = self.ask("show stat");
@@ -144,9 +84,65 @@ impl Haproxy {
     pub(crate) fn anomalies(&self) -> Vec<Anomaly> {
         log(&self.place).lines().filter_map(Anomaly::parse).collect()
     }
+}
 
-    /// All that it has said so far.
-    pub(crate) fn log(&self) -> String {
+impl Balancer for Haproxy {
+    const NAME: &str = "HAProxy";
+    const PROGRAM: [&str; 2] = ["haproxy", "-v"];
+    /// Long enough for it to notice, thrice over.
+    const LINGER: &str = "6s";
+
+    fn start(instances: [SocketAddr; 3]) -> Self {
+        let place = Place::new();
+        let haproxy = (0..PORTS_TRIED).find_map(|_| Self::try_start(&place, instances));
+        let (child, address) = haproxy.unwrap_or_else(|| panic!("HAProxy does not start:\n{}", log(&place)));
+        let haproxy = Self { child, address, place };
+        for name in ["i1", "i2", "i3"] {
+            haproxy.until_server(name, "is checked", |server| server.get("check_status") == "L7OK");
+        }
+        haproxy
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn name(&self, served_by: &str) -> String {
+        served_by.to_owned()
+    }
+
+    /// Fills the place `name`, which has been in maintenance.
+    fn add(&mut self, name: &str, address: SocketAddr) {
+        let (ip, port) = (address.ip(), address.port());
+        let said = self.ask(&format!("set server {BACKEND}/{name} addr {ip} port {port}"));
+        assert!(said.concat().contains("changed from"), "{said:?}");
+        let said = self.ask(&format!("set server {BACKEND}/{name} state ready"));
+        assert!(said.concat().is_empty(), "{said:?}");
+    }
+
+    fn remove(&mut self, name: &str) {
+        let said = self.ask(&format!("set server {BACKEND}/{name} state maint"));
+        assert!(said.concat().is_empty(), "{said:?}");
+    }
+
+    fn drain(&mut self, name: &str, stop: impl FnOnce()) {
+        stop();
+        self.until_noticed(name);
+    }
+
+    fn take_back(&mut self, name: &str) {
+        self.until_server(name, "is found well", |server| server.get("status").starts_with("UP"));
+    }
+
+    fn until_noticed(&self, name: &str) {
+        self.until_server(name, "is taken out", Server::is_down);
+    }
+
+    fn taken_out(&self, name: &str) -> u64 {
+        self.server(name).count("chkdown")
+    }
+
+    fn log(&self) -> String {
         log(&self.place)
     }
 }
