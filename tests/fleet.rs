@@ -42,3 +42,7 @@ mod objects;
 #[path = "binary/process.rs"]
 #[expect(dead_code, reason = "the tests of the binary use the rest of it")]
 mod process;
+#[path = "fleet/release.rs"]
+mod release;
+#[path = "fleet/rolling.rs"]
+mod rolling;
