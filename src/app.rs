@@ -180,7 +180,10 @@ impl Server {
     ///
     /// # Errors
     /// [`StartError`], [`StartError::Succession`] if the other process goes on.
-    pub fn start_after(loaded: Loaded, predecessor: Option<(Predecessor, [TcpListener; 2])>) -> Result<Self, StartError> {
+    pub fn start_after(
+        loaded: Loaded,
+        predecessor: Option<(Predecessor, [TcpListener; 2])>,
+    ) -> Result<Self, StartError> {
         let Loaded { mut config, streams, .. } = loaded;
         config.server.max_connections = descriptors::connections(&config, descriptors::raise())?;
         let (predecessor, handed_over) = predecessor.map(handed_over).unzip();
@@ -382,7 +385,8 @@ fn take_over(
     spool: Option<&Path>,
     metrics: &Metrics,
 ) -> Result<Duration, SuccessionError> {
-    let [_failed, taken_over] = ["failed", "taken_over"].map(|outcome| metrics.counter(&metrics::HANDOVERS, &[outcome]));
+    let [_failed, taken_over] =
+        ["failed", "taken_over"].map(|outcome| metrics.counter(&metrics::HANDOVERS, &[outcome]));
     let Some(predecessor) = predecessor else { return Ok(Duration::ZERO) };
     predecessor.take_over(spool)?;
     taken_over.increment(1);

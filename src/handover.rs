@@ -44,7 +44,7 @@ use crate::{
     config::{self, Config},
     metrics, notify,
     signals::{Signals, Told},
-    succession::{Successor, SuccessionError},
+    succession::{SuccessionError, Successor},
 };
 
 /// How long a successor may take to be ready, while this process serves as ever.
@@ -66,7 +66,9 @@ pub enum Handover {
 /// Gives way to whoever has the sockets of `server`, too: waits until the clients have been told. Blocks.
 pub fn give_way(server: &Server, signals: &mut Signals, config: &Config) -> Handover {
     if !server.estate().supervised {
-        tracing::warn!("nobody else has the listening sockets: who connects from the end of this process on is refused");
+        tracing::warn!(
+            "nobody else has the listening sockets: who connects from the end of this process on is refused"
+        );
     }
     tracing::info!(handover = %config.drain.handover, "giving way to the next process");
     notify::stopping();

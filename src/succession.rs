@@ -226,9 +226,8 @@ impl Predecessor {
         let mut bytes = vec![0; MAX_ESTATE_BYTES];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received =
-            recvmsg(&channel, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)
-                .map_err(|_| SuccessionError::NoPredecessor)?;
+        let received = recvmsg(&channel, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)
+            .map_err(|_| SuccessionError::NoPredecessor)?;
         let mut sockets = Vec::new();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(descriptors) = message {

@@ -19,6 +19,7 @@ use crate::{
     client::{Client, get},
     crowd::{Crowd, Seen},
     fault_proxy::Weather,
+    firehose::TwoSinks,
     process::{Ended, Place, Server},
     scrape::Scrape,
     tracer::Book,
@@ -79,7 +80,8 @@ fn a_connection_is_answered_whatever_it_was_doing_when_the_instance_was_handed_o
     let place = Place::new();
     let chain = Chain::serve(&place, &[("DRAIN__HANDOVER", "4s")]);
     let mut book = Book::default();
-    let head = b"POST /v1/logs/heard HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 25\r\n\r\n";
+    let head =
+        b"POST /v1/logs/heard HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 25\r\n\r\n";
     let body = |name: char| format!("[{{\"trace\":\"heard:raw:{name}\"}}]").into_bytes();
     let connect = || TcpStream::connect(chain.address).unwrap();
     let (mut in_body, mut in_head) = (connect(), connect());
@@ -208,6 +210,24 @@ fn a_handover_does_not_wait_for_an_s3_that_is_down_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_handover_gives_firehose_every_line_and_repeats_few() {
+    let (place, sinks) = (Place::new(), TwoSinks::new());
+    let chain = Chain::start(&place, sinks.command(&place, &[SHORT], ""));
+    let crowd = Crowd::start(chain.address, 3, 2, "crowd");
+    for _ in 0..2 {
+        crowd.wait_for(200);
+        chain.hand_over();
+    }
+    crowd.wait_for(50);
+    let seen = crowd.end();
+    holds(&seen, &chain.stop());
+    seen.book.compare(&sinks.bucket.objects());
+    assert_eq!(sinks.lacking(&seen.book), Vec::<String>::new());
+    println!("{} of {} lines came twice", sinks.doubled(), seen.book.acknowledged.len());
+    assert!(sinks.doubled() * 4 < seen.book.acknowledged.len(), "{} came twice", sinks.doubled());
+}
+
+#[test]
 fn a_signal_to_stop_ends_a_handover_and_everything_is_stored() {
     let place = Place::new();
     let chain = Chain::serve(&place, &[("DRAIN__HANDOVER", "30s")]);
@@ -300,7 +320,7 @@ fn an_instance_that_gives_way_to_nobody_answers_whoever_had_connected() {
 #[test]
 fn an_instance_without_a_disk_stores_what_it_has_before_it_ends_and_is_not_waited_for() {
     let (place, bucket) = (Place::new(), Bucket::new());
-    let config = "[spool]\nkind = 'none'\n";
+    let config = "[spool]\nkind = 'none'\nwindow = '100ms'\n";
     let mut command = bucket.command(&place, &[SHORT]);
     let text = fs::read_to_string(place.path("logweir.toml")).unwrap();
     let head = text.split("[spool]").next().unwrap();

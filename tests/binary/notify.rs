@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::{
     chain::Chain,
-    process::{Place, Server},
+    process::{END, Place, Server},
 };
 
 /// A service manager.
@@ -61,7 +61,7 @@ fn a_service_manager_is_told_of_the_start_of_life_of_a_reload_and_of_the_end_in_
     let server = Server::start(command);
     manager.wait_for("READY=1");
     assert!(!manager.was_told("STOPPING"));
-    manager.wait_for("STATUS=serving on 127.0.0.1:");
+    assert!(manager.was_told("STATUS=serving on 127.0.0.1:"));
     for _ in 0..3 {
         manager.wait_for("WATCHDOG=1");
     }
@@ -74,7 +74,7 @@ fn a_service_manager_is_told_of_the_start_of_life_of_a_reload_and_of_the_end_in_
     manager.wait_for("EXTEND_TIMEOUT_USEC=");
     // It lives while it drains.
     manager.wait_for("WATCHDOG=1");
-    server.stop();
+    assert_eq!(server.wait(END).code, Some(0));
     assert!(!manager.was_told("MAINPID"));
 }
 
