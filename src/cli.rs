@@ -34,6 +34,11 @@ pub enum Command {
     /// "none"), what is not stored when the draining ends. SIGHUP reads the configuration again and takes over mutes,
     /// hints and quotas; what else has changed is told in the log and needs a restart.
     ///
+    /// SIGUSR2 starts a successor, the executable that stands now where this one stood, and gives way to it once it is
+    /// ready: no connection is refused, and uploads are not waited for. If the successor is not sound, this process serves
+    /// on. SIGUSR1 gives way in the same manner where a supervisor has the listening sockets and starts the next process,
+    /// as systemd does with a socket unit.
+    ///
     /// Exits with 0 after draining, 69 if the server cannot start here (its port is taken, or another process has the
     /// spool), 78 if the configuration or an argument is wrong or fewer files may be open than it needs, and 143 if it
     /// was told twice to stop.
