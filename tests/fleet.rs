@@ -46,3 +46,5 @@ mod process;
 mod release;
 #[path = "fleet/rolling.rs"]
 mod rolling;
+#[path = "fleet/tryout.rs"]
+mod tryout;
