@@ -15,6 +15,7 @@
 //! key, where it finds it stored; a line that was not known to be delivered is sent once more. **The spool's lock goes with
 //! the process, and not before:** only then no thread is left that could still move a cursor or write a file.
 
+mod apply;
 mod audit;
 mod ceiling;
 mod descriptors;
@@ -49,6 +50,7 @@ use tokio::{
     time::{self, Instant as TokioInstant},
 };
 
+pub use apply::ApplyError;
 pub use audit::{AuditFailure, AuditRequest, audit};
 pub use ceiling::memory_ceiling;
 pub use descriptors::TooFewDescriptors;
@@ -74,8 +76,8 @@ use crate::{
     admission::{Board, Demand, Gate, GateLimits},
     config::{Config, Loaded, Sink, SinkTarget, UndeclaredStreams},
     http::{
-        Acceptor, AcceptorHandle, Admin, AdminHandle, BodyLimits, ConnectionLimits, Ending, Key, Keyring, Policies,
-        Service, Worker, WorkerHandle,
+        Acceptor, AcceptorHandle, Admin, AdminHandle, BodyLimits, ConnectionLimits, Ending, Policies, Service, Worker,
+        WorkerHandle,
     },
     metrics::{self, Metrics},
     notify,
@@ -114,6 +116,7 @@ pub struct Server {
     spool_dir: Option<PathBuf>,
     /// What the process may come to need, in bytes.
     ceiling: u64,
+    max_connections: usize,
     /// The runtime of everything that is neither hot nor a sink's.
     runtime: Runtime,
     sinks: Sinks,
@@ -248,6 +251,7 @@ impl Server {
             stop_working,
             spool_dir,
             ceiling,
+            max_connections: most,
             runtime,
             sinks,
             hearts,
@@ -272,12 +276,6 @@ impl Server {
     /// What the spool tells everybody.
     pub fn published(&self) -> &Published {
         &self.published
-    }
-
-    /// Puts what `config` says about mutes, hints and quotas in force. Nothing else of it is looked at.
-    pub fn apply(&self, config: &Config) {
-        let policies = &self.service.policies;
-        policies.replace(policy::policy(config, Some(&policies.current())));
     }
 
     /// The runtime that is free for what is not hot.
@@ -440,12 +438,6 @@ fn background() -> io::Result<Runtime> {
 }
 
 fn service(config: &Config, catalog: Catalog, spool: &Spool, metrics: &Arc<Metrics>) -> Service {
-    let keys = config.keys.iter().map(|key| {
-        let streams = key.streams.iter().filter_map(|name| crate::batch::StreamName::new(name).ok());
-        let streams = (!key.streams.is_empty()).then(|| streams.collect());
-        let key_itself = Key { name: key.name.clone(), streams, browser: key.browser, ..Key::default() };
-        (key_itself, key.key.expose().into())
-    });
     let gate = Gate::new(GateLimits {
         budget: config.queue.bytes.in_memory(),
         disk_quota: config.spool.quota().get(),
@@ -454,7 +446,6 @@ fn service(config: &Config, catalog: Catalog, spool: &Spool, metrics: &Arc<Metri
         retry_after_cap: config.pacing.retry_after_cap.get(),
     });
     Service {
-        keys: Keyring::new(keys),
         catalog,
         gate: if config.spool.keeps() { gate } else { gate.in_memory() },
         keeps: config.spool.keeps(),

@@ -42,7 +42,7 @@ mod worker;
 
 pub use acceptor::{Acceptor, AcceptorHandle, BACKLOG};
 pub use admin::{Admin, AdminHandle};
-pub use auth::{Key, Keyring};
+pub use auth::{Digest, Key, Keyring};
 pub use connection::ConnectionLimits;
 pub use ending::Ending;
 pub use health::Health;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use logweir::{
     app::{AuditRequest, SchemaRequest},
-    cli::{AuditArgs, CheckArgs, Cli, Command, SchemaArgs},
+    cli::{AuditArgs, CheckArgs, Cli, Command, KeyCommand, SchemaArgs},
     commands,
     serve::serve,
 };
@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(arguments) => {
-            commands::load(arguments.config.clone()).map(|loaded| serve(loaded, arguments.config.as_deref()))
+            commands::load(arguments.config.clone()).map(|loaded| serve(loaded, arguments.config))
         }
         Command::Check(CheckArgs { config, since }) => {
             commands::load(config.config).map(|loaded| commands::check(&loaded, since))
@@ -34,6 +34,7 @@ fn main() -> ExitCode {
             commands::load(arguments.config.config.clone()).map(|loaded| commands::load_objects(&loaded, &arguments))
         }
         Command::Rehearse(arguments) => Ok(commands::rehearse(&arguments)),
+        Command::Key(KeyCommand::New(arguments)) => Ok(commands::new_key(&arguments)),
     };
     done.unwrap_or_else(|code| code)
 }

@@ -1,10 +1,10 @@
 //! The life of a server, as a story: telemetry, start, signals, end, exit code.
 
-use std::{net::TcpListener, path::Path, process::ExitCode};
+use std::{net::TcpListener, path::PathBuf, process::ExitCode};
 
 use crate::{
     app::{self, Server, Stopped},
-    commands::{self, EXIT_CONFIG, EXIT_UNAVAILABLE},
+    commands::{self, EXIT_CONFIG, EXIT_UNAVAILABLE, InForce},
     config::{self, Config, Loaded},
     handover::{self, Handover},
     notify,
@@ -14,15 +14,14 @@ use crate::{
 };
 
 /// Serves as `loaded` says, which was read from `file`.
-pub fn serve(loaded: Loaded, file: Option<&Path>) -> ExitCode {
-    telemetry::start(&loaded.config.log);
+pub fn serve(loaded: Loaded, file: Option<PathBuf>) -> ExitCode {
+    let telemetry = telemetry::start(&loaded.config.log);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), configuration = loaded.source, "starting");
-    let mut config = loaded.config.clone();
     let predecessor = match predecessor() {
         Ok(predecessor) => predecessor,
         Err(error) => return commands::fail(EXIT_CONFIG, &error),
     };
-    let server = match Server::start_after(loaded, predecessor) {
+    let server = match Server::start_after(loaded.clone(), predecessor) {
         Ok(server) => server,
         Err(error) => {
             let code = if error.is_configuration() { EXIT_CONFIG } else { EXIT_UNAVAILABLE };
@@ -34,24 +33,25 @@ pub fn serve(loaded: Loaded, file: Option<&Path>) -> ExitCode {
         Err(error) => return commands::fail(EXIT_UNAVAILABLE, &error),
     };
     // Only now: who reads this may send a signal at once.
-    app::announce(&server, &config);
+    app::announce(&server, &loaded.config);
+    let mut in_force = InForce::new(&server, loaded, file, telemetry, signals.changed());
     notify::ready(&format!("serving on {}", server.address()));
     loop {
         let next = match signals.wait() {
             Told::Reload => {
                 notify::reloading();
-                config = commands::reload(&server, config, file);
+                in_force.reload(&server);
                 notify::ready(&format!("serving on {}", server.address()));
                 continue;
             }
             Told::Stop(signal) => Handover::Stops(signal),
-            Told::GiveWay => handover::give_way(&server, &mut signals, &config),
-            Told::HandOver => handover::hand_over(&server, &mut signals, &config),
+            Told::GiveWay => handover::give_way(&server, &mut signals, in_force.config()),
+            Told::HandOver => handover::hand_over(&server, &mut signals, in_force.config()),
         };
         match next {
             Handover::ServesOn => {}
-            Handover::Stops(signal) => return stop(server, signals, &config, signal),
-            Handover::GivesWay(successor) => return give_way(server, signals, &config, successor.as_ref()),
+            Handover::Stops(signal) => return stop(server, signals, in_force.config(), signal),
+            Handover::GivesWay(successor) => return give_way(server, signals, in_force.config(), successor.as_ref()),
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The signals that end the process, that have it give way to another one, and on which it reads its configuration again.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use rustix::process::{Pid, kill_process};
 use tokio::{
     runtime::{Handle, Runtime},
     signal::unix::{Signal, SignalKind, signal},
+    sync::Notify,
 };
 
 /// What a process that was told twice to stop exits with: 128 and the number of SIGTERM.
@@ -33,6 +34,8 @@ pub struct Signals {
     hangup: Signal,
     give_way: Signal,
     hand_over: Signal,
+    /// A file of the configuration has changed.
+    changed: Arc<Notify>,
     /// Whether a hang-up ends the process, too.
     hangup_ends: bool,
 }
@@ -51,6 +54,7 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             give_way: signal(SignalKind::user_defined1())?,
             hand_over: signal(SignalKind::user_defined2())?,
+            changed: Arc::default(),
             hangup_ends: false,
         })
     }
@@ -63,6 +67,11 @@ impl Signals {
         Ok(Self { hangup_ends: true, ..Self::new(runtime)? })
     }
 
+    /// What to tell when a file of the configuration has changed: as good as a hang-up.
+    pub fn changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.changed)
+    }
+
     /// Waits for one of them, and says what it tells. Blocks.
     pub fn wait(&mut self) -> Told {
         let runtime = self.runtime.clone();
@@ -73,6 +82,7 @@ impl Signals {
                 _ = self.hangup.recv() => Told::Reload,
                 _ = self.give_way.recv() => Told::GiveWay,
                 _ = self.hand_over.recv() => Told::HandOver,
+                () = self.changed.notified() => Told::Reload,
             }
         })
     }

@@ -101,7 +101,7 @@ fn activated(config: &Config) -> Result<Sockets, ListenError> {
 /// Whether `config` allows what the sockets open.
 fn check(config: &Config, Sockets { public, admin, .. }: &Sockets) -> Result<(), ListenError> {
     let address = public.local_addr().map_err(ListenError::Passed)?;
-    if !is_loopback(address) && config.keys.is_empty() {
+    if !is_loopback(address) && config.all_keys().next().is_none() {
         return Err(ListenError::NoKey { address });
     }
     let address = admin.local_addr().map_err(ListenError::Passed)?;
