@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Three instances behind HAProxy on this machine, to try: batches go to http://127.0.0.1:8080, objects of all three stand
-# below data/fleet/objects, each one's spool and log beside them. Ctrl-C stops all. Needs haproxy and curl. From the
+# Three instances behind HAProxy on one machine, to try: batches go to http://127.0.0.1:8080; objects of all three stand
+# below data/fleet/objects, spools and logs beside them. Ctrl-C stops all. Needs haproxy and curl. From the
 # environment: PORT for another port than 8080 (the instances have the next three, and 1010 above those their admin
 # ports), DATA for another directory, LOGWEIR for a program that is built already.
 set -euo pipefail
@@ -16,7 +16,7 @@ stop() {
     for id in "${instances[@]}"; do
         while kill -0 "$id"; do wait "$id" || true; done
     done
-    [[ -z $haproxy ]] || kill "$haproxy"
+    [[ -z $haproxy ]] || { kill "$haproxy" && wait "$haproxy" || true; }
 } 2>/dev/null
 trap stop EXIT
 trap 'exit 0' INT TERM

@@ -10,6 +10,9 @@
 mod account;
 #[path = "fleet/balancer.rs"]
 mod balancer;
+#[path = "binary/chain.rs"]
+#[expect(dead_code, reason = "the tests of the binary use the rest of it")]
+mod chain;
 #[path = "fleet/changes.rs"]
 mod changes;
 #[path = "binary/client.rs"]
@@ -34,6 +37,8 @@ mod flood;
 mod haproxy;
 #[path = "fleet/instances.rs"]
 mod instances;
+#[path = "fleet/lasting.rs"]
+mod lasting;
 #[path = "fleet/nginx.rs"]
 mod nginx;
 #[path = "binary/objects.rs"]

@@ -26,6 +26,8 @@ pub(crate) trait Balancer: Sized {
     const NAME: &str;
     /// The program, and the argument with which it tells its version.
     const PROGRAM: [&str; 2];
+    /// Whether it asks instances how they are.
+    const CHECKS: bool;
     /// How long an instance behind it serves on that is told to end (`drain.linger`).
     const LINGER: &str;
 

@@ -42,6 +42,8 @@ struct Common {
     habits: Habits,
     over: AtomicBool,
     key: Mutex<&'static str>,
+    /// With which key each device sends the batch that it has.
+    in_use: Mutex<Vec<&'static str>>,
     /// How many batches each instance has acknowledged so far, by what an answer calls it.
     served: Mutex<BTreeMap<String, usize>>,
 }
@@ -56,6 +58,7 @@ impl Common {
                 break;
             }
             let key = *self.key.lock().unwrap();
+            self.in_use.lock().unwrap()[number] = key;
             let batch = Batch::with_key(format!("d{number}-{count}"), 1 + (number + count) % 5, 100, key);
             self.deliver(&mut device, &batch, &mut account).await;
             if fastrand::u32(..256) < leaving {
@@ -119,14 +122,17 @@ impl Devices {
     pub(crate) fn start(address: SocketAddr, habits: Habits) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (over, key, served) = (AtomicBool::default(), Mutex::new(habits.key), Mutex::default());
-        let common = Arc::new(Common { address, habits, over, key, served });
+        let in_use = Mutex::new(vec![habits.key; habits.devices]);
+        let common = Arc::new(Common { address, habits, over, key, in_use, served });
         let device = |number| runtime.spawn(Arc::clone(&common).send(number));
         Self { tasks: (0..common.habits.devices).map(device).collect(), began: Instant::now(), common, runtime }
     }
 
-    /// Has each device use `key` from its next batch on.
+    /// Has each device use `key` from its next batch on, and waits until no other is in use.
     pub(crate) fn use_key(&self, key: &'static str) {
         *self.common.key.lock().unwrap() = key;
+        let all = || self.common.in_use.lock().unwrap().iter().all(|used| *used == key);
+        until("devices to use another key", || all().then_some(()));
     }
 
     /// How many batches the instance called `name` has acknowledged.

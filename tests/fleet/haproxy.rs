@@ -89,6 +89,7 @@ impl Haproxy {
 impl Balancer for Haproxy {
     const NAME: &str = "HAProxy";
     const PROGRAM: [&str; 2] = ["haproxy", "-v"];
+    const CHECKS: bool = true;
     /// Long enough for it to notice, thrice over.
     const LINGER: &str = "6s";
 

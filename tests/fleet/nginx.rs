@@ -125,6 +125,7 @@ fn lines(instances: &[Known]) -> String {
 impl Balancer for Nginx {
     const NAME: &str = "nginx";
     const PROGRAM: [&str; 2] = ["nginx", "-v"];
+    const CHECKS: bool = false;
     /// It does not look, and is told before.
     const LINGER: &str = "0s";
 

@@ -9,9 +9,12 @@ use std::{
 use logweir::batch::Clock;
 
 use crate::{
-    instances::{PROGRAM, Shared},
+    instances::Shared,
     process::{END, Process},
 };
+
+/// The program as it was built.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_logweir");
 
 const HOUR: i64 = 3_600_000;
 
@@ -55,7 +58,7 @@ impl<'a> Release<'a> {
         let keys = keys.iter().map(|(name, key)| format!("[[keys]]\nname = '{name}'\nkey = '{key}'\n"));
         let text = format!(
             "[ingest]\nundeclared_streams = 'accept'\n[[sinks]]\nname = 'files'\ndir = '{}'\n[spool]\nseal_after = '2s'\n\
-             [ledger]\ninterval = '1s'\n[drain]\nlinger = '{linger}'\n{}",
+             [ledger]\ninterval = '1s'\n[server]\nbehind_proxy = true\n[drain]\nlinger = '{linger}'\n{}",
             objects.display(),
             keys.collect::<String>()
         );

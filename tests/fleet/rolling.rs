@@ -1,14 +1,16 @@
-//! Instances that are replaced one after the other, while devices send, keys change and the program is another one: every
+//! Instances that are replaced one after the other, while devices send, the program is another one, and keys rotate: every
 //! event that was acknowledged is stored once, and devices see nothing but 200 and 429.
+
+use rustix::process::Signal;
 
 use crate::{
     account::Account,
-    balancer::{Balancer, is_installed},
-    device::{Batch, Device},
+    balancer::{Balancer, is_installed, until},
     devices::{Devices, Habits},
     figures::tell,
     haproxy::Haproxy,
-    instances::{Instance, Shared},
+    instances::Shared,
+    lasting::Lasting,
     nginx::Nginx,
     release::{Key, Release},
 };
@@ -20,73 +22,82 @@ const HABITS: Habits = Habits { devices: 120, thinking: 120..360, leaving: [256,
 /// How many batches each instance is to have acknowledged between two changes.
 const SOME: usize = 200;
 const NAMES: [&str; 3] = ["i1", "i2", "i3"];
+/// What an instance answers to a key that it does not know.
+const UNKNOWN: u16 = 401;
+
+/// How the process of an instance is replaced by another one.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// It is taken out, stops, is started and is taken back (SIGTERM).
+    Restart,
+    /// It hands its listening sockets over to a successor, and the load balancer is told nothing (SIGUSR2).
+    HandOver,
+}
 
 /// A fleet that serves while it is changed.
 struct Fleet<'a, B> {
     release: &'a Release<'a>,
-    instances: [Instance; 3],
+    instances: [Lasting; 3],
     balancer: B,
     devices: Devices,
 }
 
 impl<'a, B: Balancer> Fleet<'a, B> {
-    fn start(shared: &Shared, release: &'a Release<'a>) -> Self {
-        let (program, configuration) = (release.program(), release.configuration());
-        let arguments = ["--config", configuration.to_str().unwrap()];
-        let instances: [Instance; 3] = std::array::from_fn(|_| Instance::start_lasting(shared, &program, &arguments));
-        let balancer = B::start([0, 1, 2].map(|number: usize| instances[number].address()));
+    fn start(release: &'a Release<'a>) -> Self {
+        let instances: [Lasting; 3] = std::array::from_fn(|_| Lasting::start(release));
+        let balancer = B::start([0, 1, 2].map(|number: usize| instances[number].address));
         let devices = Devices::start(balancer.address(), HABITS);
         let fleet = Self { release, instances, balancer, devices };
-        fleet.all_serve();
+        for name in NAMES {
+            fleet.devices.until_served(&fleet.balancer, name, SOME);
+        }
         fleet
     }
 
-    fn all_serve(&self) {
-        for name in NAMES {
-            self.devices.until_served(&self.balancer, name, SOME);
+    /// Replaces the process of instance `number` by the program as it is now.
+    fn replace(&mut self, number: usize, way: Way) {
+        let (instance, name) = (&mut self.instances[number], NAMES[number]);
+        match way {
+            Way::Restart => {
+                self.balancer.drain(name, || instance.stop());
+                instance.ended();
+                instance.start_again();
+                self.balancer.take_back(name);
+            }
+            Way::HandOver => instance.hand_over(),
         }
+        assert!(instance.runs_the_program(), "{name} is the old program");
+        self.devices.until_served(&self.balancer, name, SOME);
     }
 
-    /// Restarts one after the other, with the program and the configuration as they are now.
-    fn restart(&mut self) {
-        for (instance, name) in self.instances.iter_mut().zip(NAMES) {
-            self.balancer.drain(name, || instance.terminate());
-            instance.ended();
-            instance.start_again();
-            assert!(instance.runs(&self.release.program()), "{name} is the old program");
-            self.balancer.take_back(name);
-            self.devices.until_served(&self.balancer, name, SOME);
+    /// Has each instance read its configuration again, with `keys`, and waits until it knows all of them and not `other`.
+    fn rotate(&self, keys: &[Key], other: Option<Key>) {
+        self.release.configure(keys);
+        for (instance, name) in self.instances.iter().zip(NAMES) {
+            instance.signal(Signal::HUP);
+            let knows = |key: &Key| instance.answer(key.1) != UNKNOWN;
+            until(&format!("{name} to know its keys"), || {
+                (keys.iter().all(knows) && !other.as_ref().is_some_and(knows)).then_some(())
+            });
         }
-    }
-
-    /// What each instance answers to `key`.
-    fn answers(&self, key: Key) -> [u16; 3] {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        // Nothing of it is stored: it has no events.
-        let batch = Batch::with_key("probe".into(), 0, 0, key.1);
-        let answer = |number: usize| {
-            let mut device = Device::new(self.instances[number].address());
-            runtime.block_on(device.send(&batch)).unwrap().status
-        };
-        [0, 1, 2].map(answer)
     }
 
     /// Ends the devices and then the instances, and holds what is stored to what was acknowledged: the account.
-    fn end(mut self, shared: &Shared) -> (B, Account) {
+    fn end(mut self, way: Way, shared: &Shared) -> (B, Account) {
         let elapsed = self.devices.elapsed();
         let account = self.devices.end(&self.balancer);
-        for instance in &self.instances {
-            instance.terminate();
-        }
-        for instance in &mut self.instances {
-            instance.ended();
-        }
+        // A load balancer that looks takes out whoever drains, and nobody else.
+        let taken_out = NAMES.map(|name| self.balancer.taken_out(name));
+        let drained = B::CHECKS && matches!(way, Way::Restart);
+        assert_eq!(taken_out, [u64::from(drained); 3], "{}", self.balancer.log());
+        self.instances.iter_mut().for_each(Lasting::stop);
+        self.instances.iter_mut().for_each(Lasting::ended);
         let stored = account.compare(&shared.objects());
         assert_eq!((stored.doubled, stored.instances.len()), (0, 3), "{stored}");
         self.release.audit(stored.events);
         assert!(account.given_up.is_empty(), "{:?}", account.given_up);
         tell(format_args!(
-            "{}: in {elapsed:.0?} {} requests, {} of them refused (429), {} failed; {stored}; by instance {:?}",
+            "{}, {way:?}: in {elapsed:.0?} {} requests, {} of them refused (429), {} failed; {stored}; by instance {:?}",
             B::NAME,
             account.attempts,
             account.refused,
@@ -97,31 +108,29 @@ impl<'a, B: Balancer> Fleet<'a, B> {
     }
 }
 
-/// Restarts three instances one after the other, twice: for another program and another key, and to forget the old one.
-fn restart_all<B: Balancer>() -> Option<(B, Account)> {
+/// Replaces three instances one after the other. Meanwhile all learn another key, the devices change to it, and all forget
+/// the old one.
+fn replace_all<B: Balancer>(way: Way) -> Option<(B, Account)> {
     if !is_installed::<B>() {
         return None;
     }
     let shared = Shared::new();
     let release = Release::install(&shared, B::LINGER, &[OLD]);
-    let mut fleet = Fleet::<B>::start(&shared, &release);
-    let [known, unknown] = [fleet.answers(OLD), fleet.answers(NEW)];
-    assert_eq!(unknown, [401; 3]);
+    let mut fleet = Fleet::<B>::start(&release);
+    assert_eq!(fleet.instances.each_ref().map(|instance| instance.answer(NEW.1)), [UNKNOWN; 3]);
     release.replace_program();
-    release.configure(&[OLD, NEW]);
-    fleet.restart();
-    assert_eq!([fleet.answers(OLD), fleet.answers(NEW)], [known; 2]);
+    fleet.replace(0, way);
+    fleet.rotate(&[OLD, NEW], None);
+    fleet.replace(1, way);
     fleet.devices.use_key(NEW.1);
-    fleet.all_serve();
-    release.configure(&[NEW]);
-    fleet.restart();
-    assert_eq!([fleet.answers(OLD), fleet.answers(NEW)], [unknown, known]);
-    Some(fleet.end(&shared))
+    fleet.rotate(&[NEW], Some(OLD));
+    fleet.replace(2, way);
+    Some(fleet.end(way, &shared))
 }
 
 #[test]
 fn a_rolling_restart_behind_haproxy_is_seen_by_nobody() {
-    let Some((haproxy, account)) = restart_all::<Haproxy>() else { return };
+    let Some((haproxy, account)) = replace_all::<Haproxy>(Way::Restart) else { return };
     assert!(account.troubles.is_empty(), "{:#?}\n{}", account.troubles, haproxy.log());
     assert!(haproxy.anomalies().is_empty(), "{}", haproxy.log());
 }
@@ -130,11 +139,21 @@ fn a_rolling_restart_behind_haproxy_is_seen_by_nobody() {
 /// of that is stored, and it is sent again.
 #[test]
 fn a_rolling_restart_behind_nginx_is_seen_by_those_at_most_whose_idle_connection_a_reload_closes() {
-    let Some((nginx, account)) = restart_all::<Nginx>() else { return };
+    let Some((nginx, account)) = replace_all::<Nginx>(Way::Restart) else { return };
     for trouble in &account.troubles {
         assert!(trouble.met_a_closed_connection(), "{trouble:?}:\n{}", nginx.log());
     }
-    for name in NAMES {
-        assert_eq!(nginx.taken_out(name), 0, "{}", nginx.log());
-    }
+}
+
+#[test]
+fn three_instances_are_handed_over_behind_haproxy_and_nobody_sees_it() {
+    let Some((haproxy, account)) = replace_all::<Haproxy>(Way::HandOver) else { return };
+    assert!(account.troubles.is_empty(), "{:#?}\n{}", account.troubles, haproxy.log());
+    assert!(haproxy.anomalies().is_empty(), "{}", haproxy.log());
+}
+
+#[test]
+fn three_instances_are_handed_over_behind_nginx_and_nobody_sees_it() {
+    let Some((nginx, account)) = replace_all::<Nginx>(Way::HandOver) else { return };
+    assert!(account.troubles.is_empty(), "{:#?}\n{}", account.troubles, nginx.log());
 }

@@ -15,8 +15,8 @@ use crate::{
     balancer::{is_installed, lasting_address, until},
     device::{Batch, Device},
     haproxy::Haproxy,
-    instances::PROGRAM,
     process::Place,
+    release::PROGRAM,
 };
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/try-a-fleet.sh");
