@@ -2,8 +2,10 @@
 //! others that come and go, and asked who was taken out.
 
 use std::{
+    collections::BTreeSet,
+    fs,
     net::{SocketAddr, TcpListener},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -94,4 +96,25 @@ pub(crate) fn lasting_address() -> SocketAddr {
         let address = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(LASTING_PORTS)));
         TcpListener::bind(address).is_ok().then_some(address)
     })
+}
+
+/// The processes of `master`, by their ids.
+pub(crate) fn children(master: &Child) -> BTreeSet<u32> {
+    let ids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    ids.filter(|id| parent(*id) == Some(master.id())).collect()
+}
+
+/// The parent of the process `id`, if that runs.
+fn parent(id: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    // The name, in brackets, may hold anything.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Waits until other processes of `master` serve, and those of `before` have ended.
+pub(crate) fn until_replaced(master: &Child, before: &BTreeSet<u32>) {
+    until("old workers to end", || {
+        let now = children(master);
+        (!now.is_empty() && now.is_disjoint(before)).then_some(())
+    });
 }

@@ -3,11 +3,19 @@
 use std::process::Command;
 
 use crate::{
-    balancer::is_installed,
+    balancer::{Balancer, is_installed},
+    devices::{Devices, Habits},
+    figures::tell,
     haproxy::{CONFIGURATION, Haproxy},
+    instances::{Instance, Shared},
     nginx::{self, Nginx},
     process::Place,
 };
+
+/// Who sends while a configuration is read again: some 800 batches a second, most of them over connections that are kept.
+const HABITS: Habits = Habits { devices: 200, thinking: 150..350, leaving: [32, 1], key: "" };
+const RELOADS: usize = 5;
+const SOME: usize = 100;
 
 /// What `command` says, which must end well and complain of nothing.
 fn is_sound(mut command: Command) {
@@ -36,4 +44,23 @@ fn nginx_finds_its_configuration_sound() {
         nginx::configure(&place, &nginx::shipped("listen.conf"), &nginx::shipped("instances.conf"));
         is_sound(nginx::command(&place, &["-t"]));
     }
+}
+
+#[test]
+fn haproxy_reads_its_configuration_again_and_nobody_sees_it() {
+    if !is_installed::<Haproxy>() {
+        return;
+    }
+    let shared = Shared::new();
+    let instances: [Instance; 3] = std::array::from_fn(|_| Instance::start(&shared, &[("DRAIN__LINGER", "0s")]));
+    let haproxy = Haproxy::start(instances.each_ref().map(Instance::address));
+    let devices = Devices::start(haproxy.address(), HABITS);
+    for _ in 0..RELOADS {
+        devices.until_served(&haproxy, "i1", SOME);
+        haproxy.reload();
+    }
+    devices.until_served(&haproxy, "i1", SOME);
+    let account = devices.end(&haproxy);
+    tell(format_args!("{RELOADS} reloads: {} requests, {} failed", account.attempts, account.troubles.len()));
+    assert!(account.troubles.is_empty(), "{:#?}\n{}", account.troubles, haproxy.log());
 }

@@ -11,8 +11,10 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::{
-    balancer::{Balancer, PATIENCE, PORTS_TRIED, until},
+    balancer::{Balancer, PATIENCE, PORTS_TRIED, children, until, until_replaced},
     process::Place,
 };
 
@@ -23,7 +25,7 @@ const BACKEND: &str = "instances";
 /// How often an instance's health is checked here.
 pub(crate) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// An `HAProxy` that runs. It is killed when it is dropped.
+/// An `HAProxy` that runs. It is ended when it is dropped.
 pub(crate) struct Haproxy {
     child: Child,
     address: SocketAddr,
@@ -36,7 +38,8 @@ impl Haproxy {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let output = File::create(place.path("haproxy.log")).unwrap();
         let mut command = Command::new("haproxy");
-        command.args(["-db", "-f", CONFIGURATION]).stdin(Stdio::null());
+        // A master with one worker, as Debian's unit has it, that stays in the foreground.
+        command.args(["-W", "-db", "-f", CONFIGURATION]).stdin(Stdio::null());
         command.stdout(output.try_clone().unwrap()).stderr(output);
         command.env("LOGWEIR_FRONT", address.to_string()).env("LOGWEIR_STATS", socket(place));
         command.env("LOGWEIR_CHECK_INTERVAL", format!("{}ms", CHECK_INTERVAL.as_millis()));
@@ -51,6 +54,14 @@ impl Haproxy {
             (ended || serves).then_some(serves && !ended)
         });
         serves.then_some((child, address))
+    }
+
+    /// Has it read its configuration again, as `systemctl reload haproxy` does, and waits until the worker has ended that
+    /// does not know.
+    pub(crate) fn reload(&self) {
+        let before = children(&self.child);
+        kill_process(Pid::from_child(&self.child), Signal::USR2).unwrap();
+        until_replaced(&self.child, &before);
     }
 
     /// What the runtime API answers to `command`.
@@ -149,9 +160,12 @@ impl Balancer for Haproxy {
 }
 
 impl Drop for Haproxy {
+    /// Its worker ends with it only if it is told to end.
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Ok(None) = self.child.try_wait() {
+            let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+            let _ = self.child.wait();
+        }
     }
 }
 

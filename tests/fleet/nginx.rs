@@ -1,7 +1,6 @@
 //! nginx: started with the operators' configuration, and told as they tell it, by a file and a reload.
 
 use std::{
-    collections::BTreeSet,
     fs::{self, File},
     net::{SocketAddr, TcpStream},
     path::Path,
@@ -11,7 +10,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
-    balancer::{Balancer, PORTS_TRIED, lasting_address, until},
+    balancer::{Balancer, PORTS_TRIED, children, lasting_address, until, until_replaced},
     process::Place,
 };
 
@@ -84,33 +83,16 @@ impl Nginx {
     /// Tells it what the file of instances is to say, as an operator does, and waits until the workers have ended that did
     /// not know.
     fn reload(&mut self) {
-        let before = self.workers();
+        let before = children(&self.child);
         self.place.write("instances.conf", &lines(&self.instances));
         let told = command(&self.place, &["-s", "reload"]).output().unwrap();
         assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-        until("old workers to end", || {
-            let now = self.workers();
-            (!now.is_empty() && now.is_disjoint(&before)).then_some(())
-        });
-    }
-
-    /// The ids of the processes that serve.
-    fn workers(&self) -> BTreeSet<u32> {
-        let master = self.child.id();
-        let ids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        ids.filter(|id| parent(*id) == Some(master)).collect()
+        until_replaced(&self.child, &before);
     }
 
     fn known(&mut self, name: &str) -> &mut Known {
         self.instances.iter_mut().find(|known| known.name == name).unwrap()
     }
-}
-
-/// The parent of the process `id`, if that runs.
-fn parent(id: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    // The name, in brackets, may hold anything.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// What `instances.conf` says: the operators' terms for each.
