@@ -79,6 +79,10 @@ mod rehearse;
 mod rehearse_virtual;
 #[path = "binary/reload.rs"]
 mod reload;
+#[path = "binary/reload_keys.rs"]
+mod reload_keys;
+#[path = "binary/reload_streams.rs"]
+mod reload_streams;
 #[path = "binary/replay.rs"]
 mod replay;
 #[path = "common/s3_server.rs"]

@@ -22,7 +22,7 @@ const EXIT_CONFIG: i32 = 78;
 pub(crate) fn activated(place: &Place, listener: TcpListener, sockets: usize) -> Command {
     let mut command = Command::new("/bin/sh");
     place.prepare(&mut command);
-    let script = format!("exec 3<&0 4<&0 </dev/null; export LISTEN_FDS={sockets} LISTEN_PID=$$; exec \"$0\"");
+    let script = format!("exec 3<&0 4<&0 </dev/null; export LISTEN_FDS={sockets} LISTEN_PID=$$; exec \"$0\" \"$@\"");
     command.args(["-c", &script, env!("CARGO_BIN_EXE_logweir")]);
     command.stdin(Stdio::from(OwnedFd::from(listener)));
     command
