@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How often another port is tried, if somebody was quicker to take one that was free.
 pub(crate) const PORTS_TRIED: usize = 10;
 /// Where ports are looked for that stay a listener's own while nobody listens: below those that Linux gives to whoever
-/// connects (net.ipv4.ip_local_port_range).
+/// connects (`net.ipv4.ip_local_port_range`).
 const LASTING_PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// A load balancer that runs. It is ended when it is dropped.
