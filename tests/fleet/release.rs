@@ -44,7 +44,7 @@ impl<'a> Release<'a> {
         self.shared.place().path("logweir.toml")
     }
 
-    /// Puts another file in the place of the program, as an installer does: by a rename. It differs by a note at its end.
+    /// Puts another file in the place of the program, as an installer does: by a rename. A note at its end differs.
     pub(crate) fn replace_program(&self) {
         let next = self.shared.place().path("logweir.next");
         fs::copy(PROGRAM, &next).unwrap();
