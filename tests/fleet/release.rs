@@ -57,8 +57,8 @@ impl<'a> Release<'a> {
         let (objects, linger) = (self.shared.objects(), self.linger);
         let keys = keys.iter().map(|(name, key)| format!("[[keys]]\nname = '{name}'\nkey = '{key}'\n"));
         let text = format!(
-            "[ingest]\nundeclared_streams = 'accept'\n[[sinks]]\nname = 'files'\ndir = '{}'\n[spool]\nseal_after = '2s'\n\
-             [ledger]\ninterval = '1s'\n[server]\nbehind_proxy = true\n[drain]\nlinger = '{linger}'\n{}",
+            "[ingest]\nundeclared_streams = 'accept'\n[[sinks]]\nname = 'files'\ndir = '{}'\n\
+             [spool]\nseal_after = '2s'\n[ledger]\ninterval = '1s'\n[server]\nbehind_proxy = true\n[drain]\nlinger = '{linger}'\n{}",
             objects.display(),
             keys.collect::<String>()
         );

@@ -104,7 +104,7 @@ impl<'a, B: Balancer> Fleet<'a, B> {
         self.release.audit(stored.events);
         assert!(account.given_up.is_empty(), "{:?}", account.given_up);
         tell(format_args!(
-            "{}, {way:?}: in {elapsed:.0?} {} requests, {} of them refused (429), {} failed; {stored}; by instance {:?}",
+            "{}, {way:?}: in {elapsed:.0?} {} requests, {} of them 429, {} failed; {stored}; by instance {:?}",
             B::NAME,
             account.attempts,
             account.refused,
