@@ -24,6 +24,7 @@ mod auth;
 mod body;
 mod connection;
 mod decode;
+mod ending;
 mod health;
 mod ingest;
 mod leaving;
@@ -41,8 +42,9 @@ mod worker;
 
 pub use acceptor::{Acceptor, AcceptorHandle, BACKLOG};
 pub use admin::{Admin, AdminHandle};
-pub use auth::{Key, Keyring};
+pub use auth::{Digest, Key, Keyring};
 pub use connection::ConnectionLimits;
+pub use ending::Ending;
 pub use health::Health;
 pub use leaving::MAX_PARTING;
 pub use lobby::MAX_LOBBY;

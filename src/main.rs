@@ -1,22 +1,20 @@
-//! The start, as a story: arguments, configuration, telemetry, run, exit code.
+//! The start: arguments, configuration, and the command that was asked for.
 
-use std::{path::Path, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser;
 use logweir::{
-    app::{self, AuditRequest, SchemaRequest, Server, Stopped},
-    cli::{AuditArgs, CheckArgs, Cli, Command, SchemaArgs},
-    commands::{self, EXIT_CONFIG, EXIT_UNAVAILABLE},
-    config::Loaded,
-    signals::{Signals, Told},
-    telemetry,
+    app::{AuditRequest, SchemaRequest},
+    cli::{AuditArgs, CheckArgs, Cli, Command, KeyCommand, SchemaArgs},
+    commands,
+    serve::serve,
 };
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(arguments) => {
-            commands::load(arguments.config.clone()).map(|loaded| serve(loaded, arguments.config.as_deref()))
+            commands::load(arguments.config.clone()).map(|loaded| serve(loaded, arguments.config))
         }
         Command::Check(CheckArgs { config, since }) => {
             commands::load(config.config).map(|loaded| commands::check(&loaded, since))
@@ -36,43 +34,7 @@ fn main() -> ExitCode {
             commands::load(arguments.config.config.clone()).map(|loaded| commands::load_objects(&loaded, &arguments))
         }
         Command::Rehearse(arguments) => Ok(commands::rehearse(&arguments)),
+        Command::Key(KeyCommand::New(arguments)) => Ok(commands::new_key(&arguments)),
     };
     done.unwrap_or_else(|code| code)
-}
-
-/// Serves as `loaded` says, which was read from `file`.
-fn serve(loaded: Loaded, file: Option<&Path>) -> ExitCode {
-    telemetry::start(&loaded.config.log);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), configuration = loaded.source, "starting");
-    let mut config = loaded.config.clone();
-    let server = match Server::start(loaded) {
-        Ok(server) => server,
-        Err(error) => {
-            let code = if error.is_configuration() { EXIT_CONFIG } else { EXIT_UNAVAILABLE };
-            return commands::fail(code, &error);
-        }
-    };
-    let mut signals = match Signals::new(server.runtime()) {
-        Ok(signals) => signals,
-        Err(error) => return commands::fail(EXIT_UNAVAILABLE, &error),
-    };
-    // Only now: who reads this may send a signal at once.
-    app::announce(&server, &config);
-    let signal = loop {
-        match signals.wait() {
-            Told::Reload => config = commands::reload(&server, config, file),
-            Told::Stop(signal) => break signal,
-        }
-    };
-    tracing::info!(signal, linger = %config.drain.linger, timeout = %config.drain.timeout, "draining");
-    signals.exit_on_another();
-    let Stopped { segments_left, bytes_left } = server.stop(config.drain.linger.get(), config.drain.timeout.get());
-    if segments_left == 0 {
-        tracing::info!("stopped; everything is stored");
-    } else if config.spool.keeps() {
-        tracing::warn!(segments_left, bytes_left, "stopped; what is not stored stays in the spool");
-    } else {
-        tracing::warn!(segments_left, bytes_left, "stopped; what is not stored is gone, and was not called stored");
-    }
-    ExitCode::SUCCESS
 }
