@@ -57,7 +57,12 @@ fn a_stream_that_was_seen_becomes_a_declared_one() {
     for client in &mut clients {
         assert_eq!(answers(client, "seen", &["[{\"n\": 1, \"m\": \"x\"}]"]), [200]);
     }
-    write(&place, &format!("{KEYS}[limits]\nstreams = 2\n[streams.seen.fields]\nn = 'int'\n"));
+    write(
+        &place,
+        &format!(
+            "{KEYS}[limits]\nstreams = 2\n[streams.seen]\nunknown_fields = 'keep'\n[streams.seen.fields]\nn = 'int'\n"
+        ),
+    );
     reload(&server, "taken_over");
     for client in &mut clients {
         assert_eq!(answers(client, "seen", &["[{\"n\": \"x\"}]", "[{\"n\": 7}]"]), [422, 200]);
@@ -68,7 +73,7 @@ fn a_stream_that_was_seen_becomes_a_declared_one() {
     write(
         &place,
         &format!(
-            "{KEYS}[limits]\nstreams = 2\n[streams.seen.fields]\nn = 'int'\n[streams.third]\n[hints]\nsampling = 0.5\n"
+            "{KEYS}[limits]\nstreams = 2\n[streams.seen]\nunknown_fields = 'keep'\n[streams.seen.fields]\nn = 'int'\n[streams.third]\n[hints]\nsampling = 0.5\n"
         ),
     );
     reload(&server, "refused");
