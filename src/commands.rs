@@ -1,10 +1,14 @@
 //! The commands beside `serve`: what each does with a loaded configuration, and what it exits with.
 
+mod health;
 mod load;
+mod manuals;
 mod rehearse;
 mod schema;
 
+pub use health::health;
 pub use load::load_objects;
+pub use manuals::{completions, man};
 pub use rehearse::rehearse;
 pub use schema::{check, schema};
 

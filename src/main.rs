@@ -5,11 +5,11 @@ use std::{path::Path, process::ExitCode};
 use clap::Parser;
 use logweir::{
     app::{self, AuditRequest, SchemaRequest, Server, Stopped},
-    cli::{AuditArgs, CheckArgs, Cli, Command, SchemaArgs},
+    cli::{AuditArgs, CheckArgs, Cli, Command, HealthArgs, SchemaArgs},
     commands::{self, EXIT_CONFIG, EXIT_UNAVAILABLE},
     config::Loaded,
     signals::{Signals, Told},
-    telemetry,
+    telemetry, version,
 };
 
 fn main() -> ExitCode {
@@ -36,6 +36,11 @@ fn main() -> ExitCode {
             commands::load(arguments.config.config.clone()).map(|loaded| commands::load_objects(&loaded, &arguments))
         }
         Command::Rehearse(arguments) => Ok(commands::rehearse(&arguments)),
+        Command::Health(HealthArgs { config, ready }) => {
+            commands::load(config.config).map(|loaded| commands::health(&loaded.config, ready))
+        }
+        Command::Completions(arguments) => Ok(commands::completions(arguments.shell)),
+        Command::Man(arguments) => Ok(commands::man(arguments.dir.as_deref())),
     };
     done.unwrap_or_else(|code| code)
 }
@@ -43,7 +48,7 @@ fn main() -> ExitCode {
 /// Serves as `loaded` says, which was read from `file`.
 fn serve(loaded: Loaded, file: Option<&Path>) -> ExitCode {
     telemetry::start(&loaded.config.log);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), configuration = loaded.source, "starting");
+    tracing::info!(version = version::VERSION, commit = version::COMMIT, configuration = loaded.source, "starting");
     let mut config = loaded.config.clone();
     let server = match Server::start(loaded) {
         Ok(server) => server,

@@ -79,7 +79,7 @@ macro_rules! declare {
 }
 
 declare! {
-    BUILD_INFO: Kind::Gauge, "logweir_build_info", Count, ["version"], "1, with the version that runs.";
+    BUILD_INFO: Kind::Gauge, "logweir_build_info", Count, ["version", "commit"], "1, with the version that runs and the commit that it was built from.";
     RELOADS: Kind::Counter, "logweir_reloads_total", Count, ["outcome"], "Times that the configuration was read again while serving: taken over, or refused because it was not sound.";
     READY: Kind::Gauge, "logweir_ready", Count, [], "1 if /readyz answers 200, else 0.";
     MEMORY_CEILING: Kind::Gauge, "logweir_memory_ceiling_bytes", Bytes, [], "What the process may come to need, computed from the configuration.";
