@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{convert::Infallible, fmt, path::PathBuf, str::FromStr};
+use std::{convert::Infallible, fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -103,12 +103,11 @@ pub enum Command {
     Rehearse(Box<RehearseArgs>),
     /// Ask whether the instance on this machine lives, or whether it is ready
     ///
-    /// Asks /livez on the admin port (admin.listen of the configuration, 127.0.0.1 if that is every address): for the
-    /// health check of a container, which has no curl. An instance lives as long as it answers, however loaded it is; it
-    /// is not ready (--ready) while it drains or when its disk has failed, and is not to be replaced for that.
+    /// Asks /livez on the admin port, for the health check of a container, which has no curl. An instance lives as long
+    /// as it answers, however loaded it is; it is not ready (--ready) while it drains or when its disk has failed, and is
+    /// not to be replaced for that.
     ///
-    /// Exits with 0 if so, 1 if not, 69 if there is no answer within seconds, and 78 if the configuration or an argument
-    /// is wrong.
+    /// Exits with 0 if so, 1 if not, and 69 if there is no answer within seconds.
     Health(HealthArgs),
     /// Print a script by which a shell completes commands and options
     ///
@@ -411,9 +410,9 @@ pub struct LoadArgs {
 /// What to ask an instance.
 #[derive(Debug, Clone, Args)]
 pub struct HealthArgs {
-    /// Where the configuration is.
-    #[command(flatten)]
-    pub config: ConfigArgs,
+    /// Where its admin port is
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
+    pub admin: SocketAddr,
     /// Ask whether it is to be sent requests (/readyz)
     #[arg(long)]
     pub ready: bool,

@@ -36,9 +36,7 @@ fn main() -> ExitCode {
             commands::load(arguments.config.config.clone()).map(|loaded| commands::load_objects(&loaded, &arguments))
         }
         Command::Rehearse(arguments) => Ok(commands::rehearse(&arguments)),
-        Command::Health(HealthArgs { config, ready }) => {
-            commands::load(config.config).map(|loaded| commands::health(&loaded.config, ready))
-        }
+        Command::Health(HealthArgs { admin, ready }) => Ok(commands::health(admin, ready)),
         Command::Completions(arguments) => Ok(commands::completions(arguments.shell)),
         Command::Man(arguments) => Ok(commands::man(arguments.dir.as_deref())),
         Command::Key(KeyCommand::New(arguments)) => Ok(commands::new_key(&arguments)),

@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::CommandFactory;
+use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
@@ -24,18 +24,31 @@ pub fn completions(shell: Shell) -> ExitCode {
 /// `logweir man`: the page of logweir on standard output, or the pages of all commands as files in `dir`, which exists.
 pub fn man(dir: Option<&Path>) -> ExitCode {
     // Without the commit: the pages of a version are the same wherever they are made.
-    let command = Cli::command().version(VERSION);
+    let mut command = Cli::command().version(VERSION).disable_help_subcommand(true);
+    command.build();
     let Some(dir) = dir else {
-        let mut page = Vec::new();
-        return match Man::new(command.disable_help_subcommand(true)).render(&mut page) {
-            Ok(()) => print(&page),
+        let mut text = Vec::new();
+        return match page(command).render(&mut text) {
+            Ok(()) => print(&text),
             Err(error) => fail(EXIT_UNAVAILABLE, &error),
         };
     };
-    match clap_mangen::generate_to(command, dir) {
+    match pages(command, dir) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(EXIT_UNAVAILABLE, &format!("{}: {error}", dir.display())),
     }
+}
+
+/// Writes the pages of `command` and of what is below it.
+fn pages(command: Command, dir: &Path) -> io::Result<()> {
+    for below in command.get_subcommands().cloned() {
+        pages(below, dir)?;
+    }
+    page(command).generate_to(dir).map(drop)
+}
+
+fn page(command: Command) -> Man {
+    Man::new(command).source(concat!("logweir ", env!("CARGO_PKG_VERSION"))).manual("logweir")
 }
 
 fn print(bytes: &[u8]) -> ExitCode {
