@@ -27,7 +27,8 @@ impl Checked {
         let header = format!("[{section}]");
         let lines = self.0.lines().skip_while(|line| *line != header).skip(1).take_while(|line| !line.starts_with('['));
         let mut settings = lines.filter_map(|line| line.split_once(" = "));
-        let (_, value) = settings.find(|(found, _)| *found == key).unwrap_or_else(|| panic!("{header} {key}: {}", self.0));
+        let (_, value) =
+            settings.find(|(found, _)| *found == key).unwrap_or_else(|| panic!("{header} {key}: {}", self.0));
         value.trim_matches('"')
     }
 

@@ -68,7 +68,8 @@ impl Serving {
     /// Sends a batch: what is answered, from the status on.
     pub(crate) fn post(&self, stream: &str, body: &str) -> String {
         let length = body.len();
-        let head = format!("POST /v1/logs/{stream} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {length}");
+        let head =
+            format!("POST /v1/logs/{stream} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {length}");
         ask(self.address, &format!("{head}\r\nHost: test\r\nConnection: close\r\n\r\n{body}"))
     }
 

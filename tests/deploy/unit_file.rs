@@ -11,7 +11,8 @@ impl Unit {
     /// The unit in the file `path` of the repository.
     pub(crate) fn of(path: &str) -> Self {
         let text = read(path);
-        let settings = text.lines().filter(|line| !line.starts_with(['#', '['])).filter_map(|line| line.split_once('='));
+        let settings =
+            text.lines().filter(|line| !line.starts_with(['#', '['])).filter_map(|line| line.split_once('='));
         Self(settings.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
