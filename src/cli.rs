@@ -1,8 +1,11 @@
 //! The command line.
 
-use std::{convert::Infallible, fmt, path::PathBuf, str::FromStr};
+use std::{convert::Infallible, fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::version::BUILD;
 
 /// Durable HTTP log ingest: batches in over HTTP, NDJSON out to S3 or a directory as objects, and to Firehose as lines.
 ///
@@ -13,7 +16,7 @@ use clap::{Args, Parser, Subcommand};
 /// needed cannot be reached or used, 75 if it was interrupted before everything was done, and 78 if the configuration
 /// or an argument is wrong; each command says when.
 #[derive(Debug, Parser)]
-#[command(name = "logweir", version, args_conflicts_with_subcommands = true)]
+#[command(name = "logweir", version = BUILD, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -103,6 +106,25 @@ pub enum Command {
     /// Exits with 0 if the rehearsal ran, 69 if the target cannot be reached, 75 if it was stopped before it began, and 78
     /// if an argument is wrong or the target is another machine.
     Rehearse(Box<RehearseArgs>),
+    /// Ask whether the instance on this machine lives, or whether it is ready
+    ///
+    /// Asks /livez on the admin port, for the health check of a container, which has no curl. An instance lives as long
+    /// as it answers, however loaded it is; it is not ready (--ready) while it drains or when its disk has failed, and is
+    /// not to be replaced for that.
+    ///
+    /// Exits with 0 if so, 1 if not, and 69 if there is no answer within seconds.
+    Health(HealthArgs),
+    /// Print a script by which a shell completes commands and options
+    ///
+    /// It goes to standard output: `logweir completions bash > /etc/bash_completion.d/logweir`, or for zsh into a file
+    /// `_logweir` of $fpath, for fish into ~/.config/fish/completions/logweir.fish.
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write those of all commands
+    ///
+    /// Without --dir the page of logweir itself goes to standard output: `logweir man | man -l -`.
+    ///
+    /// Exits with 0, or with 69 if a page cannot be written.
+    Man(ManArgs),
     /// Make keys for devices
     #[command(subcommand)]
     Key(KeyCommand),
@@ -388,6 +410,33 @@ pub struct LoadArgs {
     /// Print what was done as JSON: an object for each round, on a line
     #[arg(long)]
     pub json: bool,
+}
+
+/// What to ask an instance.
+#[derive(Debug, Clone, Args)]
+pub struct HealthArgs {
+    /// Where its admin port is
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
+    pub admin: SocketAddr,
+    /// Ask whether it is to be sent requests (/readyz)
+    #[arg(long)]
+    pub ready: bool,
+}
+
+/// What is to be completed where.
+#[derive(Debug, Clone, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+/// Where manual pages go.
+#[derive(Debug, Clone, Args)]
+pub struct ManArgs {
+    /// Write the pages of all commands into this directory, which exists: logweir.1, logweir-serve.1 and so on
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 /// Where the configuration is.

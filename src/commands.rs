@@ -1,13 +1,17 @@
 //! The commands beside `serve`: what each does with a loaded configuration, and what it exits with.
 
+mod health;
 mod key;
 mod load;
+mod manuals;
 mod rehearse;
 mod reload;
 mod schema;
 
+pub use health::health;
 pub use key::new_key;
 pub use load::load_objects;
+pub use manuals::{completions, man};
 pub use rehearse::rehearse;
 pub use reload::InForce;
 pub use schema::{check, schema};

@@ -45,7 +45,8 @@
 //! - [`client`] is the other side: what an SDK does, and what its authors port.
 //! - [`rehearse`] plays a fleet of devices against an instance, before the real one comes.
 //! - [`succession`] is how a process takes an instance over from another one, [`handover`] when.
-//! - [`metrics`] declares every metric, [`telemetry`] writes the log, [`notify`] tells a service manager.
+//! - [`metrics`] declares every metric, [`telemetry`] writes the log, [`notify`] tells a service manager, [`version`] says
+//!   which build it is.
 
 pub mod admission;
 pub mod app;
@@ -72,4 +73,5 @@ pub mod spool;
 pub mod succession;
 pub mod telemetry;
 pub mod validate;
+pub mod version;
 pub mod warehouse;

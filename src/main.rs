@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use logweir::{
     app::{AuditRequest, SchemaRequest},
-    cli::{AuditArgs, CheckArgs, Cli, Command, KeyCommand, SchemaArgs},
+    cli::{AuditArgs, CheckArgs, Cli, Command, HealthArgs, KeyCommand, SchemaArgs},
     commands,
     serve::serve,
 };
@@ -34,6 +34,9 @@ fn main() -> ExitCode {
             commands::load(arguments.config.config.clone()).map(|loaded| commands::load_objects(&loaded, &arguments))
         }
         Command::Rehearse(arguments) => Ok(commands::rehearse(&arguments)),
+        Command::Health(HealthArgs { admin, ready }) => Ok(commands::health(admin, ready)),
+        Command::Completions(arguments) => Ok(commands::completions(arguments.shell)),
+        Command::Man(arguments) => Ok(commands::man(arguments.dir.as_deref())),
         Command::Key(KeyCommand::New(arguments)) => Ok(commands::new_key(&arguments)),
     };
     done.unwrap_or_else(|code| code)

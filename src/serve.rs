@@ -10,13 +10,13 @@ use crate::{
     notify,
     signals::{Signals, Told},
     succession::{Predecessor, SuccessionError, Successor},
-    telemetry,
+    telemetry, version,
 };
 
 /// Serves as `loaded` says, which was read from `file`.
 pub fn serve(loaded: Loaded, file: Option<PathBuf>) -> ExitCode {
     let telemetry = telemetry::start(&loaded.config.log);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), configuration = loaded.source, "starting");
+    tracing::info!(version = version::VERSION, commit = version::COMMIT, configuration = loaded.source, "starting");
     let predecessor = match predecessor() {
         Ok(predecessor) => predecessor,
         Err(error) => return commands::fail(EXIT_CONFIG, &error),

@@ -9,6 +9,8 @@
 mod alerts;
 #[path = "deploy/aws.rs"]
 mod aws;
+#[path = "deploy/checked.rs"]
+mod checked;
 #[path = "deploy/containers.rs"]
 mod containers;
 #[path = "deploy/dashboard.rs"]
@@ -23,7 +25,13 @@ mod lifecycle;
 mod manuals;
 #[path = "deploy/reference.rs"]
 mod reference;
+#[path = "deploy/serving.rs"]
+mod serving;
 #[path = "deploy/tools.rs"]
 mod tools;
+#[path = "deploy/unit_file.rs"]
+mod unit_file;
 #[path = "deploy/units.rs"]
 mod units;
+#[path = "deploy/yaml.rs"]
+mod yaml;
