@@ -21,8 +21,12 @@ mod kubernetes;
 mod lifecycle;
 #[path = "deploy/manuals.rs"]
 mod manuals;
+#[path = "deploy/promql.rs"]
+mod promql;
 #[path = "deploy/reference.rs"]
 mod reference;
+#[path = "deploy/running.rs"]
+mod running;
 #[path = "deploy/tools.rs"]
 mod tools;
 #[path = "deploy/units.rs"]

@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use super::{
-    Problem, Service, WorkerHandle,
+    Problem, Service, WorkerHandle, connection,
     leaving::{Leaving, Parting},
     listener::Listener,
     lobby::{HealthDesk, Lobby},
@@ -72,6 +72,7 @@ struct Memory {
 
 impl Memory {
     fn new(metrics: &Metrics) -> Self {
+        connection::register_cuts(metrics);
         Self {
             accepted: metrics.counter(&metrics::CONNECTIONS_ACCEPTED, &[]),
             refused: metrics.counter(&metrics::CONNECTIONS_REFUSED, &[]),
