@@ -31,8 +31,9 @@ pub enum Command {
     /// SIGTERM or SIGINT drains and exits with 0; a second one exits at once. What is not stored yet then stays in the
     /// spool on disk, and goes out when an instance starts there again. What was answered "spooled" or "stored" is not
     /// lost either way. What was answered "memory" may be, if there is no draining; and without a disk (spool.kind =
-    /// "none"), what is not stored when the draining ends. SIGHUP reads the configuration again and takes over mutes,
-    /// hints and quotas; what else has changed is told in the log and needs a restart.
+    /// "none"), what is not stored when the draining ends. On SIGHUP, or when a file of the configuration
+    /// has changed, it is read again: keys, quotas, mutes, hints, new and widened streams, the log's level and the lags of
+    /// best-effort sinks are taken over, all or nothing; what else has changed is told in the log and needs a restart.
     ///
     /// Exits with 0 after draining, 69 if the server cannot start here (its port is taken, or another process has the
     /// spool), 78 if the configuration or an argument is wrong or fewer files may be open than it needs, and 143 if it
@@ -97,6 +98,37 @@ pub enum Command {
     /// Exits with 0 if the rehearsal ran, 69 if the target cannot be reached, 75 if it was stopped before it began, and 78
     /// if an argument is wrong or the target is another machine.
     Rehearse(Box<RehearseArgs>),
+    /// Make keys for devices
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+/// What to do with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make a new key
+    ///
+    /// Prints the key on standard error, this once, and on standard output the section for the configuration or its
+    /// keys_file, which has the key's hash alone: `logweir key new --name sdk >> keys.toml`. A second section of the same
+    /// name is a second secret of the same key: give devices the new one, and take the old section out when no device
+    /// sends it any more. A server that runs takes the file over within seconds, or on SIGHUP.
+    ///
+    /// Exits with 0, or with 78 if an argument is wrong.
+    New(KeyNewArgs),
+}
+
+/// The key that is wanted.
+#[derive(Debug, Clone, Args)]
+pub struct KeyNewArgs {
+    /// Its name, which stands in metrics and in the identity of events
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+    /// A stream that it may post to; can be given again [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub stream: Vec<String>,
+    /// Let it also come as ?key=, for web pages that cannot set headers
+    #[arg(long)]
+    pub browser: bool,
 }
 
 /// A key on the command line, which nobody reads in a log.
