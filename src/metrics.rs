@@ -186,6 +186,8 @@ declare! {
 pub const RELIED_ON: &[&Declared] = &[
     &BUILD_INFO,
     &RELOADS,
+    &CONFIG_VERSION,
+    &CONFIG_HASH,
     &READY,
     &UNREADY,
     &START_TIME,

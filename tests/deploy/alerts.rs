@@ -147,6 +147,8 @@ fn an_instance_that_is_down_silences_its_symptoms_and_nobody_else_s() {
     let _process = Owned(command.spawn().unwrap());
     let address = ([127, 0, 0, 1], port).into();
     wait_until("Alertmanager serves", || std::net::TcpStream::connect(std::net::SocketAddr::from(address)).is_ok());
+    let ready = "GET /-/ready HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+    wait_until("Alertmanager is ready", || ask(address, ready).0 == 200);
     let alert =
         |name: &str, instance: &str| json!({"labels": {"alertname": name, "instance": instance, "cluster": "c"}});
     let alerts = json!([alert("LogweirDown", "a"), alert("LogweirNotReady", "a"), alert("LogweirNotReady", "b")]);

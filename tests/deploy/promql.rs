@@ -71,7 +71,10 @@ pub(crate) fn names(expression: &str) -> Names {
 }
 
 fn is_aggregation(word: &str) -> bool {
-    matches!(word, "sum" | "min" | "max" | "avg" | "count" | "topk" | "bottomk" | "quantile" | "stddev" | "group")
+    matches!(
+        word,
+        "count_values" | "sum" | "min" | "max" | "avg" | "count" | "topk" | "bottomk" | "quantile" | "stddev" | "group"
+    )
 }
 
 /// The matchers that begin at `at`, and where they end.

@@ -97,6 +97,7 @@ pub(crate) fn values(metric: &str, label: &str) -> Values {
         ("cause", "logweir_upload_retries_total") => failures("spool"),
         ("cause", "logweir_sink_retries_total") => failures("undelivered"),
         ("outcome", "logweir_requests_total") => Values::Fixed(outcomes()),
+        ("outcome", "logweir_handovers_total") => fixed(&["failed", "taken_over"]),
         ("outcome", "logweir_reloads_total") => fixed(&["taken_over", "refused"]),
         ("outcome", "logweir_objects_total" | "logweir_ledger_pages_total") => {
             fixed(&["stored", "existed", "occupied"])
