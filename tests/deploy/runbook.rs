@@ -84,8 +84,9 @@ fn every_command_of_the_runbook_is_one_with_its_options() {
     for command in spans(&runbook).into_iter().chain(lines(&runbook)) {
         let Some(arguments) = command.strip_prefix("logweir ") else { continue };
         let arguments = arguments.split('#').next().unwrap();
-        let subcommand = arguments.split(' ').next().unwrap();
-        let help = succeeds(logweir(), &[subcommand, "--help"]);
+        let is_name = |word: &&str| word.bytes().all(|byte| byte.is_ascii_lowercase());
+        let subcommands = arguments.split(' ').take_while(is_name);
+        let help = succeeds(logweir(), &subcommands.chain(["--help"]).collect::<Vec<_>>());
         for option in arguments.split(' ').filter(|argument| argument.starts_with("--")) {
             seen += 1;
             assert!(

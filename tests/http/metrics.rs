@@ -28,7 +28,9 @@ fn every_metric_that_is_declared_is_there_after_a_few_requests() {
             ["logweir_sink_info", "logweir_sink_lag_bytes", "logweir_sink_lag_seconds", "logweir_sink_skipped_"];
         name.starts_with("logweir_sink_") && !of_all.iter().any(|of_all| name.starts_with(of_all))
     };
-    let is_served = |name: &str| !name.starts_with("logweir_load_") && !of_line_sinks(name);
+    // What tells which configuration is in force is set by the command that reads it.
+    let of_others = ["logweir_load_", "logweir_config_"];
+    let is_served = |name: &str| !of_others.iter().any(|others| name.starts_with(others)) && !of_line_sinks(name);
     for metric in ALL.iter().filter(|metric| is_served(metric.name)) {
         let (kind, series) = match metric.kind {
             Kind::Counter => ("counter", metric.name.to_owned()),
