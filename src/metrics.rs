@@ -111,7 +111,7 @@ declare! {
     REQUEST_BYTES: Kind::Counter, "logweir_request_bytes_total", Bytes, [], "Bytes of request bodies read, as they came.";
     OFFERED_BYTES: Kind::Counter, "logweir_offered_bytes_total", Bytes, [], "Bytes of request bodies that could have been taken, those of refused requests included: as announced, or as read, or else as is typical.";
     REQUEST_SECONDS: Kind::Histogram(Buckets::Seconds), "logweir_request_seconds", Seconds, [], "From a request's head to its answer, for batches that were taken.";
-    CLOCK_SKEW: Kind::Histogram(Buckets::Clocks), "logweir_clock_skew_seconds", Seconds, ["clock"], "How far clients' clocks are ahead of or behind ours, by each X-Sent-At of a batch that could be read, or by a sent_at that lies ahead; at most 30 days.";
+    CLOCK_SKEW: Kind::Histogram(Buckets::Clocks), "logweir_clock_skew_seconds", Seconds, ["clock"], "How far clients' clocks are ahead of or behind ours, by each X-Sent-At of a batch that could be read, or by what a body says of its sending if that lies ahead; at most 30 days.";
     REFUSING: Kind::Gauge, "logweir_refusing_ratio", Count, [], "The part of the workers' time that goes into refusing requests.";
     REFUSALS: Kind::Counter, "logweir_refusals_total", Count, ["cause"], "Requests answered 429, and connections for want of places, by cause.";
 
