@@ -89,6 +89,7 @@ declare! {
     RELOADS: Kind::Counter, "logweir_reloads_total", Count, ["outcome"], "Times that the configuration was read again while serving: taken over; or refused, because it was not sound or would break loads, and then nothing has changed.";
     CONFIG_VERSION: Kind::Gauge, "logweir_config_version", Count, [], "Which configuration is in force: 1 is that of the start, and each one that was taken over while serving is one more.";
     CONFIG_HASH: Kind::Gauge, "logweir_config_hash", Count, [], "A number made from every setting in force, and from hashes of the secrets: instances that serve under the same configuration show the same.";
+    HANDOVERS: Kind::Counter, "logweir_handovers_total", Count, ["outcome"], "Times that a process was to hand over to a successor and serves on, because that failed; and 1, taken over, in a process that is such a successor.";
     READY: Kind::Gauge, "logweir_ready", Count, [], "1 if /readyz answers 200, else 0.";
     UNREADY: Kind::Gauge, "logweir_unready", Count, ["cause"], "1 for each cause for which /readyz answers 503 now, else 0.";
     START_TIME: Kind::Gauge, "logweir_start_time_seconds", Seconds, [], "When the instance began to serve, by its own clock, as seconds since the epoch.";

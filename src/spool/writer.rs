@@ -18,7 +18,7 @@ use self::{
 };
 use super::{
     BLOCK_BYTES, MAX_GROUP_BYTES, Settings, SharedDisk,
-    disk::DiskFile,
+    disk::{self, DiskFile},
     footer::Facts,
     group::{Codec, FrameSum, GroupHeader, padded_len},
     recovery::Recovery,
@@ -139,7 +139,9 @@ impl Writer {
     /// Runs until the stop is asked for and everything is settled.
     pub(super) fn run(mut self) {
         self.intake.bind();
+        disk::tell_calls(&self.published);
         loop {
+            self.published.turn();
             self.published.set_unsynced_since(Some(self.clock.now()));
             let step = self.step();
             self.published.set_unsynced_since(None);
@@ -207,7 +209,8 @@ impl Writer {
             if self.signal.stopping() {
                 return;
             }
-            thread::park_timeout(left);
+            self.published.turn();
+            thread::park_timeout(left.min(IDLE));
         }
     }
 
