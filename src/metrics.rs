@@ -189,6 +189,7 @@ pub const RELIED_ON: &[&Declared] = &[
     &RELOADS,
     &CONFIG_VERSION,
     &CONFIG_HASH,
+    &HANDOVERS,
     &READY,
     &UNREADY,
     &START_TIME,
