@@ -202,7 +202,8 @@ impl Server {
         retire(&config, &spool);
         let (sinks, places) = Sinks::start(&config, prepared, (spool.instance(), &spool.shelf()), &metrics);
         let quota = Quota::new(&config, Arc::clone(&published));
-        runtime.spawn(Lags { shelf: spool.shelf(), clock: spool.clock(), quota }.run());
+        let room = metrics.gauge(&metrics::SPOOL_ROOM, &[]);
+        runtime.spawn(Lags { shelf: spool.shelf(), clock: spool.clock(), quota, room }.run());
         let hearts = Hearts::start(&config, &spool, (&metrics, places));
         let catalog =
             Catalog::new(streams, config.limits.streams, config.ingest.undeclared_streams == UndeclaredStreams::Accept);

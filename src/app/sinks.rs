@@ -25,7 +25,7 @@ use super::{StartError, stores, sweep::Swept};
 use crate::{
     batch::InstanceId,
     config::{Config, Period, Sink, SinkTarget},
-    metrics::Metrics,
+    metrics::{self, Metrics},
     sink::{
         Aside, Backoff, FileStore, Filter, LineDriver, LineSettings, LineSink, ObjectDriver, ObjectSettings,
         ObjectStore,
@@ -119,6 +119,15 @@ impl Sinks {
         (instance, shelf): (InstanceId, &Arc<Shelf>),
         metrics: &Arc<Metrics>,
     ) -> (Self, Vec<ObjectPlace>) {
+        for sink in &config.sinks {
+            let kind = match sink.target() {
+                SinkTarget::File { .. } => "file",
+                SinkTarget::S3(_) => "s3",
+                SinkTarget::Firehose(_) => "firehose",
+            };
+            let required = if sink.required { "true" } else { "false" };
+            metrics.gauge(&metrics::SINK_INFO, &[&sink.name, kind, required]).set(1.0);
+        }
         let mut places = Vec::with_capacity(config.sinks.len());
         for ((sink, runtime), end) in config.sinks.iter().zip(&runtimes).zip(&ends) {
             let Some(destination) = sink.destination() else { continue };

@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use super::{
-    Ending, Problem, Service, WorkerHandle,
+    Ending, Problem, Service, WorkerHandle, connection,
     leaving::{Leaving, Parting},
     listener::Listener,
     lobby::{HealthDesk, Lobby},
@@ -75,6 +75,7 @@ struct Memory {
 
 impl Memory {
     fn new(metrics: &Metrics) -> Self {
+        connection::register_cuts(metrics);
         Self {
             accepted: metrics.counter(&metrics::CONNECTIONS_ACCEPTED, &[]),
             refused: metrics.counter(&metrics::CONNECTIONS_REFUSED, &[]),

@@ -56,6 +56,15 @@ const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1024 * 1024;
 /// How much of it at a time, in bytes: no more than the connection buffered while it was served.
 const DISCARD_BYTES: usize = 8 * 1024;
+/// Why connections are cut.
+const CUT: [&str; 4] = ["idle", "head", "malformed_head", "head_too_large"];
+
+/// Has the metrics of connections that are cut shown before the first of them.
+pub(super) fn register_cuts(metrics: &Metrics) {
+    for cause in CUT {
+        let _ = metrics.counter(&metrics::CONNECTIONS_CUT, &[cause]);
+    }
+}
 
 /// What a connection may do.
 #[derive(Debug, Clone, Copy)]

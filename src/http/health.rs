@@ -106,6 +106,15 @@ impl Health {
         }
     }
 
+    /// Everything for which requests should go elsewhere, by its name in the metrics, and whether it is so.
+    pub fn causes(&self, published: &Published) -> [(&'static str, bool); 3] {
+        [
+            ("draining", self.unready.load(Ordering::Acquire)),
+            ("disk_failed", published.disk_failed()),
+            ("workers_stuck", self.stuck.load(Ordering::Acquire)),
+        ]
+    }
+
     /// Why requests should go elsewhere, if they should.
     pub fn unready(&self, published: &Published) -> Option<&'static str> {
         if self.unready.load(Ordering::Acquire) {
@@ -148,6 +157,8 @@ mod tests {
         for (turns, ready) in [(true, 200), (false, 503), (true, 200)] {
             health.observe(turns);
             assert_eq!(answers(&health), [200, ready]);
+            let causes = health.causes(&published).map(|(_, holds)| holds);
+            assert_eq!(causes, [false, false, !turns], "what the metrics say is what is answered");
         }
     }
 }

@@ -28,7 +28,7 @@ use super::{
     spares::Spares,
 };
 use crate::{
-    batch::{Frame, InstanceId, Millis, SegmentId},
+    batch::{Clock, Frame, InstanceId, Millis, SegmentId},
     queue::{Intake, Lost, Published, Signal, Submission},
 };
 
@@ -71,6 +71,8 @@ pub(super) struct Writer {
     /// After a segment could not be sealed: when that is tried again, and how long was waited.
     seal_again: Option<(Instant, Duration)>,
     counts: Counts,
+    /// Tells since when the writer has been at something.
+    clock: Clock,
 }
 
 /// What the writer did.
@@ -129,6 +131,7 @@ impl Writer {
             probe: None,
             seal_again: None,
             counts: Counts::new(Arc::clone(&recovery.metrics)),
+            clock: Clock::default(),
             recovery,
         }
     }
@@ -139,7 +142,10 @@ impl Writer {
         disk::tell_calls(&self.published);
         loop {
             self.published.turn();
-            match self.step() {
+            self.published.set_unsynced_since(Some(self.clock.now()));
+            let step = self.step();
+            self.published.set_unsynced_since(None);
+            match step {
                 Step::Settled(began) => self.pace(began),
                 Step::Idle(due) => self.intake.sleep(due),
                 Step::Ended => return,
@@ -210,6 +216,8 @@ impl Writer {
 
     /// Makes the group durable and settles it.
     fn commit(&mut self) {
+        let received = self.group.iter().flat_map(Submission::frames).map(|frame| frame.header().received);
+        self.published.set_unsynced_since(received.min());
         let outcome = self.write_group();
         match outcome {
             Ok(segment) => {

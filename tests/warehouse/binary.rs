@@ -111,6 +111,10 @@ fn the_exit_code_says_what_a_scheduler_must_know_and_the_summary_is_json() {
     assert_eq!(sample(&metrics, "logweir_load_objects_total{stream=\"heard\"}"), 5);
     assert_eq!(sample(&metrics, "logweir_load_rows_total{stream=\"heard\",outcome=\"loaded\"}"), 50);
     assert!(sample(&metrics, "logweir_load_last_success_seconds ") > 1_000_000_000);
+    let written = fs::read_to_string(&metrics).unwrap();
+    for metric in logweir::metrics::ALL.iter().filter(|metric| metric.name.starts_with("logweir_load_")) {
+        assert!(written.contains(&format!("\n{}", metric.name)), "{} is declared, and not written", metric.name);
+    }
 
     // Somebody should look.
     gzip(&world.path("raw/heard/dt=2026-11-22/hour=09/x.ndjson.gz"), "{}\n");
