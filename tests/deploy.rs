@@ -15,12 +15,16 @@ mod containers;
 mod dashboard;
 #[path = "deploy/debian.rs"]
 mod debian;
+#[path = "deploy/instance.rs"]
+mod instance;
 #[path = "deploy/kubernetes.rs"]
 mod kubernetes;
 #[path = "deploy/lifecycle.rs"]
 mod lifecycle;
 #[path = "deploy/manuals.rs"]
 mod manuals;
+#[path = "common/moto.rs"]
+mod moto_server;
 #[path = "deploy/reference.rs"]
 mod reference;
 #[path = "deploy/tools.rs"]
