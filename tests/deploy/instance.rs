@@ -77,7 +77,7 @@ impl Instance {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("bin")).unwrap();
         for name in STAND_INS {
-            symlink(root().join("tests/deploy/instance.sh"), dir.path().join("bin").join(name)).unwrap();
+            symlink(root().join("tests/deploy/aws/instance.sh"), dir.path().join("bin").join(name)).unwrap();
         }
         let mut instance = Self {
             moto,
@@ -382,6 +382,6 @@ fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
 /// A Python script of the tests, against `moto`: what it prints.
 pub(crate) fn script(name: &str, arguments: &[&str]) -> Option<String> {
     let python = tool("python3")?;
-    let script = root().join("tests/deploy").join(name);
+    let script = root().join("tests/deploy/aws").join(name);
     Some(succeeds(&python, &[&[script.to_str().unwrap()], arguments].concat()))
 }
