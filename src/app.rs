@@ -8,6 +8,7 @@
 //! sinks store what they can until the time is over. What they could not stays in the spool. The admin port is closed
 //! last: how the uploads come on is what people look at then.
 
+mod apply;
 mod audit;
 mod ceiling;
 mod descriptors;
@@ -35,6 +36,7 @@ use std::{
 
 use tokio::{runtime::Runtime, sync::watch, time::Instant as TokioInstant};
 
+pub use apply::ApplyError;
 pub use audit::{AuditFailure, AuditRequest, audit};
 pub use ceiling::memory_ceiling;
 pub use descriptors::TooFewDescriptors;
@@ -58,8 +60,8 @@ use crate::{
     admission::{Board, Demand, Gate, GateLimits},
     config::{Config, Loaded, Sink, SinkTarget, UndeclaredStreams},
     http::{
-        Acceptor, AcceptorHandle, Admin, AdminHandle, BodyLimits, ConnectionLimits, Key, Keyring, Policies, Service,
-        Worker, WorkerHandle,
+        Acceptor, AcceptorHandle, Admin, AdminHandle, BodyLimits, ConnectionLimits, Policies, Service, Worker,
+        WorkerHandle,
     },
     metrics::{self, Metrics},
     queue::{self, Intake, Published},
@@ -87,6 +89,7 @@ pub struct Server {
     stop_working: watch::Sender<Option<TokioInstant>>,
     /// What the process may come to need, in bytes.
     ceiling: u64,
+    max_connections: usize,
     /// The runtime of everything that is neither hot nor a sink's.
     runtime: Runtime,
     sinks: Sinks,
@@ -193,6 +196,7 @@ impl Server {
             stop_accepting,
             stop_working,
             ceiling,
+            max_connections: most,
             runtime,
             sinks,
             hearts,
@@ -217,12 +221,6 @@ impl Server {
     /// What the spool tells everybody.
     pub fn published(&self) -> &Published {
         &self.published
-    }
-
-    /// Puts what `config` says about mutes, hints and quotas in force. Nothing else of it is looked at.
-    pub fn apply(&self, config: &Config) {
-        let policies = &self.service.policies;
-        policies.replace(policy::policy(config, Some(&policies.current())));
     }
 
     /// The runtime that is free for what is not hot.
@@ -303,12 +301,6 @@ fn background() -> io::Result<Runtime> {
 }
 
 fn service(config: &Config, catalog: Catalog, spool: &Spool, metrics: &Arc<Metrics>) -> Service {
-    let keys = config.keys.iter().map(|key| {
-        let streams = key.streams.iter().filter_map(|name| crate::batch::StreamName::new(name).ok());
-        let streams = (!key.streams.is_empty()).then(|| streams.collect());
-        let key_itself = Key { name: key.name.clone(), streams, browser: key.browser, ..Key::default() };
-        (key_itself, key.key.expose().into())
-    });
     let gate = Gate::new(GateLimits {
         budget: config.queue.bytes.in_memory(),
         disk_quota: config.spool.quota().get(),
@@ -317,7 +309,6 @@ fn service(config: &Config, catalog: Catalog, spool: &Spool, metrics: &Arc<Metri
         retry_after_cap: config.pacing.retry_after_cap.get(),
     });
     Service {
-        keys: Keyring::new(keys),
         catalog,
         gate: if config.spool.keeps() { gate } else { gate.in_memory() },
         keeps: config.spool.keeps(),

@@ -25,8 +25,14 @@ pub fn report(loaded: &Loaded) -> String {
         ceiling = Size::bytes(ceiling).about(),
         bytes = ceiling,
     );
-    let warnings = sinks::warnings(config).into_iter().map(|warning| format!("warning: {warning}"));
-    let told = sinks::lines(config).into_iter().chain(limits(config)).chain(unloaded(loaded)).chain(uncounted(loaded));
+    let warnings = sinks::warnings(config).into_iter().chain(loaded.warnings.iter().cloned());
+    let warnings = warnings.map(|warning| format!("warning: {warning}"));
+    let told = sinks::lines(config)
+        .into_iter()
+        .chain(of_file(config))
+        .chain(limits(config))
+        .chain(unloaded(loaded))
+        .chain(uncounted(loaded));
     for told in told.chain(warnings) {
         // Writing to a string cannot fail.
         let _ = writeln!(report, "# {told}");
@@ -74,6 +80,16 @@ fn uncounted(loaded: &Loaded) -> impl Iterator<Item = String> {
     })
 }
 
+/// Whose keys the keys file has, which is named only above.
+fn of_file(config: &Config) -> Option<String> {
+    let file = config.keys_file.as_ref()?.display();
+    let names: Vec<&str> = config.keys_of_file.iter().map(|key| key.name.as_str()).collect();
+    Some(format!(
+        "{file} has {}",
+        if names.is_empty() { "no key".to_owned() } else { format!("keys: {}", names.join(", ")) }
+    ))
+}
+
 /// The quotas as one instance keeps them, the rules that mute, and the hints: a line each, of those there are.
 fn limits(config: &Config) -> Vec<String> {
     let instances = config.fleet.instances;
@@ -82,7 +98,9 @@ fn limits(config: &Config) -> Vec<String> {
         let allowance = key.quota.of_instance(instances);
         (!allowance.is_unlimited()).then(|| format!("key {}: {whose} lets in {}", key.name, rates(&allowance)))
     };
-    let mut told: Vec<String> = config.keys.iter().filter_map(quota).collect();
+    let mut told: Vec<String> = config.all_keys().filter_map(quota).collect();
+    // Two secrets of one key.
+    told.dedup();
     match config.mute.len() {
         0 => {}
         1 => told.push("1 mute rule is in effect".to_owned()),

@@ -3,6 +3,9 @@
 use std::{convert::Infallible, fmt, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::version::BUILD;
 
 /// Durable HTTP log ingest: batches in over HTTP, NDJSON out to S3 or a directory as objects, and to Firehose as lines.
 ///
@@ -13,7 +16,7 @@ use clap::{Args, Parser, Subcommand};
 /// needed cannot be reached or used, 75 if it was interrupted before everything was done, and 78 if the configuration
 /// or an argument is wrong; each command says when.
 #[derive(Debug, Parser)]
-#[command(name = "logweir", version, args_conflicts_with_subcommands = true)]
+#[command(name = "logweir", version = BUILD, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -31,8 +34,9 @@ pub enum Command {
     /// SIGTERM or SIGINT drains and exits with 0; a second one exits at once. What is not stored yet then stays in the
     /// spool on disk, and goes out when an instance starts there again. What was answered "spooled" or "stored" is not
     /// lost either way. What was answered "memory" may be, if there is no draining; and without a disk (spool.kind =
-    /// "none"), what is not stored when the draining ends. SIGHUP reads the configuration again and takes over mutes,
-    /// hints and quotas; what else has changed is told in the log and needs a restart.
+    /// "none"), what is not stored when the draining ends. On SIGHUP, or when a file of the configuration
+    /// has changed, it is read again: keys, quotas, mutes, hints, new and widened streams, the log's level and the lags of
+    /// best-effort sinks are taken over, all or nothing; what else has changed is told in the log and needs a restart.
     ///
     /// Exits with 0 after draining, 69 if the server cannot start here (its port is taken, or another process has the
     /// spool), 78 if the configuration or an argument is wrong or fewer files may be open than it needs, and 143 if it
@@ -97,6 +101,57 @@ pub enum Command {
     /// Exits with 0 if the rehearsal ran, 69 if the target cannot be reached, 75 if it was stopped before it began, and 78
     /// if an argument is wrong or the target is another machine.
     Rehearse(Box<RehearseArgs>),
+    /// Ask whether the instance on this machine lives, or whether it is ready
+    ///
+    /// Asks /livez on the admin port (admin.listen of the configuration, 127.0.0.1 if that is every address): for the
+    /// health check of a container, which has no curl. An instance lives as long as it answers, however loaded it is; it
+    /// is not ready (--ready) while it drains or when its disk has failed, and is not to be replaced for that.
+    ///
+    /// Exits with 0 if so, 1 if not, 69 if there is no answer within seconds, and 78 if the configuration or an argument
+    /// is wrong.
+    Health(HealthArgs),
+    /// Print a script by which a shell completes commands and options
+    ///
+    /// It goes to standard output: `logweir completions bash > /etc/bash_completion.d/logweir`, or for zsh into a file
+    /// `_logweir` of $fpath, for fish into ~/.config/fish/completions/logweir.fish.
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write those of all commands
+    ///
+    /// Without --dir the page of logweir itself goes to standard output: `logweir man | man -l -`.
+    ///
+    /// Exits with 0, or with 69 if a page cannot be written.
+    Man(ManArgs),
+    /// Make keys for devices
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+/// What to do with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make a new key
+    ///
+    /// Prints the key on standard error, this once, and on standard output the section for the configuration or its
+    /// keys_file, which has the key's hash alone: `logweir key new --name sdk >> keys.toml`. A second section of the same
+    /// name is a second secret of the same key: give devices the new one, and take the old section out when no device
+    /// sends it any more. A server that runs takes the file over within seconds, or on SIGHUP.
+    ///
+    /// Exits with 0, or with 78 if an argument is wrong.
+    New(KeyNewArgs),
+}
+
+/// The key that is wanted.
+#[derive(Debug, Clone, Args)]
+pub struct KeyNewArgs {
+    /// Its name, which stands in metrics and in the identity of events
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+    /// A stream that it may post to; can be given again [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub stream: Vec<String>,
+    /// Let it also come as ?key=, for web pages that cannot set headers
+    #[arg(long)]
+    pub browser: bool,
 }
 
 /// A key on the command line, which nobody reads in a log.
@@ -351,6 +406,33 @@ pub struct LoadArgs {
     /// Print what was done as JSON: an object for each round, on a line
     #[arg(long)]
     pub json: bool,
+}
+
+/// What to ask an instance.
+#[derive(Debug, Clone, Args)]
+pub struct HealthArgs {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Ask whether it is to be sent requests (/readyz)
+    #[arg(long)]
+    pub ready: bool,
+}
+
+/// What is to be completed where.
+#[derive(Debug, Clone, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+/// Where manual pages go.
+#[derive(Debug, Clone, Args)]
+pub struct ManArgs {
+    /// Write the pages of all commands into this directory, which exists: logweir.1, logweir-serve.1 and so on
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 /// Where the configuration is.

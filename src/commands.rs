@@ -1,24 +1,31 @@
 //! The commands beside `serve`: what each does with a loaded configuration, and what it exits with.
 
+mod health;
+mod key;
 mod load;
+mod manuals;
 mod rehearse;
+mod reload;
 mod schema;
 
+pub use health::health;
+pub use key::new_key;
 pub use load::load_objects;
+pub use manuals::{completions, man};
 pub use rehearse::rehearse;
+pub use reload::InForce;
 pub use schema::{check, schema};
 
 use std::{
     fmt,
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
 };
 
 use crate::{
-    app::{self, AuditRequest, Replay, Replayed, Server},
-    config::{self, Config, Loaded, Problems, Reload, Source},
-    metrics,
+    app::{self, AuditRequest, Replay, Replayed},
+    config::{self, Loaded, Problems, Source},
     signals::Signals,
     telemetry,
 };
@@ -47,34 +54,9 @@ pub fn fail(code: u8, error: &dyn fmt::Display) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Reads the configuration of `file` again while `server` runs with `running`: what is in effect from now on.
-///
-/// Mutes, hints, quotas and the size of the fleet are taken over; what else has changed is told, and needs a restart. A
-/// configuration that is not sound changes nothing.
-pub fn reload(server: &Server, running: Config, file: Option<&Path>) -> Config {
-    let source = file.map_or(Source::Embedded, |file| Source::File(file.to_owned()));
-    let read = match config::load(source, config::environment()) {
-        Ok(read) => read.config,
-        Err(problems) => {
-            tracing::error!(%problems, "the configuration was read again and is not sound: everything stays as it was");
-            server.metrics().counter(&metrics::RELOADS, &["refused"]).increment(1);
-            return running;
-        }
-    };
-    let Reload { config, restart } = config::reload(&running, &read);
-    server.apply(&config);
-    server.metrics().counter(&metrics::RELOADS, &["taken_over"]).increment(1);
-    tracing::info!(mutes = config.mute.len(), instances = config.fleet.instances, "the configuration was read again");
-    if !restart.is_empty() {
-        let settings: Vec<String> = restart.iter().map(ToString::to_string).collect();
-        tracing::warn!(settings = settings.join(", "), "these settings have changed and need a restart");
-    }
-    config
-}
-
 /// `logweir replay --spool DIR`.
 pub fn replay(loaded: Loaded, spool: PathBuf) -> ExitCode {
-    telemetry::start(&loaded.config.log);
+    let _ = telemetry::start(&loaded.config.log);
     let replay = match Replay::start(loaded, spool) {
         Ok(replay) => replay,
         Err(error) => return fail(EXIT_UNAVAILABLE, &error),

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! file ──► tree: each value with its place ◄── LOGWEIR__SECTION__KEY
-//!           │ read       unknown keys, wrong types
+//!           │ read       unknown keys, wrong types; and the same with the keys file, if one is named
 //!           │ check      ranges, and what relates settings to each other
 //!           ▼
 //!          Loaded: Config, and the streams it declares      or: Problems, all of them
@@ -28,6 +28,7 @@ mod ingest;
 mod keys;
 mod ledger;
 mod limits;
+mod loading;
 mod log;
 mod mute;
 mod nearest;
@@ -52,6 +53,7 @@ mod streams;
 mod tree;
 mod validate;
 mod warehouse;
+mod watch;
 
 use std::{num::NonZero, path::PathBuf, thread::available_parallelism};
 
@@ -66,9 +68,10 @@ pub use fleet::Fleet;
 pub use forecast::{Forecast, Records};
 pub use hints::Hints;
 pub use ingest::{Ingest, UndeclaredStreams};
-pub use keys::Key;
+pub use keys::{Key, KeyDigest, is_key_name, key_hash};
 pub use ledger::Ledger;
 pub use limits::Limits;
+pub use loading::{Loaded, Source, load};
 pub use log::{Log, LogFormat, LogLevel};
 pub use mute::Mute;
 pub use nearest::nearest;
@@ -89,12 +92,9 @@ pub use size::Size;
 pub use spool::{Spool, SpoolKind};
 pub use streams::{DeclaredField, DeclaredStream, FieldKind};
 pub use warehouse::{RedshiftApi, Warehouse, WarehouseKind};
+pub use watch::{Look, Watch};
 
-use self::report::{Document, Report};
-use crate::{
-    schema::Stream,
-    spool::{Destination, Settings as SpoolSettings},
-};
+use crate::spool::{Destination, Settings as SpoolSettings};
 
 /// Every setting, in the order of `config/logweir.toml`.
 ///
@@ -102,6 +102,9 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// A TOML file with more `[[keys]]`, from the directory of the configuration file. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys_file: Option<PathBuf>,
     /// The public port.
     pub server: Server,
     /// The admin port.
@@ -130,6 +133,9 @@ pub struct Config {
     /// Who may post.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<Key>,
+    /// The keys of `keys_file`.
+    #[serde(skip)]
+    pub keys_of_file: Vec<Key>,
     /// Who is refused whatever they send.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mute: Vec<Mute>,
@@ -146,64 +152,13 @@ pub struct Config {
     pub drain: Drain,
     /// What the instance says of itself.
     pub log: Log,
-}
-
-/// Where a configuration stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// In a TOML file.
-    File(PathBuf),
-    /// In the program: what a newcomer gets.
-    Embedded,
-    /// Here, under a name for messages: rehearsals and tests.
-    Text {
-        /// What messages call it.
-        name: String,
-        /// The TOML.
-        text: String,
-    },
-}
-
-/// A configuration that passed every check.
-#[derive(Debug)]
-pub struct Loaded {
-    /// What it was read from, for a message.
-    pub source: String,
-    /// The settings.
-    pub config: Config,
-    /// The streams that are declared, in the order of the text.
-    pub streams: Vec<Stream>,
-}
-
-/// Loads a configuration: `source`, and over it those of `variables` that are settings ([`environment()`] has them).
-///
-/// # Errors
-/// [`Problems`]: the file could not be read, is not TOML, has settings that are none or of a wrong type, or settings
-/// that break a rule. All that can be told is told at once.
-pub fn load(source: Source, variables: impl Iterator<Item = (String, String)>) -> Result<Loaded, Problems> {
-    let document = match source {
-        Source::File(path) => Document::open(&path)?,
-        Source::Embedded => Document {
-            name: "the embedded default".to_owned(),
-            text: include_str!("../config/default.toml").to_owned(),
-        },
-        Source::Text { name, text } => Document { name, text },
-    };
-    let tree = document.parse()?;
-    let mut report = Report::new(document, tree);
-    spool::kind::spell_out(report.tree());
-    let misplaced = environment::overlay(report.tree(), variables);
-    report.misplaced(misplaced);
-    spool::kind::fill_in(report.tree());
-    let (config, misreads): (Config, _) = read::read(report.tree());
-    report.misread(misreads);
-    let streams = validate::check(&config, &mut report);
-    let source = report.name().to_owned();
-    report.conclude(Loaded { source, config, streams })
+    /// What is noticed without a signal.
+    pub watch: Watch,
 }
 
 /// The effective configuration as TOML, in the order of `config/logweir.toml`, each secret as `***`; with what is in
 /// force for each sink, whether it was written or not. What is read from it does the same, and is printed as the same.
+/// The keys of `keys_file` are not in it: the file is named.
 pub fn print_effective(config: &Config) -> String {
     print_written(&config.in_force())
 }
@@ -219,6 +174,12 @@ impl Config {
     pub fn workers(&self) -> usize {
         let cores = || available_parallelism().map_or(1, NonZero::get);
         if self.server.workers == 0 { cores() } else { self.server.workers }
+    }
+
+    /// Every key: those of the configuration and the environment, and those of `keys_file`. Those of one name are one key
+    /// with several secrets.
+    pub fn all_keys(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter().chain(&self.keys_of_file)
     }
 
     /// The same, with what is in force for each sink by default written out.

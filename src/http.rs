@@ -41,7 +41,7 @@ mod worker;
 
 pub use acceptor::{Acceptor, AcceptorHandle, BACKLOG};
 pub use admin::{Admin, AdminHandle};
-pub use auth::{Key, Keyring};
+pub use auth::{Digest, Key, Keyring};
 pub use connection::ConnectionLimits;
 pub use health::Health;
 pub use leaving::MAX_PARTING;

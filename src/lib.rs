@@ -44,7 +44,7 @@
 //!   what analysts ask for every day, and proves by the books that nothing is missing.
 //! - [`client`] is the other side: what an SDK does, and what its authors port.
 //! - [`rehearse`] plays a fleet of devices against an instance, before the real one comes.
-//! - [`metrics`] declares every metric, [`telemetry`] writes the log.
+//! - [`metrics`] declares every metric, [`telemetry`] writes the log, [`version`] says which build it is.
 
 pub mod admission;
 pub mod app;
@@ -67,4 +67,5 @@ pub mod sink;
 pub mod spool;
 pub mod telemetry;
 pub mod validate;
+pub mod version;
 pub mod warehouse;

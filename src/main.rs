@@ -1,22 +1,22 @@
 //! The start, as a story: arguments, configuration, telemetry, run, exit code.
 
-use std::{path::Path, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use logweir::{
     app::{self, AuditRequest, SchemaRequest, Server, Stopped},
-    cli::{AuditArgs, CheckArgs, Cli, Command, SchemaArgs},
-    commands::{self, EXIT_CONFIG, EXIT_UNAVAILABLE},
+    cli::{AuditArgs, CheckArgs, Cli, Command, HealthArgs, KeyCommand, SchemaArgs},
+    commands::{self, EXIT_CONFIG, EXIT_UNAVAILABLE, InForce},
     config::Loaded,
     signals::{Signals, Told},
-    telemetry,
+    telemetry, version,
 };
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(arguments) => {
-            commands::load(arguments.config.clone()).map(|loaded| serve(loaded, arguments.config.as_deref()))
+            commands::load(arguments.config.clone()).map(|loaded| serve(loaded, arguments.config))
         }
         Command::Check(CheckArgs { config, since }) => {
             commands::load(config.config).map(|loaded| commands::check(&loaded, since))
@@ -36,16 +36,21 @@ fn main() -> ExitCode {
             commands::load(arguments.config.config.clone()).map(|loaded| commands::load_objects(&loaded, &arguments))
         }
         Command::Rehearse(arguments) => Ok(commands::rehearse(&arguments)),
+        Command::Health(HealthArgs { config, ready }) => {
+            commands::load(config.config).map(|loaded| commands::health(&loaded.config, ready))
+        }
+        Command::Completions(arguments) => Ok(commands::completions(arguments.shell)),
+        Command::Man(arguments) => Ok(commands::man(arguments.dir.as_deref())),
+        Command::Key(KeyCommand::New(arguments)) => Ok(commands::new_key(&arguments)),
     };
     done.unwrap_or_else(|code| code)
 }
 
 /// Serves as `loaded` says, which was read from `file`.
-fn serve(loaded: Loaded, file: Option<&Path>) -> ExitCode {
-    telemetry::start(&loaded.config.log);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), configuration = loaded.source, "starting");
-    let mut config = loaded.config.clone();
-    let server = match Server::start(loaded) {
+fn serve(loaded: Loaded, file: Option<PathBuf>) -> ExitCode {
+    let telemetry = telemetry::start(&loaded.config.log);
+    tracing::info!(version = version::VERSION, commit = version::COMMIT, configuration = loaded.source, "starting");
+    let server = match Server::start(loaded.clone()) {
         Ok(server) => server,
         Err(error) => {
             let code = if error.is_configuration() { EXIT_CONFIG } else { EXIT_UNAVAILABLE };
@@ -57,13 +62,15 @@ fn serve(loaded: Loaded, file: Option<&Path>) -> ExitCode {
         Err(error) => return commands::fail(EXIT_UNAVAILABLE, &error),
     };
     // Only now: who reads this may send a signal at once.
-    app::announce(&server, &config);
+    app::announce(&server, &loaded.config);
+    let mut in_force = InForce::new(&server, loaded, file, telemetry, signals.changed());
     let signal = loop {
         match signals.wait() {
-            Told::Reload => config = commands::reload(&server, config, file),
+            Told::Reload => in_force.reload(&server),
             Told::Stop(signal) => break signal,
         }
     };
+    let config = in_force.config();
     tracing::info!(signal, linger = %config.drain.linger, timeout = %config.drain.timeout, "draining");
     signals.exit_on_another();
     let Stopped { segments_left, bytes_left } = server.stop(config.drain.linger.get(), config.drain.timeout.get());

@@ -10,6 +10,7 @@
 mod catalog;
 mod field;
 mod table_names;
+mod widening;
 
 use std::{
     collections::HashMap,
@@ -117,7 +118,7 @@ pub enum UnknownFields {
 }
 
 /// A stream as this instance serves it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Stream {
     /// Its name.
     pub name: StreamName,
@@ -131,7 +132,15 @@ pub struct Stream {
     pub schema: Schema,
 }
 
-/// Tells schemas apart: no two of a process have the same, not even one that replaces another.
+impl Stream {
+    /// Whether `other`, of the same name, is this stream: a clone of it, or what it was cloned from.
+    fn is(&self, other: &Self) -> bool {
+        self.schema.id == other.schema.id
+            && (self.ack, self.priority, self.load) == (other.ack, other.priority, other.load)
+    }
+}
+
+/// Tells schemas apart: no two of a process have the same, not even one that replaces another; but a clone is the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SchemaId(u64);
 
@@ -143,7 +152,7 @@ impl SchemaId {
 }
 
 /// What the events of a stream look like.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Schema {
     id: SchemaId,
     fields: Vec<Field>,

@@ -1,10 +1,11 @@
 //! The signals that end the process, and the one on which it reads its configuration again.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use tokio::{
     runtime::{Handle, Runtime},
     signal::unix::{Signal, SignalKind, signal},
+    sync::Notify,
 };
 
 /// What a process that was told twice to stop exits with: 128 and the number of SIGTERM.
@@ -26,6 +27,8 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    /// A file of the configuration has changed.
+    changed: Arc<Notify>,
     /// Whether a hang-up ends the process, too.
     hangup_ends: bool,
 }
@@ -42,6 +45,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            changed: Arc::default(),
             hangup_ends: false,
         })
     }
@@ -54,6 +58,11 @@ impl Signals {
         Ok(Self { hangup_ends: true, ..Self::new(runtime)? })
     }
 
+    /// What to tell when a file of the configuration has changed: as good as a hang-up.
+    pub fn changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.changed)
+    }
+
     /// Waits for one of them, and says what it tells. Blocks.
     pub fn wait(&mut self) -> Told {
         let runtime = self.runtime.clone();
@@ -62,6 +71,7 @@ impl Signals {
                 _ = self.terminate.recv() => Told::Stop("SIGTERM"),
                 _ = self.interrupt.recv() => Told::Stop("SIGINT"),
                 _ = self.hangup.recv() => Told::Reload,
+                () = self.changed.notified() => Told::Reload,
             }
         })
     }

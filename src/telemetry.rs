@@ -5,7 +5,9 @@
 use std::io::{self, IsTerminal};
 
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    Layer, Registry, filter::Targets, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
+};
 
 use crate::config::{Log, LogFormat, LogLevel};
 
@@ -13,17 +15,22 @@ use crate::config::{Log, LogFormat, LogLevel};
 /// the error of the attempt says it too, and sinks repeat that once a minute.
 const AWS: &str = "aws_";
 
+/// The log of the process, whose level can be changed.
+#[derive(Debug, Clone)]
+pub struct Telemetry(reload::Handle<Targets, Registry>);
+
+impl Telemetry {
+    /// From now on what is as important as `level` is written.
+    pub fn set_level(&self, level: LogLevel) {
+        // It fails only if there is no log any more.
+        let _ = self.0.reload(filter(level_filter(level)));
+    }
+}
+
 /// Begins to log as `log` says; libraries only say what is a warning, and AWS's what is an error.
 ///
 /// Called once by the process. A second call changes nothing.
-pub fn start(log: &Log) {
-    let level = match log.level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
+pub fn start(log: &Log) -> Telemetry {
     let terminal = io::stderr().is_terminal();
     let pretty = match log.format {
         LogFormat::Auto => terminal,
@@ -35,7 +42,19 @@ pub fn start(log: &Log) {
     } else {
         fmt::layer().with_writer(io::stderr).json().flatten_event(true).boxed()
     };
-    let _ = tracing_subscriber::registry().with(layer.with_filter(filter(level))).try_init();
+    let (filter, handle) = reload::Layer::new(filter(level_filter(log.level)));
+    let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
+    Telemetry(handle)
+}
+
+fn level_filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    }
 }
 
 /// What is written of whom.

@@ -1,5 +1,7 @@
 //! The memory ceiling: what the process may come to need under any load, computed from the configuration (P4).
 
+use std::collections::HashSet;
+
 use crate::{
     config::{Config, Sink},
     queue::Submission,
@@ -24,7 +26,8 @@ const SHARES_BYTES: u64 = 32 << 10;
 /// The calendars of refused clients: one of the instance and one of each key with a quota, and as many again while a
 /// reload replaces them.
 fn calendars(config: &Config) -> u64 {
-    let keys = config.keys.iter().filter(|key| key.quota != crate::config::Quota::default()).count() as u64;
+    let limited = config.all_keys().filter(|key| key.quota != crate::config::Quota::default());
+    let keys = limited.map(|key| &key.name).collect::<HashSet<_>>().len() as u64;
     let seconds = config.pacing.retry_after_cap.get().as_secs() + 2;
     (1 + 2 * keys) * seconds * size_of::<u64>() as u64
 }

@@ -70,7 +70,7 @@ pub(super) fn sockets(config: &Config) -> Result<Sockets, ListenError> {
     let public = socket(0, "server.listen", config.server.listen)?;
     let admin = socket(1, "admin.listen", config.admin.listen)?;
     let address = public.local_addr().map_err(ListenError::Passed)?;
-    if !is_loopback(address) && config.keys.is_empty() {
+    if !is_loopback(address) && config.all_keys().next().is_none() {
         return Err(ListenError::NoKey { address });
     }
     let address = admin.local_addr().map_err(ListenError::Passed)?;

@@ -12,6 +12,7 @@ use crate::{
     metrics::{self, Metrics},
     queue::Published,
     spool::Shelf,
+    version,
 };
 
 /// How often admission learns: a flood is met within this.
@@ -92,7 +93,7 @@ impl Pulse {
         workers: Vec<WorkerTimes>,
     ) -> Self {
         let metrics = &service.metrics;
-        metrics.gauge(&metrics::BUILD_INFO, &[env!("CARGO_PKG_VERSION")]).set(1.0);
+        metrics.gauge(&metrics::BUILD_INFO, &[version::VERSION, version::COMMIT]).set(1.0);
         for outcome in ["taken_over", "refused"] {
             let _ = metrics.counter(&metrics::RELOADS, &[outcome]);
         }

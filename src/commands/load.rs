@@ -33,7 +33,7 @@ pub fn load_objects(loaded: &Loaded, asked: &LoadArgs) -> ExitCode {
         },
     };
     if interval.is_some() {
-        telemetry::start(&loaded.config.log);
+        let _ = telemetry::start(&loaded.config.log);
     }
     let restate = match asked.restate.as_deref().map(days) {
         None => None,

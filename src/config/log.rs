@@ -25,8 +25,8 @@ pub enum LogFormat {
     Pretty,
 }
 
-/// How important a log record is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+/// How important a log record is; the more is written, the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// Something failed that should not.

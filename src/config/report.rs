@@ -1,22 +1,18 @@
 //! What is found wrong, from the first byte of the file to the last rule.
 
-use std::{fmt::Display, ops::RangeInclusive, path::Path};
+mod document;
 
+use std::{fmt::Display, ops::RangeInclusive};
+
+pub(super) use self::document::{Content, Document, content, unreadable};
 use super::{
     environment::{self, Cause, Misplaced},
     nearest::nearest,
-    problem::{Place, Position, Problem, Problems},
+    problem::{Place, Problem},
     read::{Fault, Misread},
     setting::{Setting, Step},
-    tree::{Node, Origin, SyntaxError},
+    tree::{Node, Origin},
 };
-
-/// The text of a configuration and its name.
-#[derive(Debug)]
-pub(super) struct Document {
-    pub name: String,
-    pub text: String,
-}
 
 /// The problems so far, and what is needed to tell where they stand.
 pub(super) struct Report {
@@ -27,49 +23,6 @@ pub(super) struct Report {
     /// What broke a rule: what follows from it for other settings will be seen when it is mended.
     broken: Vec<Setting>,
     problems: Vec<Problem>,
-}
-
-impl Document {
-    /// Reads a file.
-    ///
-    /// # Errors
-    /// The operating system's, as the one problem there is.
-    pub(super) fn open(path: &Path) -> Result<Self, Problems> {
-        let name = path.display().to_string();
-        std::fs::read_to_string(path).map(|text| Self { name: name.clone(), text }).map_err(|error| {
-            Problems::new(vec![Problem {
-                place: Place::File { name, at: None },
-                setting: Setting::default(),
-                what: format!("cannot be read: {error}"),
-                remedy: "name a readable TOML file with --config, or none for the embedded default".to_owned(),
-            }])
-        })
-    }
-
-    /// What the text says.
-    ///
-    /// # Errors
-    /// Everywhere that it is not TOML. What such a text means is anyone's guess, so nothing else is looked for.
-    pub(super) fn parse(&self) -> Result<Node, Problems> {
-        Node::from_file(&self.text).map_err(|errors| {
-            let problem = |SyntaxError { what, at }| Problem {
-                place: self.place(&at.map_or(Origin::File, Origin::At)),
-                setting: Setting::default(),
-                what,
-                remedy: "correct the TOML here: key = value, strings in quotes, each key once".to_owned(),
-            };
-            Problems::new(errors.into_iter().map(problem).collect())
-        })
-    }
-
-    fn place(&self, origin: &Origin) -> Place {
-        let file = |at| Place::File { name: self.name.clone(), at };
-        match origin {
-            Origin::File => file(None),
-            Origin::At(byte) => file(Some(Position::of(&self.text, *byte))),
-            Origin::Variable(name) => Place::Variable(name.to_string()),
-        }
-    }
 }
 
 impl Report {
@@ -87,12 +40,15 @@ impl Report {
         &mut self.tree
     }
 
-    /// `value`, if nothing is wrong with what it was made from.
-    ///
-    /// # Errors
-    /// All problems.
-    pub(super) fn conclude<T>(self, value: T) -> Result<T, Problems> {
-        if self.problems.is_empty() { Ok(value) } else { Err(Problems::new(self.problems)) }
+    /// What was found wrong since this was last asked.
+    pub(super) fn take_problems(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.problems)
+    }
+
+    /// Notes that what `setting` names cannot be read, and why: `problems`, which stand there. Nothing follows from it.
+    pub(super) fn unreadable(&mut self, setting: Setting, problems: Vec<Problem>) {
+        self.unread.push(setting);
+        self.problems.extend(problems);
     }
 
     /// Notes variables that have no place.
@@ -130,7 +86,12 @@ impl Report {
             // Without one of its elements a list counts its elements otherwise than the text does.
             let element = matches!(setting.steps().last(), Some(Step::Index(_)));
             self.unread.push(if element { setting.parent() } else { setting.clone() });
-            let (what, remedy) = explain(&setting, fault, &place);
+            let (what, remedy) = explain(&setting, &fault, &place);
+            let (setting, what) = if may_name_a_secret(&setting, &fault) {
+                (setting.parent(), "has something that is no setting".to_owned())
+            } else {
+                (setting, what)
+            };
             self.problems.push(Problem { place, setting, what, remedy });
         }
     }
@@ -193,8 +154,16 @@ impl Report {
     }
 }
 
+/// Whether what stands in the place of a setting's name may be a secret: among keys, with the two sides of a line
+/// exchanged. Its line is told, and not what stands there.
+fn may_name_a_secret(setting: &Setting, fault: &Fault) -> bool {
+    let Fault::UnknownKey { key, known } = fault else { return false };
+    let among_keys = setting.steps().first() == Some(&Step::Key("keys".to_owned())) || *known == ["keys"];
+    among_keys && nearest(key, known).is_none()
+}
+
 /// What is wrong with a setting that could not be read, and the remedy.
-fn explain(setting: &Setting, fault: Fault, place: &Place) -> (String, String) {
+fn explain(setting: &Setting, fault: &Fault, place: &Place) -> (String, String) {
     match fault {
         Fault::Type { found, wanted } | Fault::Value { found, wanted } => {
             (format!("is {found}, not {wanted}"), format!("write {wanted}"))
@@ -204,11 +173,11 @@ fn explain(setting: &Setting, fault: Fault, place: &Place) -> (String, String) {
             (format!("cannot be read: {cause}"), "config/logweir.toml describes every setting".to_owned())
         }
         Fault::UnknownWord { word, known } => {
-            let remedy = nearest(&word, known).map_or_else(|| one_of(known), |near| format!("did you mean `{near}`?"));
+            let remedy = nearest(word, known).map_or_else(|| one_of(known), |near| format!("did you mean `{near}`?"));
             (format!("is {word:?}, which it cannot be"), remedy)
         }
         Fault::UnknownKey { key, known } => {
-            let remedy = match (nearest(&key, known), place) {
+            let remedy = match (nearest(key, known), place) {
                 (Some(near), Place::Variable(_)) => {
                     format!("did you mean `{}`?", environment::variable(&setting.parent().key(near)))
                 }

@@ -3,8 +3,10 @@
 mod devices;
 mod files;
 mod firehose;
+mod keys;
 mod loads;
 mod no_disk;
+mod reload;
 mod rules;
 mod sinks;
 

@@ -5,7 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use super::{
     Config,
     ingest::UndeclaredStreams,
-    keys, mute,
+    keys::{self, Key, Listed},
+    mute,
     nearest::nearest,
     report::Report,
     server::is_loopback,
@@ -20,8 +21,9 @@ use crate::schema::{
     Ack, Load, Private, Stream, column_is_cut, column_taken, schema_is_cut, stream_is_cut, table_taken,
 };
 
-/// Notes what is wrong with `config`, and makes the streams that it declares.
-pub(super) fn check(config: &Config, report: &mut Report) -> Vec<Stream> {
+/// Notes what is wrong with `config` in `report`, and with the keys of its keys file in `file`; and makes the streams that it
+/// declares.
+pub(super) fn check(config: &Config, report: &mut Report, mut file: Option<&mut Report>) -> Vec<Stream> {
     config.server.check(report);
     config.admin.check(report);
     config.limits.check(report);
@@ -35,17 +37,25 @@ pub(super) fn check(config: &Config, report: &mut Report) -> Vec<Stream> {
     sinks::check(config, report);
     config.ledger.check(report);
     config.fleet.check(report);
-    keys::check(&config.keys, report);
+    let inline = Listed { keys: &config.keys, report: &mut *report, environment: true };
+    let of_file = file.as_deref_mut().map(|report| Listed { keys: &config.keys_of_file, report, environment: false });
+    keys::check(std::iter::once(inline).chain(of_file).collect());
     mute::check(&config.mute, report);
     config.privacy.check(report);
     config.warehouse.check(report);
     config.rollups.check(&config.streams, report);
     config.drain.check(report);
+    config.watch.check(report);
     ports(config, report);
     sizes(config, report);
     directories(config, report);
     access(config, report);
-    quotas(config, report);
+    opened(config, &config.keys, report);
+    quotas(config, &config.keys, report);
+    if let Some(file) = file {
+        opened(config, &config.keys_of_file, file);
+        quotas(config, &config.keys_of_file, file);
+    }
     muted(config, report);
     acks(config, report);
     loads(config, report);
@@ -66,10 +76,10 @@ fn ports(config: &Config, report: &mut Report) {
             "choose another port",
         );
     }
-    if !is_loopback(public) && config.keys.is_empty() {
+    if !is_loopback(public) && config.all_keys().next().is_none() {
         report.between(
             "server.listen",
-            &["keys".into()],
+            &["keys".into(), "keys_file".into()],
             format!("is {public}, which others can reach, and there is no key"),
             "add a [[keys]] section, or listen on 127.0.0.1",
         );
@@ -154,21 +164,24 @@ pub(super) fn resolved(path: &Path) -> PathBuf {
     resolved
 }
 
-/// Something can be posted, and a key that opens a stream which is refused was meant for another one.
+/// Something can be posted.
 fn access(config: &Config, report: &mut Report) {
-    if config.ingest.undeclared_streams == UndeclaredStreams::Accept {
-        return;
-    }
-    if config.streams.is_empty() {
+    if config.ingest.undeclared_streams == UndeclaredStreams::Refuse && config.streams.is_empty() {
         report.between(
             "ingest.undeclared_streams",
             &["streams".into()],
             "is \"refuse\", and no stream is declared: every batch would be answered 404, which tells devices to drop it",
             "add a [streams.NAME] section, or set ingest.undeclared_streams = \"accept\"",
         );
+    }
+}
+
+/// One of `keys` that opens a stream which is refused was meant for another one.
+fn opened(config: &Config, keys: &[Key], report: &mut Report) {
+    if config.ingest.undeclared_streams == UndeclaredStreams::Accept || config.streams.is_empty() {
         return;
     }
-    for (index, key) in config.keys.iter().enumerate() {
+    for (index, key) in keys.iter().enumerate() {
         for (place, stream) in key.streams.iter().enumerate() {
             if config.streams.get(stream).is_none() {
                 report.between(
@@ -183,8 +196,8 @@ fn access(config: &Config, report: &mut Report) {
 }
 
 /// A quota is a fleet's, and its part is an instance's.
-fn quotas(config: &Config, report: &mut Report) {
-    for (index, key) in config.keys.iter().enumerate() {
+fn quotas(config: &Config, keys: &[Key], report: &mut Report) {
+    for (index, key) in keys.iter().enumerate() {
         let setting = Setting::from("keys").index(index).key("quota");
         key.quota.check_parts(&setting, config.fleet.instances, report);
     }
@@ -192,7 +205,7 @@ fn quotas(config: &Config, report: &mut Report) {
 
 /// A rule that names what there is not would mute nobody, and whoever wrote it believes that it does.
 fn muted(config: &Config, report: &mut Report) {
-    let keys: Vec<&str> = config.keys.iter().map(|key| key.name.as_str()).collect();
+    let keys: Vec<&str> = config.all_keys().map(|key| key.name.as_str()).collect();
     let streams: Vec<&str> = config.streams.iter().map(|(name, _)| name).collect();
     let refused = config.ingest.undeclared_streams == UndeclaredStreams::Refuse;
     for (index, rule) in config.mute.iter().enumerate() {
@@ -200,7 +213,7 @@ fn muted(config: &Config, report: &mut Report) {
         if let Some(key) = rule.key.as_deref().filter(|key| !keys.contains(key)) {
             report.between(
                 setting("key"),
-                &["keys".into()],
+                &["keys".into(), "keys_file".into()],
                 format!("is {key:?}, which no key is named"),
                 instead(key, &keys, "name a key as in [[keys]], or leave the rule out"),
             );

@@ -7,31 +7,36 @@ use std::{
 };
 
 use http::{HeaderMap, header::AUTHORIZATION};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::Problem;
-use crate::batch::StreamName;
+use crate::{admission::Quota, batch::StreamName};
 
-/// What an API key allows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What an API key allows. While it is rotated, several secrets open the same.
+#[derive(Debug, Clone, Default)]
 pub struct Key {
-    /// Which one it is, in the order of the configuration.
-    pub number: usize,
     /// Its name, by which events are told apart and operators know it. Not a secret.
     pub name: String,
     /// The streams that it may write to; `None` for every one.
     pub streams: Option<HashSet<StreamName>>,
     /// Whether it may be sent in the query, where access logs keep it: browsers cannot always set headers.
     pub browser: bool,
+    /// What it may send, if that is limited.
+    pub quota: Option<Arc<Quota>>,
 }
+
+/// The SHA-256 of a secret.
+pub type Digest = [u8; 32];
 
 /// The keys of this instance.
 ///
 /// A key is looked up by its SHA-256 and then compared in constant time, so that nothing about the keys that exist can
-/// be learned from how long an answer takes.
+/// be learned from how long an answer takes. The secrets themselves are not here.
 pub struct Keyring {
-    keys: HashMap<[u8; 32], (Arc<Key>, [u8; 32])>,
+    keys: Vec<Arc<Key>>,
+    /// By the digest of each secret: that, and which of the keys it opens.
+    secrets: HashMap<Digest, (Digest, Arc<Key>)>,
     anonymous: Option<Arc<Key>>,
 }
 
@@ -43,25 +48,28 @@ enum Place {
 }
 
 impl Keyring {
-    /// The keys with their secrets; they are numbered in this order. Without any, every request is allowed everything: that is for loopback, and the
-    /// configuration refuses it elsewhere.
-    pub fn new(keys: impl IntoIterator<Item = (Key, Vec<u8>)>) -> Self {
-        let keys: HashMap<_, _> = keys
-            .into_iter()
-            .enumerate()
-            .map(|(number, (key, secret))| {
-                let key = Key { number, ..key };
-                let digest = Sha256::digest(&secret).into();
-                (digest, (Arc::new(key), digest))
-            })
-            .collect();
-        let anonymous = keys.is_empty().then(Arc::default);
-        Self { keys, anonymous }
+    /// The keys, each with the digests of its secrets. Without any, every request is allowed everything: that is for
+    /// loopback, and the configuration refuses it elsewhere.
+    pub fn new(keys: impl IntoIterator<Item = (Key, Vec<Digest>)>) -> Self {
+        let mut all = Vec::new();
+        let mut secrets = HashMap::new();
+        for (key, digests) in keys {
+            let key = Arc::new(key);
+            secrets.extend(digests.into_iter().map(|digest| (digest, (digest, Arc::clone(&key)))));
+            all.push(key);
+        }
+        let anonymous = all.is_empty().then(Arc::default);
+        Self { keys: all, secrets, anonymous }
+    }
+
+    /// Every key, once each.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter().map(AsRef::as_ref)
     }
 
     /// Whether any key may be used by a browser, so that one may ask before it sends.
     pub fn has_browser_keys(&self) -> bool {
-        self.anonymous.is_some() || self.keys.values().any(|(key, _)| key.browser)
+        self.anonymous.is_some() || self.keys().any(|key| key.browser)
     }
 
     /// The key that a request carries.
@@ -73,9 +81,9 @@ impl Keyring {
             return Ok(Arc::clone(anonymous));
         }
         let (place, secret) = secret(headers, query).ok_or(Problem::MissingKey)?;
-        let digest: [u8; 32] = Sha256::digest(&secret).into();
-        let found = self.keys.get(&digest).filter(|(_, known)| bool::from(known.ct_eq(&digest)));
-        let (key, _) = found.ok_or(Problem::UnknownKey)?;
+        let digest: Digest = Sha256::digest(&secret).into();
+        let found = self.secrets.get(&digest).filter(|(known, _)| bool::from(known.ct_eq(&digest)));
+        let (_, key) = found.ok_or(Problem::UnknownKey)?;
         if place == Place::Query && !key.browser { Err(Problem::KeyNotForQuery) } else { Ok(Arc::clone(key)) }
     }
 }
@@ -89,7 +97,14 @@ impl Key {
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.keys.values().map(|(key, _)| key)).finish()
+        f.debug_list().entries(&self.keys).finish()
+    }
+}
+
+impl Default for Keyring {
+    /// Without a key.
+    fn default() -> Self {
+        Self::new([])
     }
 }
 
@@ -142,13 +157,18 @@ mod tests {
     use super::*;
 
     const SECRET: &str = "s3cret/with+odd=chars";
+    const NEXT: &str = "the-next-s3cret-012";
     const BROWSER: &str = "browser-key-0123456";
+
+    fn digest(secret: &str) -> Digest {
+        Sha256::digest(secret).into()
+    }
 
     fn keyring() -> Keyring {
         let heard = StreamName::new("heard").unwrap();
         let sdk = Key { name: "sdk".into(), streams: Some([heard].into()), ..Key::default() };
         let web = Key { name: "web".into(), browser: true, ..Key::default() };
-        Keyring::new([(sdk, SECRET.into()), (web, BROWSER.into())])
+        Keyring::new([(sdk, vec![digest(SECRET), digest(NEXT)]), (web, vec![digest(BROWSER)])])
     }
 
     fn find(header: Option<(&str, &str)>, query: Option<&str>) -> Result<String, Problem> {
@@ -167,6 +187,12 @@ mod tests {
         assert_eq!(find(None, Some(&format!("a=1&key={BROWSER}"))).as_deref(), Ok("web"));
         assert_eq!(find(None, Some("key=browser%2dkey%2D0123456")).as_deref(), Ok("web"));
         assert_eq!(find(Some(("authorization", "Basic x")), Some(&format!("key={BROWSER}"))).as_deref(), Ok("web"));
+    }
+
+    #[test]
+    fn two_secrets_open_one_key() {
+        assert_eq!(find(Some(("x-api-key", NEXT)), None).as_deref(), Ok("sdk"));
+        assert_eq!(keyring().keys().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["sdk", "web"]);
     }
 
     #[test]

@@ -56,10 +56,10 @@ pub(super) async fn ingest(worker: &Rc<WorkerState>, stream: &str, request: Requ
     let policy = worker.policy();
     // The preflight lets a page send its key in a header too.
     let from_page = parts.uri.query().is_some_and(|query| query.contains("key="))
-        || parts.headers.contains_key(ORIGIN) && worker.service.keys.has_browser_keys();
+        || parts.headers.contains_key(ORIGIN) && policy.keys.has_browser_keys();
     let now = worker.service.moment(began);
     let result = match head(worker, &policy, stream, &parts.method, &parts.headers, parts.uri.query()) {
-        Ok(head) => take(worker, &head, (&policy, now), &mut incoming, &mut offer).await,
+        Ok(head) => take(worker, &head, now, &mut incoming, &mut offer).await,
         Err(problem) => Err(Stopped::Problem(problem)),
     };
     let mut response = match result {
@@ -204,7 +204,7 @@ fn head(
     if worker.submitter.is_closed() {
         return Err(closed(worker));
     }
-    let key = worker.service.keys.find(headers, query)?;
+    let key = policy.keys.find(headers, query)?;
     let name = StreamName::new(stream).map_err(|_| Problem::InvalidStreamName)?;
     if !key.allows(stream) {
         return Err(Problem::StreamNotAllowed);
@@ -217,7 +217,7 @@ fn head(
         return Err(Refused { cause: Cause::Mute, retry_after }.into());
     }
     // Of a key: nobody makes the device of another one look loud.
-    let of_key = |hash: u64| hash ^ xxh3_64(&key.number.to_le_bytes());
+    let of_key = |hash: u64| hash ^ xxh3_64(key.name.as_bytes());
     let flow = Flow { release: of_key(xxh3_64(sdk.unwrap_or_default())), device: device.map(of_key) };
     let target = worker.target(&name)?;
     let format = headers.get(CONTENT_TYPE).and_then(format).ok_or(Problem::UnsupportedContentType)?;
@@ -255,11 +255,11 @@ fn idempotency_key(value: &HeaderValue) -> Result<BatchId, Problem> {
 async fn take(
     worker: &Rc<WorkerState>,
     head: &Head,
-    (policy, now): (&Policy, Moment),
+    now: Moment,
     incoming: &mut Incoming,
     offer: &mut Offer<'_>,
 ) -> Result<(Outcome, Answer), Stopped> {
-    let quota = policy.quota(&head.key);
+    let quota = head.key.quota.as_deref();
     let mut reservation = admit(worker, head, (quota, now), incoming, offer)?;
     let limits = worker.service.body;
     let raw = body::read(incoming, limits.encoded, limits.pace(), &mut reservation).await?;

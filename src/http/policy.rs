@@ -1,4 +1,4 @@
-//! What operations people may change while the server runs: who is muted, what SDKs are told, what keys may send.
+//! What operations people may change while the server runs: who may send, and what; who is muted; what SDKs are told.
 
 use std::{
     cell::RefCell,
@@ -11,8 +11,8 @@ use std::{
 
 use http::{HeaderName, HeaderValue};
 
-use super::{auth::Key, respond::Answer};
-use crate::admission::{Moment, Mute, Quota};
+use super::{Keyring, respond::Answer};
+use crate::admission::{Moment, Mute};
 
 const SEND_INTERVAL: HeaderName = HeaderName::from_static("logweir-send-interval");
 const SAMPLING: HeaderName = HeaderName::from_static("logweir-sampling");
@@ -20,23 +20,18 @@ const SAMPLING: HeaderName = HeaderName::from_static("logweir-sampling");
 /// What may be changed while the server runs. It is replaced as a whole.
 #[derive(Debug, Default)]
 pub struct Policy {
+    /// Who may send, and what each key may send.
+    pub keys: Keyring,
     /// Who is muted; the first that matches decides for how long.
     pub mutes: Vec<Mute>,
     /// What SDKs are told.
     pub hints: Hints,
-    /// What each key may send, by the key's number; `None` where that is not limited.
-    pub quotas: Vec<Option<Arc<Quota>>>,
 }
 
 impl Policy {
     /// Lets each quota learn how much comes. To be called several times a second, by one thread.
     pub fn learn_arrivals(&self, now: Moment) {
-        self.quotas.iter().flatten().for_each(|quota| quota.learn(now));
-    }
-
-    /// What `key` may send, if that is limited.
-    pub(super) fn quota(&self, key: &Key) -> Option<&Quota> {
-        self.quotas.get(key.number)?.as_deref()
+        self.keys.keys().filter_map(|key| key.quota.as_deref()).for_each(|quota| quota.learn(now));
     }
 }
 
@@ -78,7 +73,8 @@ impl Hints {
 }
 
 /// The policy in force. Workers look at one atomic number for each request, and at the policy itself when that has
-/// changed.
+/// changed; and then at the streams too, which are declared anew before the policy is replaced. So a request is served
+/// by the keys and the streams of one configuration.
 #[derive(Debug, Default)]
 pub struct Policies {
     version: AtomicU64,
@@ -117,14 +113,15 @@ impl Seen {
         Self(RefCell::new((version, Rc::new(policies.current()))))
     }
 
-    /// The policy in force.
-    pub(super) fn look(&self, policies: &Policies) -> InForce {
+    /// The policy in force, and whether it is another one than at the last look.
+    pub(super) fn look(&self, policies: &Policies) -> (InForce, bool) {
         let version = policies.version.load(Ordering::Acquire);
         let mut seen = self.0.borrow_mut();
-        if seen.0 != version {
+        let is_new = seen.0 != version;
+        if is_new {
             *seen = (version, Rc::new(policies.current()));
         }
-        Rc::clone(&seen.1)
+        (Rc::clone(&seen.1), is_new)
     }
 }
 
@@ -136,10 +133,12 @@ mod tests {
     fn a_worker_sees_a_new_policy_with_its_next_request() {
         let policies = Policies::default();
         let seen = Seen::new(&policies);
-        let first = seen.look(&policies);
-        assert!(Rc::ptr_eq(&first, &seen.look(&policies)), "nothing is made anew while nothing changes");
+        let (first, _) = seen.look(&policies);
+        let (again, is_new) = seen.look(&policies);
+        assert!(Rc::ptr_eq(&first, &again) && !is_new, "nothing is made anew while nothing changes");
         policies.replace(Policy { mutes: vec![Mute::default()], ..Policy::default() });
-        assert_eq!(seen.look(&policies).mutes.len(), 1);
+        let (second, is_new) = seen.look(&policies);
+        assert_eq!((second.mutes.len(), is_new, seen.look(&policies).1), (1, true, false));
         assert!(first.mutes.is_empty(), "what is being served is served as it began");
     }
 }

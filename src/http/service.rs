@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Health, Keyring, Policies,
+    Health, Policies,
     body::{Pace, Rest},
 };
 use crate::{
@@ -49,8 +49,6 @@ impl BodyLimits {
 /// What the workers of an instance share. Nothing in it makes one worker wait for another.
 #[derive(Debug)]
 pub struct Service {
-    /// Who may send.
-    pub keys: Keyring,
     /// The streams.
     pub catalog: Catalog,
     /// Whether a request may try.
@@ -71,7 +69,7 @@ pub struct Service {
     pub keeps: bool,
     /// What is offered, for each byte that is taken.
     pub demand: Demand,
-    /// What may be changed while it runs.
+    /// What may be changed while it runs: who may send, among others.
     pub policies: Policies,
     /// Where workers tell each other who offers how much.
     pub shares: Arc<Board>,

@@ -121,7 +121,7 @@ impl WorkerState {
         }
     }
 
-    /// The stream called `name`; looked up in the catalog once.
+    /// The stream called `name`; looked up in the catalog once for as long as it stays the same.
     pub(super) fn target(&self, name: &StreamName) -> Result<Target, Problem> {
         if let Some(route) = self.routes.borrow().get(name) {
             return Ok(Target::Known(Rc::clone(route)));
@@ -164,9 +164,24 @@ impl WorkerState {
         self.service.gate.refuse(cause, bytes, self.now(), self.chance()).into()
     }
 
-    /// The policy in force.
+    /// The policy in force. With a new one the streams may be others.
     pub(super) fn policy(&self) -> InForce {
-        self.policy.look(&self.service.policies)
+        let (policy, is_new) = self.policy.look(&self.service.policies);
+        if is_new {
+            self.let_go_of_replaced();
+        }
+        policy
+    }
+
+    /// Lets go of the streams that are not those of the catalog any more.
+    fn let_go_of_replaced(&self) {
+        self.routes.borrow_mut().retain(|name, route| {
+            let stays = self.service.catalog.get(name).is_some_and(|stream| Arc::ptr_eq(&stream, &route.stream));
+            if !stays {
+                self.validator.borrow_mut().forget(route.stream.schema.id());
+            }
+            stays
+        });
     }
 
     /// What time it is, for admission.
@@ -195,7 +210,7 @@ impl WorkerState {
         let path = request.uri().path();
         match path.strip_prefix(INGEST_PREFIX) {
             Some(stream) if !stream.is_empty() => {
-                if request.method() == Method::OPTIONS && self.service.keys.has_browser_keys() {
+                if request.method() == Method::OPTIONS && self.policy().keys.has_browser_keys() {
                     return respond::preflight();
                 }
                 // The name is kept apart from the request, which is taken apart.

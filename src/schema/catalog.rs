@@ -1,4 +1,4 @@
-//! The streams of this instance: those that are configured, and those that were seen.
+//! The streams of this instance: those that are declared, and those that were seen.
 
 use std::{
     collections::HashMap,
@@ -12,7 +12,7 @@ use crate::batch::StreamName;
 ///
 /// A stream is a label in the metrics and a directory in the object store, so their number has a limit: one device
 /// that invents names must not fill either. Workers keep what they have looked up, so this map is asked once a stream
-/// and worker, not once a request.
+/// and worker, not once a request; whoever [declares](Self::declare) streams anew tells them to look again.
 #[derive(Debug)]
 pub struct Catalog {
     streams: RwLock<HashMap<StreamName, Arc<Stream>>>,
@@ -77,6 +77,27 @@ impl Catalog {
         Ok(Arc::clone(candidate))
     }
 
+    /// Declares streams: each is the one of its name from now on, whether that was declared, seen or not known. What has
+    /// the schema that it had stays the same one, for those who compare; other streams stay as they are.
+    ///
+    /// # Errors
+    /// [`CatalogFull`] if there would be too many with those that were seen; then nothing has changed.
+    pub fn declare(&self, declared: impl IntoIterator<Item = Stream>) -> Result<(), CatalogFull> {
+        let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
+        let mut next = streams.clone();
+        for stream in declared {
+            match next.get(&stream.name) {
+                Some(known) if known.is(&stream) => {}
+                _ => drop(next.insert(stream.name.clone(), Arc::new(stream))),
+            }
+        }
+        if next.len() > self.max {
+            return Err(CatalogFull { max: self.max });
+        }
+        *streams = next;
+        Ok(())
+    }
+
     /// Every stream that is known now.
     pub fn all(&self) -> Vec<Arc<Stream>> {
         self.streams.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
@@ -114,6 +135,31 @@ mod tests {
         assert_eq!(catalog.candidate(&name("fourth")).unwrap_err(), CatalogFull { max: 3 });
         assert!(catalog.get(&name("seen")).is_some(), "what was seen stays known");
         assert_eq!(catalog.all().len(), 3);
+    }
+
+    #[test]
+    fn what_is_declared_anew_takes_the_place_of_what_was_declared_or_seen() {
+        let free = |text: &str| Stream {
+            name: name(text),
+            ack: Ack::default(),
+            priority: Priority::default(),
+            load: Load::None,
+            schema: Schema::free_form(),
+        };
+        let (heard, other) = (free("heard"), free("other"));
+        let catalog = Catalog::new([heard.clone(), other.clone()], 4, true);
+        let same = catalog.get(&name("heard")).unwrap();
+        let seen = catalog.take_up(&catalog.candidate(&name("seen")).unwrap().unwrap()).unwrap();
+        let other = Stream { ack: Ack::Stored, ..other };
+        catalog.declare([heard.clone(), other, free("seen"), free("new")]).unwrap();
+        assert!(Arc::ptr_eq(&catalog.get(&name("heard")).unwrap(), &same), "it has not changed");
+        assert!(!Arc::ptr_eq(&catalog.get(&name("seen")).unwrap(), &seen), "it is declared now");
+        assert_eq!(catalog.get(&name("other")).unwrap().ack, Ack::Stored);
+        assert_eq!(catalog.all().len(), 4);
+        let full = catalog.declare([Stream { ack: Ack::Memory, ..heard }, free("more")]).unwrap_err();
+        assert_eq!(full, CatalogFull { max: 4 });
+        assert!(Arc::ptr_eq(&catalog.get(&name("heard")).unwrap(), &same), "all or nothing");
+        assert!(catalog.get(&name("more")).is_none());
     }
 
     #[test]

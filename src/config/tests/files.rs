@@ -7,7 +7,7 @@ use super::*;
 const REFERENCE: &str = include_str!("../../../config/logweir.toml");
 
 /// The file with its examples: lines that begin with `#` and no space.
-fn with_examples() -> String {
+pub(super) fn with_examples() -> String {
     let line = |line: &'static str| match line.strip_prefix('#') {
         Some(example) if !example.starts_with(' ') => example,
         _ => line,
@@ -15,9 +15,10 @@ fn with_examples() -> String {
     REFERENCE.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn load_examples() -> Loaded {
-    load_with(&with_examples(), &[("LOGWEIR__PRIVACY__HASH_KEY", "an example of a secret")])
-        .unwrap_or_else(|problems| panic!("{problems}"))
+pub(super) fn load_examples() -> Loaded {
+    let variables =
+        [("LOGWEIR__PRIVACY__HASH_KEY", "an example of a secret"), ("LOGWEIR__KEYS_FILE", "config/keys.toml")];
+    load_with(&with_examples(), &variables).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 /// The settings of a TOML text, without the places in lists and the names that users choose.
@@ -110,7 +111,8 @@ fn every_setting_that_exists_stands_in_the_reference() {
             ..Sink::s3("s", "b")
         }],
         hints: Hints { send_interval: Some(Period::seconds(60)), sampling: Some(0.1) },
-        keys: vec![Key::default()],
+        keys_file: Some(PathBuf::new()),
+        keys: vec![Key { key: Secret::new("k"), key_hash: Secret::new("h"), ..Key::default() }],
         mute: vec![Mute {
             key: Some(String::new()),
             stream: Some(String::new()),
@@ -159,6 +161,7 @@ fn the_examples_of_the_reference_load() {
     let types: BTreeSet<_> =
         streams[0].schema.fields().iter().map(|field| format!("{:?}", std::mem::discriminant(&field.kind))).collect();
     assert_eq!(types.len(), 9, "a field of every type");
+    assert_eq!(config.keys_of_file.iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["sdk-ios"]);
     assert_eq!(load_with(&print_effective_with_secrets(&config), &[]).unwrap().config.streams, config.streams);
 }
 
@@ -169,7 +172,9 @@ fn print_effective_with_secrets(config: &Config) -> String {
         .lines()
         .map(|line| {
             count += 1;
-            line.replace("***", &format!("a-secret-of-sixteen-bytes-{count}"))
+            let hash = key_hash(&count.to_string());
+            line.replace("key_hash = \"***\"", &format!("key_hash = \"{hash}\""))
+                .replace("***", &format!("a-secret-of-sixteen-bytes-{count}"))
         })
         .collect::<Vec<_>>();
     lines.join("\n")
@@ -199,7 +204,7 @@ fn examples_use_every_setting_otherwise_than_prose() {
 
 #[test]
 fn the_embedded_default_serves_this_machine_alone_and_takes_every_stream() {
-    let Loaded { config, streams, source } =
+    let Loaded { config, streams, source, .. } =
         load(Source::Embedded, std::iter::empty()).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!((streams.len(), source.as_str()), (0, "the embedded default"));
     assert_eq!(config.ingest.undeclared_streams, UndeclaredStreams::Accept);

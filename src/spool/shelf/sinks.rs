@@ -7,13 +7,13 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::State;
+use super::{Shelf, State};
 use crate::{
     batch::{Millis, SegmentId},
     spool::{
         cursor::{Cursor, Place, Position},
         follow::Lag,
-        terms::Need,
+        terms::{MaxLag, Need},
     },
 };
 
@@ -55,6 +55,15 @@ pub(super) enum Lacks {
     Since(Millis),
     /// Since the first event of this segment, whose footer tells.
     First(SegmentId),
+}
+
+impl Shelf {
+    /// From now on the best-effort sink called `name` may lag so far. A required one stays required.
+    pub fn allow_lag(&self, name: &str, most: MaxLag) {
+        let mut state = self.state();
+        let best_effort = state.sinks.iter_mut().filter(|sink| sink.name == name && !sink.is_required());
+        best_effort.for_each(|sink| sink.need = Need::BestEffort(most));
+    }
 }
 
 impl SinkState {
