@@ -167,6 +167,15 @@ impl Instance {
         service
     }
 
+    /// Kills what runs, as a machine that dies does.
+    pub(crate) fn kill(&mut self) {
+        for process in &mut self.processes {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        self.processes.clear();
+    }
+
     /// What the metadata says at `path` from now on.
     pub(crate) fn set(&self, path: &str, text: &str) {
         self.stub.told.lock().unwrap().insert(path.to_owned(), text.to_owned());
@@ -234,10 +243,7 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        for process in &mut self.processes {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
+        self.kill();
         // What the stand-in started is nobody's child here.
         if let Ok(pid) = fs::read_to_string(self.dir.path().join("replay.pid")) {
             let _ = Command::new("kill").args(["-KILL", pid.trim()]).stderr(Stdio::null()).status();

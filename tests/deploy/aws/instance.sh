@@ -14,9 +14,7 @@ end() {
 }
 
 case "$name $*" in
-    # There is none here.
-    "systemctl stop logweir.socket") exit 5 ;;
-    "systemctl stop logweir.service") end "$PLAY/logweir.pid" ;;
+    "systemctl stop logweir.socket logweir.service") end "$PLAY/logweir.pid" ;;
     "systemctl start logweir-replay@"*)
         unit=${2#logweir-replay@}
         spool=/$(printf '%b' "$(sed 's|-|/|g; s|\\x2d|-|g' <<<"${unit%.service}")")

@@ -3,10 +3,10 @@
     stacks.py ENDPOINT DIRECTORY
 """
 
+import ast
 import base64
 import json
 import sys
-from urllib.parse import unquote
 
 import boto3
 
@@ -38,12 +38,12 @@ def create(name, template, **parameters):
 
 
 def role(name):
+    # moto keeps the documents of a template's roles as text of Python.
     inline = {
-        policy: iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
+        policy: ast.literal_eval(iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"])
         for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]
     }
-    attached = [it["PolicyArn"] for it in iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]]
-    return {"trust": iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"], "inline": inline, "attached": attached}
+    return {"trust": iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"], "inline": inline}
 
 
 def managed(arn):
