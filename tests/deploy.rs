@@ -19,6 +19,8 @@ mod dashboard;
 mod debian;
 #[path = "deploy/known.rs"]
 mod known;
+#[path = "deploy/instance.rs"]
+mod instance;
 #[path = "deploy/kubernetes.rs"]
 mod kubernetes;
 #[path = "deploy/lifecycle.rs"]
@@ -29,6 +31,8 @@ mod manuals;
 mod prometheus;
 #[path = "deploy/promql.rs"]
 mod promql;
+#[path = "common/moto.rs"]
+mod moto_server;
 #[path = "deploy/reference.rs"]
 mod reference;
 #[path = "deploy/serving.rs"]
