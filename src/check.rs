@@ -83,7 +83,8 @@ fn uncounted(loaded: &Loaded) -> impl Iterator<Item = String> {
 /// Whose keys the keys file has, which is named only above.
 fn of_file(config: &Config) -> Option<String> {
     let file = config.keys_file.as_ref()?.display();
-    let names: Vec<&str> = config.keys_of_file.iter().map(|key| key.name.as_str()).collect();
+    let mut names: Vec<&str> = config.keys_of_file.iter().map(|key| key.name.as_str()).collect();
+    names.dedup();
     Some(format!(
         "{file} has {}",
         if names.is_empty() { "no key".to_owned() } else { format!("keys: {}", names.join(", ")) }

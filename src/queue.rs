@@ -19,7 +19,7 @@ mod lane;
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering, fence},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering, fence},
     },
     thread::Thread,
     time::Duration,
@@ -30,7 +30,7 @@ pub use lane::{Full, Receipt, Submitter, Unbound, Witness};
 
 use crate::{
     admission::{Reservation, Work},
-    batch::{Frame, SegmentId},
+    batch::{Frame, Millis, SegmentId},
 };
 
 /// One batch on its way to the disk.
@@ -81,9 +81,33 @@ pub struct Published {
     disk_full: AtomicBool,
     disk_failed: AtomicBool,
     stored_before: AtomicU64,
+    turns: AtomicU64,
+    at_disk: AtomicBool,
+    /// Milliseconds since the epoch; 0 if there is nothing.
+    unsynced_since: AtomicI64,
 }
 
 impl Published {
+    /// How often the writer has looked for work: it does so a few times a second, unless a file call takes longer.
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// The writer looks for work.
+    pub fn turn(&self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the writer is within a file call: however long that takes, it is the disk that is slow.
+    pub fn at_disk(&self) -> bool {
+        self.at_disk.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether the writer is within a file call.
+    pub fn set_at_disk(&self, at_disk: bool) {
+        self.at_disk.store(at_disk, Ordering::Relaxed);
+    }
+
     /// Bytes written and synced so far, and the time that took.
     pub fn work(&self) -> Work {
         Work {
@@ -126,6 +150,17 @@ impl Published {
     /// Tells whether anything can be made durable.
     pub fn set_disk_failed(&self, failed: bool) {
         self.disk_failed.store(failed, Ordering::Relaxed);
+    }
+
+    /// Since when the oldest batch waits that the writer is at, or since when it is at something else; `None` if it waits
+    /// for work.
+    pub fn unsynced_since(&self) -> Option<Millis> {
+        Millis::new(self.unsynced_since.load(Ordering::Relaxed)).filter(|since| since.get() > 0)
+    }
+
+    /// Tells since when the oldest batch waits that the writer is at.
+    pub fn set_unsynced_since(&self, since: Option<Millis>) {
+        self.unsynced_since.store(since.map_or(0, Millis::get), Ordering::Relaxed);
     }
 
     /// The first segment that some required sink has not stored yet.

@@ -152,6 +152,8 @@ pub struct Validated {
     pub mendings: Mendings,
     /// The earliest and latest event time of the accepted ones.
     pub event_times: Option<(Millis, Millis)>,
+    /// By how many milliseconds the sender's clock is behind ours, if that is known; negative if it is ahead.
+    pub skew: Option<i64>,
 }
 
 /// A batch that cannot be taken at all. Nothing of it is stored.

@@ -17,14 +17,24 @@ mod containers;
 mod dashboard;
 #[path = "deploy/debian.rs"]
 mod debian;
+#[path = "deploy/known.rs"]
+mod known;
 #[path = "deploy/kubernetes.rs"]
 mod kubernetes;
 #[path = "deploy/lifecycle.rs"]
 mod lifecycle;
 #[path = "deploy/manuals.rs"]
 mod manuals;
+#[path = "deploy/prometheus.rs"]
+mod prometheus;
+#[path = "deploy/promql.rs"]
+mod promql;
 #[path = "deploy/reference.rs"]
 mod reference;
+#[path = "deploy/runbook.rs"]
+mod runbook;
+#[path = "deploy/running.rs"]
+mod running;
 #[path = "deploy/serving.rs"]
 mod serving;
 #[path = "deploy/tools.rs"]

@@ -64,3 +64,87 @@ impl Server {
         metrics.gauge(&metrics::CONFIG_HASH, &[]).set(config.fingerprint() as f64);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::{
+        batch::StreamName,
+        schema::{Ack, Field, FieldType, Load, OnError, Priority, PrivacyKey, Private, Schema, Stream, UnknownFields},
+        warehouse::{Dialect, evolution::compare},
+    };
+
+    /// Streams with one field in every form, and a second one behind it or before it, or none.
+    fn streams() -> Vec<Stream> {
+        let key = Arc::new(PrivacyKey::new(b"0123456789abcdef"));
+        let kinds = [
+            FieldType::String { max_bytes: 8 },
+            FieldType::String { max_bytes: 9 },
+            FieldType::Json { max_bytes: 8 },
+            FieldType::Int,
+        ];
+        let mut all = Vec::new();
+        for kind in kinds {
+            for (required, on_error) in
+                [(false, OnError::Reject), (false, OnError::Null), (false, OnError::Truncate), (true, OnError::Reject)]
+            {
+                for private in [None, Some(Private::Hash), Some(Private::Drop)] {
+                    for unknown in [UnknownFields::Keep, UnknownFields::Reject, UnknownFields::Collect] {
+                        let field = Field { required, on_error, private, ..Field::new("a", kind) };
+                        let (may, must) = (
+                            Field::new("b", FieldType::Int),
+                            Field { required: true, ..Field::new("b", FieldType::Int) },
+                        );
+                        for fields in [
+                            vec![field.clone()],
+                            vec![field.clone(), may.clone()],
+                            vec![field.clone(), must],
+                            vec![may, field],
+                        ] {
+                            // Not everything goes together.
+                            let Ok(schema) = Schema::new(fields, Some(unknown), None, Some(Arc::clone(&key))) else {
+                                continue;
+                            };
+                            let name = StreamName::new("heard").unwrap();
+                            let (ack, priority) = (Ack::default(), Priority::default());
+                            all.push(Stream { name, ack, priority, load: Load::Loader, schema });
+                        }
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// What is taken over without a restart takes nothing away from a table, and where the warehouse cannot follow, it is
+    /// refused as `logweir check --since` refuses it.
+    #[test]
+    fn what_is_taken_over_is_what_a_warehouse_is_told_as_an_addition() {
+        let streams = streams();
+        let (mut taken, mut refused) = (0, 0);
+        for old in &streams {
+            for new in streams.iter().filter(|new| new.schema.widens(&old.schema)) {
+                for dialect in [Dialect::Redshift, Dialect::Postgres] {
+                    let evolutions = compare(std::slice::from_ref(old), std::slice::from_ref(new), dialect);
+                    let [evolution] = &evolutions[..] else { panic!("{evolutions:?}") };
+                    let names = |stream: &Stream| {
+                        stream.schema.fields().iter().map(|field| field.name.clone()).collect::<Vec<_>>()
+                    };
+                    assert!(names(new).starts_with(&names(old)), "{evolution:?}");
+                    if evolution.breaking.is_empty() {
+                        assert!(evolution.notes.is_empty(), "{evolution:?}");
+                        taken += 1;
+                    } else {
+                        let cannot_be_null =
+                            dialect == Dialect::Redshift && old.schema.required() != new.schema.required();
+                        let collected = old.schema.unknown() == UnknownFields::Collect;
+                        assert!(cannot_be_null || collected, "{evolution:?}");
+                        refused += 1;
+                    }
+                }
+            }
+        }
+        assert!(taken > 500 && refused > 100, "{taken} {refused}");
+    }
+}

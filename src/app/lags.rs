@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ::metrics::Gauge;
 use bytesize::ByteSize;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -25,6 +26,7 @@ pub(super) struct Lags {
     pub(super) shelf: Arc<Shelf>,
     pub(super) clock: Arc<Clock>,
     pub(super) quota: Quota,
+    pub(super) room: Gauge,
 }
 
 impl Lags {
@@ -35,8 +37,13 @@ impl Lags {
         loop {
             looks.tick().await;
             let (segments, clock) = (Arc::clone(&self.shelf), Arc::clone(&self.clock));
-            if let Err(error) = tokio::task::spawn_blocking(move || segments.keep_up(clock.now())).await {
-                tracing::error!(%error, "how far the sinks have come could not be looked at");
+            let looked = tokio::task::spawn_blocking(move || {
+                segments.keep_up(clock.now());
+                segments.free_bytes()
+            });
+            match looked.await {
+                Ok(free) => self.room.set(self.quota.left().min(free.unwrap_or(u64::MAX)) as f64),
+                Err(error) => tracing::error!(%error, "how far the sinks have come could not be looked at"),
             }
             self.quota.look(Instant::now(), |sink| self.shelf.lag_bytes(sink));
         }
@@ -56,6 +63,11 @@ impl Quota {
     pub(super) fn new(config: &Config, published: Arc<Published>) -> Self {
         let sinks = config.sinks.iter().map(|sink| sink.name.clone()).collect();
         Self { published, bytes: config.spool.quota().get(), sinks, said: None, used_up: false }
+    }
+
+    /// Bytes that are left of it.
+    fn left(&self) -> u64 {
+        self.bytes.saturating_sub(self.published.spool_bytes())
     }
 
     /// Says at `now`, at most once a minute, that the quota is used up, and by which sink, whose lag in bytes `lag` tells;

@@ -76,7 +76,7 @@ mod tests {
     }
 
     fn key(name: &str, secret: &str, quota: &str) -> String {
-        format!("[[keys]]\nname = '{name}'\nkey = '{secret}-0123456789ab'\n{quota}\n")
+        format!("[[keys]]\nname = '{name}'\nkey = '{secret}-0123456789abcdef'\n{quota}\n")
     }
 
     #[test]

@@ -7,9 +7,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::{
     admission::{Done, Offered, Work},
+    batch::Millis,
     config::Config,
     http::{Service, WorkerTimes},
-    metrics::{self, Metrics},
+    metrics,
     queue::Published,
     spool::Shelf,
     version,
@@ -53,12 +54,17 @@ struct Look {
 
 struct Gauges {
     ready: Gauge,
+    unready: Vec<(&'static str, Gauge)>,
+    time: Gauge,
     resident: Gauge,
     demand: Gauge,
     capacity: Gauge,
     refusing: Gauge,
     backlog: Gauge,
     lags: Vec<Gauge>,
+    busy: Vec<Gauge>,
+    writer_busy: Gauge,
+    oldest_unsynced: Gauge,
     queue_bytes: Gauge,
     spool_bytes: Gauge,
     spool_segments: Gauge,
@@ -66,16 +72,24 @@ struct Gauges {
 }
 
 impl Gauges {
-    fn new(metrics: &Metrics, workers: usize) -> Self {
+    fn new(service: &Service, published: &Published, workers: usize) -> Self {
+        let metrics = &service.metrics;
         let gauge = |metric| metrics.gauge(metric, &[]);
+        let each = |metric| (0..workers).map(|number| metrics.gauge(metric, &[&number.to_string()])).collect();
+        let causes = service.health.causes(published);
         Self {
             ready: gauge(&metrics::READY),
+            unready: causes.map(|(cause, _)| (cause, metrics.gauge(&metrics::UNREADY, &[cause]))).into(),
+            time: gauge(&metrics::TIME),
             resident: gauge(&metrics::RESIDENT),
             demand: gauge(&metrics::DEMAND),
             capacity: gauge(&metrics::CAPACITY),
             refusing: gauge(&metrics::REFUSING),
             backlog: gauge(&metrics::BACKLOG_SECONDS),
-            lags: (0..workers).map(|number| metrics.gauge(&metrics::WORKER_LAG, &[&number.to_string()])).collect(),
+            lags: each(&metrics::WORKER_LAG),
+            busy: each(&metrics::WORKER_BUSY),
+            writer_busy: gauge(&metrics::WRITER_BUSY),
+            oldest_unsynced: gauge(&metrics::OLDEST_UNSYNCED),
             queue_bytes: gauge(&metrics::QUEUE_BYTES),
             spool_bytes: gauge(&metrics::SPOOL_BYTES),
             spool_segments: gauge(&metrics::SPOOL_SEGMENTS),
@@ -97,10 +111,12 @@ impl Pulse {
         for outcome in ["taken_over", "refused"] {
             let _ = metrics.counter(&metrics::RELOADS, &[outcome]);
         }
+        metrics.gauge(&metrics::START_TIME, &[]).set(service.clock.now().get() as f64 / 1_000.0);
+        metrics.gauge(&metrics::CONNECTIONS_LIMIT, &[]).set(config.server.max_connections as f64);
         metrics.gauge(&metrics::QUEUE_LIMIT, &[]).set(config.queue.bytes.get() as f64);
         metrics.gauge(&metrics::SPOOL_QUOTA, &[]).set(config.spool.quota().get() as f64);
         let last = look(&service, &published, &workers);
-        let gauges = Gauges::new(&service.metrics, workers.len());
+        let gauges = Gauges::new(&service, &published, workers.len());
         Self { gauges, service, published, shelf, beats: 0, workers, shown: last.clone(), last, demand: 0.0 }
     }
 
@@ -139,8 +155,13 @@ impl Pulse {
             let capacity = (service.gate.capacity().bytes_per_second(), service.gate.capacity().bodies_per_second());
             self.demand += DEMAND_WEIGHT * (demand(&before, now, capacity) - self.demand);
         }
-        let elapsed = (now.at - before.at).as_secs_f64().max(1e-3) * self.workers.len() as f64;
-        gauges.refusing.set(now.refusing.saturating_sub(before.refusing).as_secs_f64() / elapsed);
+        let elapsed = (now.at - before.at).as_secs_f64().max(1e-3);
+        let part = |now: Duration, before| now.saturating_sub(before).as_secs_f64() / elapsed;
+        gauges.refusing.set(part(now.refusing, before.refusing) / self.workers.len() as f64);
+        for (gauge, (now, before)) in gauges.busy.iter().zip(now.workers.iter().zip(&before.workers)) {
+            gauge.set(part(*now, *before));
+        }
+        gauges.writer_busy.set(part(now.spool.busy, before.spool.busy));
         for (gauge, worker) in gauges.lags.iter().zip(&self.workers) {
             gauge.set(worker.lag().as_secs_f64());
         }
@@ -149,11 +170,19 @@ impl Pulse {
         gauges.backlog.set(service.gate.budget().used() as f64 / capacity);
         gauges.demand.set(self.demand);
         gauges.ready.set(if service.health.unready(published).is_none() { 1.0 } else { 0.0 });
+        for ((cause, gauge), (now, holds)) in gauges.unready.iter().zip(service.health.causes(published)) {
+            debug_assert_eq!(*cause, now);
+            gauge.set(f64::from(u8::from(holds)));
+        }
+        let clock = service.clock.now().get();
+        gauges.time.set(clock as f64 / 1_000.0);
+        let age =
+            |since: Option<Millis>| since.map_or(0, |since| clock.saturating_sub(since.get()).max(0)) as f64 / 1_000.0;
+        gauges.oldest_unsynced.set(age(published.unsynced_since()));
         gauges.queue_bytes.set(service.gate.budget().used() as f64);
         gauges.spool_bytes.set(published.spool_bytes() as f64);
         gauges.spool_segments.set(self.shelf.sealed().0 as f64);
-        let age = self.shelf.oldest_unstored().map_or(0, |since| service.clock.now().get() - since.get());
-        gauges.oldest_unstored.set(age as f64 / 1_000.0);
+        gauges.oldest_unstored.set(age(self.shelf.oldest_unstored()));
         if let Some(resident) = resident_bytes() {
             gauges.resident.set(resident);
         }

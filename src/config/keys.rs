@@ -118,7 +118,7 @@ fn setting(index: usize, key: &str) -> Setting {
 impl Listed<'_> {
     fn alone(&mut self, index: usize, key: &Key) {
         let report = &mut *self.report;
-        if !is_name(&key.name) {
+        if !is_key_name(&key.name) {
             // It is not repeated: it may be the key, in the wrong place.
             report.wrong(
                 setting(index, "name"),
@@ -161,10 +161,10 @@ impl Listed<'_> {
                 "choose printable ASCII without spaces",
             );
         }
-        for (place, stream) in key.streams.iter().enumerate().filter(|(_, stream)| !StreamName::is_valid(stream)) {
+        for (place, _) in key.streams.iter().enumerate().filter(|(_, name)| !StreamName::is_valid(name)) {
             report.wrong(
                 setting(index, "streams").index(place),
-                format!("is {stream:?}, which is no name of a stream"),
+                "is no name of a stream",
                 "choose a lower-case letter followed by up to 62 lower-case letters, digits or underscores",
             );
         }
@@ -219,14 +219,10 @@ fn together(lists: &mut [Listed<'_>]) {
     }
 }
 
-fn is_name(name: &str) -> bool {
-    (1..=MAX_NAME_BYTES).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
-}
-
 /// Whether `name` can be that of a key.
 pub fn is_key_name(name: &str) -> bool {
-    is_name(name)
+    (1..=MAX_NAME_BYTES).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
 }
 
 #[cfg(test)]

@@ -87,11 +87,8 @@ impl Report {
             let element = matches!(setting.steps().last(), Some(Step::Index(_)));
             self.unread.push(if element { setting.parent() } else { setting.clone() });
             let (what, remedy) = explain(&setting, &fault, &place);
-            let (setting, what) = if may_name_a_secret(&setting, &fault) {
-                (setting.parent(), "has something that is no setting".to_owned())
-            } else {
-                (setting, what)
-            };
+            let (setting, what) =
+                if is_among_keys(&setting, &fault) { discreet(setting, what, &fault) } else { (setting, what) };
             self.problems.push(Problem { place, setting, what, remedy });
         }
     }
@@ -154,12 +151,27 @@ impl Report {
     }
 }
 
-/// Whether what stands in the place of a setting's name may be a secret: among keys, with the two sides of a line
-/// exchanged. Its line is told, and not what stands there.
-fn may_name_a_secret(setting: &Setting, fault: &Fault) -> bool {
-    let Fault::UnknownKey { key, known } = fault else { return false };
-    let among_keys = setting.steps().first() == Some(&Step::Key("keys".to_owned())) || *known == ["keys"];
-    among_keys && nearest(key, known).is_none()
+/// Whether `setting` stands among keys. Nothing that is wrong there is repeated, since it may be a key in the wrong place: its
+/// line is told.
+fn is_among_keys(setting: &Setting, fault: &Fault) -> bool {
+    let of_a_keys_file = matches!(fault, Fault::UnknownKey { known, .. } if *known == ["keys"]);
+    of_a_keys_file || setting.steps().first() == Some(&Step::Key("keys".to_owned()))
+}
+
+/// `setting` and `what` of a setting among keys, without what may be one.
+fn discreet(setting: Setting, what: String, fault: &Fault) -> (Setting, String) {
+    match fault {
+        Fault::UnknownKey { key, known } if nearest(key, known).is_none() => {
+            (setting.parent(), "has something that is no setting".to_owned())
+        }
+        Fault::Value { found, wanted } if found.starts_with('"') => (setting, format!("is not {wanted}")),
+        Fault::UnknownWord { .. } => (setting, "is a word that it cannot be".to_owned()),
+        Fault::Value { .. }
+        | Fault::UnknownKey { .. }
+        | Fault::Type { .. }
+        | Fault::Missing { .. }
+        | Fault::Other { .. } => (setting, what),
+    }
 }
 
 /// What is wrong with a setting that could not be read, and the remedy.

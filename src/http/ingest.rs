@@ -205,6 +205,7 @@ fn head(
         return Err(closed(worker));
     }
     let key = policy.keys.find(headers, query)?;
+    worker.counts.key(&key.name);
     let name = StreamName::new(stream).map_err(|_| Problem::InvalidStreamName)?;
     if !key.allows(stream) {
         return Err(Problem::StreamNotAllowed);
@@ -272,6 +273,9 @@ async fn take(
         quota.charge_content(now, content.bytes, content.events);
     }
     let (validated, submission, room) = encoded?;
+    if let Some(skew) = validated.skew {
+        worker.counts.skew(skew);
+    }
     let route = worker.route(&head.target)?;
     let books = Books::new(&worker.counts, &route, validated, room);
     let lines = submission.frames().map(|frame| frame.bytes().len() as u64).sum();
@@ -486,7 +490,6 @@ async fn stored_in_time(worker: &WorkerState, durable: Durable) -> bool {
         biased;
         () = worker.submitter.stored(durable.segment) => true,
         () = sleep(worker.service.stored_timeout) => false,
-        // With a disk it is kept, whether or not it is told.
-        () = worker.last_moment(), if !worker.service.keeps => false,
+        () = worker.last_moment() => false,
     }
 }

@@ -47,7 +47,14 @@ pub(super) struct Counts {
     pub(super) body_bytes: Counter,
     pub(super) offered_bytes: Counter,
     pub(super) seconds: Histogram,
+    /// How far clocks are ahead and behind.
+    skews: [Histogram; 2],
+    /// Each key's counter, by its name. Bounded by the configuration.
+    keys: RefCell<HashMap<String, Counter>>,
 }
+
+/// More than this no clock is said to be wrong, in milliseconds: 30 days, as far as an event's time is believed.
+const MAX_SKEW: u64 = 30 * 24 * 3_600_000;
 
 impl Counts {
     pub(super) fn new(metrics: &Arc<Metrics>) -> Self {
@@ -66,6 +73,8 @@ impl Counts {
             body_bytes: metrics.counter(&metrics::REQUEST_BYTES, &[]),
             offered_bytes: metrics.counter(&metrics::OFFERED_BYTES, &[]),
             seconds: metrics.histogram(&metrics::REQUEST_SECONDS, &[]),
+            skews: ["ahead", "behind"].map(|clock| metrics.histogram(&metrics::CLOCK_SKEW, &[clock])),
+            keys: RefCell::default(),
             metrics: Arc::clone(metrics),
         }
     }
@@ -82,6 +91,24 @@ impl Counts {
                 }
             }
         }
+    }
+
+    /// A batch came whose sender's clock is this many milliseconds behind ours, or ahead if it is negative.
+    pub(super) fn skew(&self, behind: i64) {
+        let [ahead_of_us, behind_us] = &self.skews;
+        let skew = behind.unsigned_abs().min(MAX_SKEW) as f64 / 1_000.0;
+        if behind < 0 { ahead_of_us.record(skew) } else { behind_us.record(skew) }
+    }
+
+    /// A request came with the key called `name`.
+    pub(super) fn key(&self, name: &str) {
+        if let Some(counter) = self.keys.borrow().get(name) {
+            counter.increment(1);
+            return;
+        }
+        let counter = self.metrics.counter(&metrics::KEY_REQUESTS, &[name]);
+        counter.increment(1);
+        self.keys.borrow_mut().insert(name.to_owned(), counter);
     }
 
     pub(super) fn refusal(&self, cause: Cause) {

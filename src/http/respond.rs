@@ -181,7 +181,7 @@ mod tests {
 
     fn validated(accepted: u32) -> Validated {
         let rejected = Rejections::default();
-        Validated { batch_id: None, accepted, rejected, mendings: Mendings::default(), event_times: None }
+        Validated { batch_id: None, accepted, rejected, mendings: Mendings::default(), event_times: None, skew: None }
     }
 
     /// As much as can be rejected: the list, the answer, and what the answer holds until it is written.

@@ -24,6 +24,8 @@ use crate::{
     metrics::{self, Metrics},
 };
 
+/// What is counted as set aside: a place of a segment, a whole one, one that is gone, a cursor that points nowhere.
+const SET_ASIDE: [&str; 4] = ["place", "segment", "missing", "cursor"];
 /// What the names of copied tails begin with.
 const TAIL: &str = "quarantine/tail-";
 /// How much is copied at a time, in bytes.
@@ -41,6 +43,12 @@ pub(super) struct Quarantine {
 impl Quarantine {
     /// The quarantine of `disk`, with what is in it.
     pub(super) fn open(disk: SharedDisk, metrics: Arc<Metrics>) -> io::Result<Self> {
+        // Shown before the first of them, so that their growth is seen.
+        for what in SET_ASIDE {
+            let _ = metrics.counter(&metrics::QUARANTINED, &[what]);
+        }
+        let _ = metrics.counter(&metrics::QUARANTINED_BYTES, &[]);
+        let _ = metrics.counter(&metrics::TORN_TAILS, &[]);
         let quarantine = Self { disk, metrics, bytes: AtomicU64::new(0) };
         quarantine.count()?;
         Ok(quarantine)

@@ -235,6 +235,14 @@ impl Shelf {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Bytes that the file system has free, or the memory that stands for it. Blocks.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        self.recovery.disk.free_bytes()
+    }
+
     fn publish_usage(&self, state: &State) {
         let aside = self.recovery.quarantine.bytes();
         self.published.set_spool_bytes(state.sealed_bytes + state.open_bytes + self.spares.bytes() + aside);

@@ -18,7 +18,7 @@ use self::{
 };
 use super::{
     BLOCK_BYTES, MAX_GROUP_BYTES, Settings, SharedDisk,
-    disk::DiskFile,
+    disk::{self, DiskFile},
     footer::Facts,
     group::{Codec, FrameSum, GroupHeader, padded_len},
     recovery::Recovery,
@@ -28,7 +28,7 @@ use super::{
     spares::Spares,
 };
 use crate::{
-    batch::{Frame, InstanceId, Millis, SegmentId},
+    batch::{Clock, Frame, InstanceId, Millis, SegmentId},
     queue::{Intake, Lost, Published, Signal, Submission},
 };
 
@@ -71,6 +71,8 @@ pub(super) struct Writer {
     /// After a segment could not be sealed: when that is tried again, and how long was waited.
     seal_again: Option<(Instant, Duration)>,
     counts: Counts,
+    /// Tells since when the writer has been at something.
+    clock: Clock,
 }
 
 /// What the writer did.
@@ -129,6 +131,7 @@ impl Writer {
             probe: None,
             seal_again: None,
             counts: Counts::new(Arc::clone(&recovery.metrics)),
+            clock: Clock::default(),
             recovery,
         }
     }
@@ -136,8 +139,13 @@ impl Writer {
     /// Runs until the stop is asked for and everything is settled.
     pub(super) fn run(mut self) {
         self.intake.bind();
+        disk::tell_calls(&self.published);
         loop {
-            match self.step() {
+            self.published.turn();
+            self.published.set_unsynced_since(Some(self.clock.now()));
+            let step = self.step();
+            self.published.set_unsynced_since(None);
+            match step {
                 Step::Settled(began) => self.pace(began),
                 Step::Idle(due) => self.intake.sleep(due),
                 Step::Ended => return,
@@ -201,12 +209,15 @@ impl Writer {
             if self.signal.stopping() {
                 return;
             }
-            thread::park_timeout(left);
+            self.published.turn();
+            thread::park_timeout(left.min(IDLE));
         }
     }
 
     /// Makes the group durable and settles it.
     fn commit(&mut self) {
+        let received = self.group.iter().flat_map(Submission::frames).map(|frame| frame.header().received);
+        self.published.set_unsynced_since(received.min());
         let outcome = self.write_group();
         match outcome {
             Ok(segment) => {

@@ -41,6 +41,7 @@ struct Tally {
     rejected: Rejections,
     mendings: Mendings,
     times: Option<(Millis, Millis)>,
+    skew: Option<i64>,
 }
 
 /// The envelope's members as far as they were read.
@@ -247,15 +248,16 @@ impl<'p, 'o> Pass<'p, 'o> {
         // X-Sent-At is set anew for each attempt. A body's `sent_at` is as old as the first attempt, so it tells about
         // the clock only if it lies ahead of ours.
         let skew = match (self.batch.sent_at, envelope.sent_at) {
-            (SentAt::At(sent), _) => received.get() - sent.get(),
-            (_, SentAt::At(sent)) if sent > received => received.get() - sent.get(),
-            _ => 0,
+            (SentAt::At(sent), _) => Some(received.get() - sent.get()),
+            (_, SentAt::At(sent)) if sent > received => Some(received.get() - sent.get()),
+            _ => None,
         };
+        self.tally.skew = skew;
         if self.batch.sent_at == SentAt::Invalid || envelope.sent_at == SentAt::Invalid {
             self.tally.mendings.add(Mending::IgnoredSentAt);
         }
         let batch_id = envelope.batch_id.as_ref().or(self.batch.idempotency_key);
-        self.pen.prepare(self.batch, batch_id, skew);
+        self.pen.prepare(self.batch, batch_id, skew.unwrap_or_default());
         Ok(())
     }
 
@@ -418,6 +420,7 @@ impl<'p, 'o> Pass<'p, 'o> {
             rejected: tally.rejected,
             mendings,
             event_times: tally.times,
+            skew: tally.skew,
         })
     }
 }

@@ -19,10 +19,10 @@ const EXIT_CONFIG: i32 = 78;
 ///
 /// A descriptor's number is chosen by a shell here, since it cannot be in safe Rust; the shell then becomes the server,
 /// so that its process id is the one that `LISTEN_PID` names.
-fn activated(place: &Place, listener: TcpListener, sockets: usize) -> Command {
+pub(crate) fn activated(place: &Place, listener: TcpListener, sockets: usize) -> Command {
     let mut command = Command::new("/bin/sh");
     place.prepare(&mut command);
-    let script = format!("exec 3<&0 4<&0 </dev/null; export LISTEN_FDS={sockets} LISTEN_PID=$$; exec \"$0\"");
+    let script = format!("exec 3<&0 4<&0 </dev/null; export LISTEN_FDS={sockets} LISTEN_PID=$$; exec \"$0\" \"$@\"");
     command.args(["-c", &script, env!("CARGO_BIN_EXE_logweir")]);
     command.stdin(Stdio::from(OwnedFd::from(listener)));
     command

@@ -229,6 +229,11 @@ impl Server {
         self.process.signal(signal);
     }
 
+    /// What it has written so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.log.text()
+    }
+
     /// The log entry with `message`, which is there or comes soon.
     pub(crate) fn entry(&self, message: &str) -> Value {
         self.process

@@ -76,6 +76,44 @@ fn neither_check_nor_a_talkative_server_tells_a_secret() {
     }
 }
 
+/// Secrets come, go and are broken while the server runs: in the configuration, in its keys file, plain and hashed.
+#[test]
+fn no_reload_tells_a_secret() {
+    let place = Place::new();
+    let hash = "hush".bytes().map(|byte| format!("{byte:02x}")).collect::<String>().repeat(8);
+    let keys = |secret: &str| format!("[[keys]]\nname = 'file'\n{secret}\n");
+    let text = |level: &str| format!("keys_file = 'keys.toml'\n{}[watch]\ninterval = '1s'\n", configuration(level));
+    place.write("keys.toml", &keys("key = 'hush-key-of-the-file-0123456789'"));
+    place.write("f.toml", &text("trace"));
+    let checked = place.run(&["check", "--config", "f.toml"]);
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    assert_silent(&checked);
+    let server = Server::start(place.command(&["--config", "f.toml"]));
+    let message = "the configuration was read again and is ";
+    let mut told = 0;
+    for (file, what) in [
+        ("keys.toml", keys(&format!("key_hash = 'sha256:{hash}'"))),
+        ("keys.toml", keys("key_hash = 'hush-no-hash'")),
+        ("keys.toml", keys("hush-key-0123456789 = 'key'")),
+        ("keys.toml", keys("key = \"hush-key-0123456789")),
+        ("keys.toml", keys("key = 'hush-next-key-0123456789'")),
+        ("f.toml", text("trace").replace("hush-", "hush-next-")),
+        ("f.toml", text("trace").replace("hush-key-of-the-sdk-0123456789", "hush").replace(TOKEN, "hush")),
+        ("f.toml", text("trace").replace("keys.toml", "keys.toml.gone")),
+    ] {
+        place.write(file, &what);
+        server.signal(rustix::process::Signal::HUP);
+        told += 1;
+        crate::reload::until("the reload", || (server.log().matches(message).count() >= told).then_some(()));
+    }
+    let ended = server.stop();
+    assert_silent(&ended);
+    assert!(!ended.stderr.contains(&hash[..16]), "a hash was told:\n{}", ended.stderr);
+    for setting in ["keys.file.key", "keys.sdk.key, keys.page.key", "admin.token, privacy.hash_key", "keys_file is "] {
+        assert!(ended.stderr.contains(setting), "nothing of {setting}: {}", ended.stderr);
+    }
+}
+
 #[test]
 fn a_broken_configuration_is_told_without_its_secrets() {
     let place = Place::new();

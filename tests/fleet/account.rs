@@ -21,6 +21,15 @@ pub(crate) struct Trouble {
     pub(crate) status: Option<u16>,
     /// Whom the load balancer had chosen, if it said so.
     pub(crate) server: Option<String>,
+    /// Whether it went over a connection that had carried another one before.
+    pub(crate) reused: bool,
+}
+
+impl Trouble {
+    /// Whether a connection that was idle ended without an answer: it may have been closed as the request came.
+    pub(crate) fn met_a_closed_connection(&self) -> bool {
+        self.reused && self.status.is_none()
+    }
 }
 
 /// What became of the batches of some devices.
@@ -32,7 +41,9 @@ pub(crate) struct Account {
     pub(crate) given_up: Vec<String>,
     /// Every trouble that there was.
     pub(crate) troubles: Vec<Trouble>,
-    /// How many attempts were refused.
+    /// How many attempts there were.
+    pub(crate) attempts: usize,
+    /// How many of them were refused.
     pub(crate) refused: usize,
     /// How many batches each instance acknowledged.
     pub(crate) by_server: BTreeMap<String, usize>,
@@ -43,6 +54,7 @@ impl Account {
         self.acknowledged.extend(other.acknowledged);
         self.given_up.extend(other.given_up);
         self.troubles.extend(other.troubles);
+        self.attempts += other.attempts;
         self.refused += other.refused;
         for (server, count) in other.by_server {
             *self.by_server.entry(server).or_default() += count;
@@ -52,6 +64,16 @@ impl Account {
     pub(crate) fn acknowledge(&mut self, batch: &Batch, server: &str) {
         self.acknowledged.insert(batch.id.clone(), batch.events);
         *self.by_server.entry(server.to_owned()).or_default() += 1;
+    }
+
+    /// Calls every instance as `name` says, which is given what an answer called it.
+    pub(crate) fn call(&mut self, name: impl Fn(&str) -> String) {
+        for (server, count) in std::mem::take(&mut self.by_server) {
+            *self.by_server.entry(name(&server)).or_default() += count;
+        }
+        for server in self.troubles.iter_mut().filter_map(|trouble| trouble.server.as_mut()) {
+            *server = name(server);
+        }
     }
 
     /// Compares with the objects below `root`.

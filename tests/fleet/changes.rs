@@ -1,172 +1,100 @@
 //! Instances that die, drain and are added while devices send: nothing is lost, and nobody notices but those whose
 //! request the dead one had.
 
-use std::{
-    collections::BTreeSet,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, time::Instant};
 
 use rustix::process::Signal;
-use tokio::{runtime::Runtime, task::JoinHandle, time::sleep};
 
 use crate::{
-    account::{Account, Trouble},
-    device::{Batch, Device},
+    account::{Account, Stored, Trouble},
+    balancer::{Balancer, is_installed, until},
+    devices::{Devices, Habits},
     figures::tell,
-    haproxy::{Anomaly, CHECK_INTERVAL, Haproxy, PATIENCE, Server, is_installed, until},
+    haproxy::{Anomaly, CHECK_INTERVAL, Haproxy},
     instances::{Instance, Shared},
+    nginx::Nginx,
 };
 
-/// How many devices send at the same time.
-const DEVICES: usize = 100;
-/// How long a device thinks between two batches, at least, in milliseconds; at most it is three times as long.
-const THINKING: u64 = 80;
-/// How long a device waits that got no answer, at most: the first time, and as often as it is doubled.
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-const BACKOFF_DOUBLINGS: u32 = 4;
-/// How many requests each instance is to have served for what is said of it to mean something.
-const SOME: u64 = 200;
-/// Long enough for `HAProxy` to notice, thrice over.
-const LINGER: &str = "6s";
+/// Who sends: some 600 batches a second.
+const HABITS: Habits = Habits { devices: 100, thinking: 80..240, leaving: [32, 32], key: "" };
+/// How many batches each instance is to have acknowledged for what is said of it to mean something.
+const SOME: usize = 200;
 
-/// Sends batch after batch, each until it is acknowledged, as the contract has it.
-async fn send(number: usize, address: SocketAddr, over: Arc<AtomicBool>) -> Account {
-    let (mut device, mut account) = (Device::new(address), Account::default());
-    for count in 0.. {
-        if over.load(Ordering::Relaxed) {
-            break;
-        }
-        let batch = Batch::new(format!("d{number}-{count}"), 1 + (number + count) % 5, 100);
-        deliver(&mut device, &batch, &mut account).await;
-        if fastrand::u8(..) < 32 {
-            device.disconnect();
-        }
-        sleep(Duration::from_millis(fastrand::u64(THINKING..3 * THINKING))).await;
-    }
-    account
+/// What came of it.
+struct Outcome<B> {
+    balancer: B,
+    account: Account,
+    stored: Stored,
+    /// When the one was killed, when it was dead, and when the load balancer knew.
+    dying: Instant,
+    dead: Instant,
+    noticed: Instant,
 }
 
-/// Sends `batch` under its id until it is acknowledged.
-async fn deliver(device: &mut Device, batch: &Batch, account: &mut Account) {
-    let deadline = Instant::now() + PATIENCE;
-    let mut failures = 0;
-    while Instant::now() < deadline {
-        let began = Instant::now();
-        let answer = device.send(batch).await;
-        let wait = match &answer {
-            Ok(answer) if answer.status == 200 => {
-                return account.acknowledge(batch, answer.served_by().expect("HAProxy says who served"));
-            }
-            Ok(answer) if answer.status == 429 => {
-                account.refused += 1;
-                answer.retry_after()
-            }
-            other => {
-                let status = other.as_ref().ok().map(|answer| answer.status);
-                assert!(status.is_none_or(|status| status >= 500), "{other:?}");
-                let server = other.as_ref().ok().and_then(|answer| Some(answer.served_by()?.to_owned()));
-                account.troubles.push(Trouble {
-                    batch: batch.id.clone(),
-                    began,
-                    ended: Instant::now(),
-                    status,
-                    server,
-                });
-                let most = FIRST_BACKOFF * 2_u32.pow(failures.min(BACKOFF_DOUBLINGS));
-                failures += 1;
-                most.mul_f64(fastrand::f64())
-            }
-        };
-        sleep(wait).await;
-    }
-    account.given_up.push(batch.id.clone());
-}
-
-/// Devices that send.
-struct Devices {
-    runtime: Runtime,
-    over: Arc<AtomicBool>,
-    tasks: Vec<JoinHandle<Account>>,
-}
-
-impl Devices {
-    fn start(address: SocketAddr) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let over = Arc::<AtomicBool>::default();
-        let device = |number| runtime.spawn(send(number, address, Arc::clone(&over)));
-        Self { tasks: (0..DEVICES).map(device).collect(), over, runtime }
+impl<B: Balancer> Outcome<B> {
+    /// Whether the request was under way when the instance died, or came before it was noticed. The other was not yet told
+    /// to drain then.
+    fn is_of_the_dead(&self, trouble: &Trouble) -> bool {
+        trouble.ended >= self.dying
+            && trouble.began <= self.noticed
+            && trouble.server.as_ref().is_none_or(|server| server == "i1")
     }
 
-    /// Ends each device behind the batch that it has, and adds up.
-    fn end(self) -> Account {
-        self.over.store(true, Ordering::Relaxed);
-        let mut account = Account::default();
-        for task in self.tasks {
-            account.merge(self.runtime.block_on(task).unwrap());
-        }
-        account
+    fn tell(&self, more: &str) {
+        let Self { account, stored, .. } = self;
+        let late = account.troubles.iter().filter(|trouble| trouble.began > self.dead).count();
+        tell(format_args!(
+            "{}: {} devices: {:?} batches acknowledged, {} attempts refused; {stored}; the dead one was noticed after \
+             {:?}: {} attempts got {:?}, {late} of them were sent when it was dead; {more}",
+            B::NAME,
+            HABITS.devices,
+            account.by_server,
+            account.refused,
+            self.noticed - self.dying,
+            account.troubles.len(),
+            account.troubles.iter().map(|trouble| trouble.status).collect::<BTreeSet<_>>(),
+        ));
     }
 }
 
-#[test]
-fn one_is_killed_one_drains_and_one_is_added() {
-    if !is_installed() {
-        return;
-    }
+/// One of three dies, when it is `busy`; one drains, and another takes its place. When nobody sends any more, somebody may
+/// `look` at the load balancer.
+fn change<B: Balancer>(busy: impl FnOnce(&B), look: impl FnOnce(&B)) -> Outcome<B> {
     let shared = Shared::new();
     // Syncs that are rare keep requests waiting, so that the one that dies has some.
-    let settings = [("DRAIN__LINGER", LINGER), ("SPOOL__SEAL_AFTER", "2s"), ("SPOOL__SYNC_INTERVAL", "20ms")];
+    let settings = [("DRAIN__LINGER", B::LINGER), ("SPOOL__SEAL_AFTER", "2s"), ("SPOOL__SYNC_INTERVAL", "20ms")];
     let start = || Instance::start(&shared, &settings);
     let [mut dies, mut drains, mut stays] = [start(), start(), start()];
-    let haproxy = Haproxy::start([dies.address(), drains.address(), stays.address()]);
-    let devices = Devices::start(haproxy.address);
+    let mut balancer = B::start([dies.address(), drains.address(), stays.address()]);
+    let devices = Devices::start(balancer.address(), HABITS);
     for name in ["i1", "i2", "i3"] {
-        haproxy.until_server(name, "serves", |server| server.count("hrsp_2xx") >= SOME);
+        devices.until_served(&balancer, name, SOME);
     }
 
-    // One dies, with requests under way.
-    let open = haproxy.until_server("i1", "has requests", |server| server.count("scur") > 0).count("scur");
+    busy(&balancer);
     let dying = Instant::now();
     dies.kill();
     let dead = Instant::now();
-    haproxy.until_server("i1", "is taken out", Server::is_down);
+    balancer.until_noticed("i1");
     let noticed = Instant::now();
-    haproxy.remove("i1");
+    balancer.remove("i1");
 
-    // One drains, and another takes its place meanwhile.
-    drains.server().signal(Signal::TERM);
-    haproxy.until_server("i2", "is taken out", Server::is_down);
+    balancer.drain("i2", || drains.server().signal(Signal::TERM));
     let mut added = start();
-    haproxy.add("spare1", added.address());
+    balancer.add("spare1", added.address());
     drains.ended();
-    haproxy.remove("i2");
-    haproxy.until_server("spare1", "serves", |server| server.count("hrsp_2xx") >= SOME);
-    let account = devices.end();
+    balancer.remove("i2");
+    for name in ["i3", "spare1"] {
+        devices.until_served(&balancer, name, SOME);
+    }
+    let account = devices.end(&balancer);
 
-    let servers = haproxy.servers();
-    let downs = ["i1", "i2", "i3", "spare1"].map(|name| servers[name].count("chkdown"));
-    assert_eq!(downs, [1, 1, 0, 0], "an instance that was well was taken out:\n{}", haproxy.log());
-    for name in ["i2", "i3", "spare1"] {
-        let server = &servers[name];
-        let failed = ["econ", "wretr", "wredis", "eresp", "hrsp_5xx"].map(|what| server.count(what));
-        assert_eq!(failed, [0; 5], "connections, retries, answers and 5xx of {name}:\n{}", haproxy.log());
-    }
-    let anomalies = told(&haproxy, &account.troubles);
-    for trouble in &account.troubles {
-        // Its request was under way when the instance died, or came before it was noticed. The other was not yet told to
-        // drain then.
-        assert!(trouble.ended >= dying && trouble.began <= noticed, "{trouble:?}:\n{}", haproxy.log());
-        assert!(trouble.server.as_ref().is_none_or(|server| server == "i1"), "{trouble:?}:\n{}", haproxy.log());
-    }
-    assert!(anomalies.iter().all(|anomaly| anomaly.server == "i1"), "{anomalies:#?}");
+    look(&balancer);
     assert!(account.given_up.is_empty(), "{:?}", account.given_up);
-
-    for instance in [&stays, &added] {
+    for name in ["i3", "spare1"] {
+        assert_eq!(balancer.taken_out(name), 0, "{name} was well and was taken out:\n{}", balancer.log());
+    }
+    for instance in [&mut stays, &mut added] {
         instance.server().signal(Signal::TERM);
     }
     stays.ended();
@@ -174,18 +102,51 @@ fn one_is_killed_one_drains_and_one_is_added() {
     dies.replay();
     let stored = account.compare(&shared.objects());
     assert_eq!(stored.instances.len(), 4);
-    let late = account.troubles.iter().filter(|trouble| trouble.began > dead).count();
-    tell(format_args!(
-        "{DEVICES} devices: {:?} batches acknowledged, {} attempts refused; {stored}; the dead one had {open} requests \
-         and was noticed after {:?}, checked every {CHECK_INTERVAL:?}: {} attempts got {:?}, {late} of them were sent \
-         when it was dead; {} were sent elsewhere by HAProxy",
-        account.by_server,
-        account.refused,
-        noticed - dying,
-        account.troubles.len(),
-        account.troubles.iter().map(|trouble| trouble.status).collect::<BTreeSet<_>>(),
-        haproxy.anomalies().iter().map(|anomaly| anomaly.retries).sum::<usize>(),
-    ));
+    Outcome { balancer, account, stored, dying, dead, noticed }
+}
+
+#[test]
+fn one_is_killed_one_drains_and_one_is_added_behind_haproxy() {
+    if !is_installed::<Haproxy>() {
+        return;
+    }
+    // It dies with requests under way.
+    let busy = |haproxy: &Haproxy| {
+        haproxy.until_server("i1", "has requests", |server| server.count("scur") > 0);
+    };
+    let outcome = change(busy, |haproxy| {
+        let servers = haproxy.servers();
+        let downs = ["i1", "i2", "i3", "spare1"].map(|name| servers[name].count("chkdown"));
+        assert_eq!(downs, [1, 1, 0, 0], "an instance that was well was taken out:\n{}", haproxy.log());
+        for name in ["i2", "i3", "spare1"] {
+            let server = &servers[name];
+            let failed = ["econ", "wretr", "wredis", "eresp", "hrsp_5xx"].map(|what| server.count(what));
+            assert_eq!(failed, [0; 5], "connections, retries, answers and 5xx of {name}:\n{}", haproxy.log());
+        }
+    });
+    let Outcome { balancer: haproxy, account, .. } = &outcome;
+    let anomalies = told(haproxy, &account.troubles);
+    for trouble in &account.troubles {
+        assert!(outcome.is_of_the_dead(trouble), "{trouble:?}:\n{}", haproxy.log());
+    }
+    assert!(anomalies.iter().all(|anomaly| anomaly.server == "i1"), "{anomalies:#?}");
+    let elsewhere: usize = haproxy.anomalies().iter().map(|anomaly| anomaly.retries).sum();
+    outcome.tell(&format!("checked every {CHECK_INTERVAL:?}, {elsewhere} were sent elsewhere"));
+}
+
+#[test]
+fn one_is_killed_one_drains_and_one_is_added_behind_nginx() {
+    if !is_installed::<Nginx>() {
+        return;
+    }
+    let outcome = change(|_: &Nginx| {}, |_| {});
+    // Each reload closes connections of devices that think.
+    let (closed, others): (Vec<_>, Vec<_>) =
+        outcome.account.troubles.iter().partition(|trouble| trouble.met_a_closed_connection());
+    for trouble in others {
+        assert!(outcome.is_of_the_dead(trouble), "{trouble:?}:\n{}", outcome.balancer.log());
+    }
+    outcome.tell(&format!("{} of them met a connection that was being closed", closed.len()));
 }
 
 /// What `HAProxy` logged of each of `troubles` in which it answered, once all of it is there.

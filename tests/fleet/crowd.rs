@@ -18,10 +18,12 @@ use tokio::time::{sleep, sleep_until};
 
 use crate::{
     account::{Account, Trouble},
+    balancer::{Balancer, is_installed},
     device::{Batch, Device},
     figures::tell,
-    haproxy::{Haproxy, is_installed},
+    haproxy::Haproxy,
     instances::{Instance, Shared},
+    nginx::Nginx,
 };
 
 /// How many devices come.
@@ -99,8 +101,17 @@ fn name(number: usize) -> String {
 }
 
 #[test]
-fn most_are_let_in_at_their_first_return() {
-    if !is_installed() || !may_open_enough() {
+fn most_are_let_in_at_their_first_return_behind_haproxy() {
+    crowd::<Haproxy>();
+}
+
+#[test]
+fn most_are_let_in_at_their_first_return_behind_nginx() {
+    crowd::<Nginx>();
+}
+
+fn crowd<B: Balancer>() {
+    if !is_installed::<B>() || !may_open_enough() {
         return;
     }
     // Some 100 batches a second and instance: a quarter of the crowd is let in at once, and the rest takes ten seconds.
@@ -112,13 +123,13 @@ fn most_are_let_in_at_their_first_return() {
     ];
     let shared = Shared::new();
     let mut instances: [Instance; 3] = std::array::from_fn(|_| Instance::start(&shared, &settings));
-    let haproxy = Haproxy::start([0, 1, 2].map(|number: usize| instances[number].address()));
+    let balancer = B::start([0, 1, 2].map(|number: usize| instances[number].address()));
     let batches: Vec<_> = (0..CROWD).map(|number| Batch::new(name(number), 1, PADDING)).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let start = Instant::now();
     let devices = batches.into_iter().zip(0_u32..).map(|(batch, number)| {
         let after = ARRIVAL * number / CROWD as u32;
-        runtime.spawn(come(haproxy.address, batch, start, after))
+        runtime.spawn(come(balancer.address(), batch, start, after))
     });
     let devices: Vec<_> = devices.collect();
 
@@ -138,17 +149,19 @@ fn most_are_let_in_at_their_first_return() {
             ended: Instant::now(),
             status: None,
             server: None,
+            reused: false,
         }));
         *by_refusals.entry(visit.refused).or_insert(0_usize) += 1;
-        *by_server.entry(visit.server).or_insert(0_usize) += 1;
+        *by_server.entry(visit.server.map(|server| balancer.name(&server))).or_insert(0_usize) += 1;
         longest = longest.max(visit.longest);
     }
     let with = |refusals| by_refusals.get(&refusals).copied().unwrap_or_default();
     let returned = CROWD - with(0);
     let share = with(1) as f64 / returned as f64;
     tell(format_args!(
-        "of {CROWD} devices {} were let in at once, and of {returned} that returned {:.1} % at the first time, all \
+        "{}: of {CROWD} devices {} were let in at once, and of {returned} that returned {:.1} % at the first time, all \
          within {:?}, told to wait {longest:?} at most; {unanswered} times no instance answered; by refusals {by_refusals:?}, by instance {by_server:?}",
+        B::NAME,
         with(0),
         share * 100.0,
         start.elapsed(),
@@ -157,8 +170,9 @@ fn most_are_let_in_at_their_first_return() {
     assert!(returned > CROWD / 4, "the crowd was none");
     assert!(share >= LET_IN, "only {share} were let in at their first return: {by_refusals:?}");
     for name in ["i1", "i2", "i3"] {
-        assert_eq!(haproxy.server(name).count("chkdown"), 0, "{}", haproxy.log());
-    } // Whoever was let in is stored, and once.
+        assert_eq!(balancer.taken_out(name), 0, "{}", balancer.log());
+    }
+    // Whoever was let in is stored, and once.
     for instance in &instances {
         instance.server().signal(Signal::TERM);
     }

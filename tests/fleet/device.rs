@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::haproxy::PATIENCE;
+use crate::balancer::PATIENCE;
 
 /// The stream that devices send to.
 pub(crate) const STREAM: &str = "heard";
@@ -35,9 +35,17 @@ pub(crate) struct Batch {
 impl Batch {
     /// One whose events carry `padding` bytes each.
     pub(crate) fn new(id: String, events: usize, padding: usize) -> Self {
+        Self::with_key(id, events, padding, "")
+    }
+
+    /// The same, sent with `key`, if that is not empty.
+    pub(crate) fn with_key(id: String, events: usize, padding: usize, key: &str) -> Self {
         let event = |index| json!({ "index": index, "padding": "x".repeat(padding) });
         let body = json!({ "events": (0..events).map(event).collect::<Value>() }).to_string();
         let mut request = format!("POST /v1/logs/{STREAM} HTTP/1.1\r\nhost: logs.test\r\nidempotency-key: {id}\r\n");
+        if !key.is_empty() {
+            let _ = write!(request, "x-api-key: {key}\r\n");
+        }
         let _ = write!(request, "content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         Self { id, events, request: request.into_bytes() }
     }
@@ -86,11 +94,13 @@ impl Answer {
 pub(crate) struct Device {
     address: SocketAddr,
     connection: Option<TcpStream>,
+    /// Whether the last request went over a connection that had carried another one before.
+    pub(crate) reused: bool,
 }
 
 impl Device {
     pub(crate) fn new(address: SocketAddr) -> Self {
-        Self { address, connection: None }
+        Self { address, connection: None, reused: false }
     }
 
     /// Closes the connection, as a device does that has nothing more to say for a while.
@@ -104,7 +114,9 @@ impl Device {
     /// There was no answer.
     pub(crate) async fn send(&mut self, batch: &Batch) -> io::Result<Answer> {
         let exchange = async {
-            let mut connection = match self.connection.take() {
+            let kept = self.connection.take().filter(is_open);
+            self.reused = kept.is_some();
+            let mut connection = match kept {
                 Some(connection) => connection,
                 None => connect(self.address).await?,
             };
@@ -116,6 +128,12 @@ impl Device {
         };
         timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
     }
+}
+
+/// Whether nothing came over `connection` that nobody asked for, such as its end: what every client looks at before it
+/// sends over it again.
+fn is_open(connection: &TcpStream) -> bool {
+    matches!(connection.try_read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
 }
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {

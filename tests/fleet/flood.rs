@@ -15,14 +15,18 @@ use std::{
 };
 
 use crate::{
+    balancer::{Balancer, is_installed},
     device::{Batch, Device},
     figures::tell,
-    haproxy::{CHECK_INTERVAL, Haproxy, is_installed},
+    haproxy::{CHECK_INTERVAL, Haproxy},
     instances::{Instance, Shared},
+    nginx::Nginx,
 };
 
 /// How many devices flood, each with a connection and no pause.
 const DEVICES: usize = 192;
+/// Whom.
+const NAMES: [&str; 3] = ["i1", "i2", "i3"];
 /// How long.
 const FLOOD: Duration = Duration::from_secs(5);
 /// Of how many requests one may not be answered by an instance, on a machine that is too slow for all of them.
@@ -72,8 +76,27 @@ async fn flood(number: usize, address: SocketAddr, over: Arc<AtomicBool>) -> Ans
 }
 
 #[test]
-fn health_checks_stay_up_while_every_instance_is_flooded() {
-    if !is_installed() {
+fn every_instance_is_flooded_and_health_checks_of_haproxy_stay_up() {
+    let (mut slowest, mut failed) = (0, 0);
+    flooded(|haproxy: &Haproxy| {
+        for name in NAMES {
+            let server = haproxy.server(name);
+            assert!(!server.is_down(), "{name} is taken out:\n{}", haproxy.log());
+            slowest = slowest.max(server.count("check_duration"));
+            failed = failed.max(server.count("chkfail"));
+        }
+    });
+    tell(format_args!("checks every {CHECK_INTERVAL:?} took {slowest} ms at most, {failed} of an instance failed"));
+}
+
+#[test]
+fn every_instance_is_flooded_and_nginx_gives_none_up() {
+    flooded(|_: &Nginx| {});
+}
+
+/// Floods instances, and meanwhile has somebody `look` at the load balancer.
+fn flooded<B: Balancer>(mut look: impl FnMut(&B)) {
+    if !is_installed::<B>() {
         return;
     }
     let shared = Shared::new();
@@ -81,47 +104,39 @@ fn health_checks_stay_up_while_every_instance_is_flooded() {
     let proxied = |number| ("SERVER__BEHIND_PROXY", if number == 0 { "false" } else { "true" });
     let start = |number| Instance::start(&shared, &[&SETTINGS[..], &[proxied(number)]].concat());
     let instances: [Instance; 3] = std::array::from_fn(start);
-    let haproxy = Haproxy::start([0, 1, 2].map(|number: usize| instances[number].address()));
+    let balancer = B::start([0, 1, 2].map(|number: usize| instances[number].address()));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let over = Arc::<AtomicBool>::default();
-    let device = |number| runtime.spawn(flood(number, haproxy.address, Arc::clone(&over)));
+    let device = |number| runtime.spawn(flood(number, balancer.address(), Arc::clone(&over)));
     let tasks: Vec<_> = (0..DEVICES).map(device).collect();
 
-    let names = ["i1", "i2", "i3"];
-    let mut slowest = 0;
     let began = Instant::now();
     while began.elapsed() < FLOOD {
-        for (name, server) in haproxy.servers().iter().filter(|(name, _)| names.contains(&name.as_str())) {
-            assert!(!server.is_down(), "{name} is taken out:\n{}", haproxy.log());
-            slowest = slowest.max(server.count("check_duration"));
-        }
+        look(&balancer);
         sleep(Duration::from_millis(50));
     }
     over.store(true, Ordering::Relaxed);
     let mut answers = Answers::new();
     for task in tasks {
-        for (what, count) in runtime.block_on(task).unwrap() {
-            *answers.entry(what).or_default() += count;
+        for ((server, status), count) in runtime.block_on(task).unwrap() {
+            *answers.entry((balancer.name(&server), status)).or_default() += count;
         }
     }
 
-    let mut failed = 0;
-    for name in names {
-        let server = haproxy.server(name);
-        assert_eq!((server.is_down(), server.count("chkdown")), (false, 0), "{name} was taken out:\n{}", haproxy.log());
-        failed += server.count("chkfail");
+    for name in NAMES {
+        assert_eq!(balancer.taken_out(name), 0, "{name} was taken out:\n{}", balancer.log());
         let of = |status| answers.get(&(name.to_owned(), Some(status))).copied().unwrap_or_default();
         assert!(of(200) > 0 && of(429) > 0, "{name} was not flooded: {answers:?}");
     }
     let other: BTreeMap<_, _> = answers
         .iter()
-        .filter(|((server, status), _)| names.contains(&server.as_str()) && ![Some(200), Some(429)].contains(status))
+        .filter(|((server, status), _)| NAMES.contains(&server.as_str()) && ![Some(200), Some(429)].contains(status))
         .collect();
-    assert!(other.is_empty(), "{other:?} in {answers:?}:\n{}", haproxy.log());
+    assert!(other.is_empty(), "{other:?} in {answers:?}:\n{}", balancer.log());
     // What nobody answered, or the load balancer alone, which had an instance to send it to all the time.
     let all: usize = answers.values().sum();
     let lost: usize =
-        answers.iter().filter(|((server, _), _)| !names.contains(&server.as_str())).map(|(_, count)| count).sum();
+        answers.iter().filter(|((server, _), _)| !NAMES.contains(&server.as_str())).map(|(_, count)| count).sum();
     assert!(lost <= all / MAX_LOST_PART, "{lost} of {all} were not answered by an instance: {answers:?}");
     // The flood is over: whoever comes is let in at once, by each.
     for (number, instance) in instances.iter().enumerate() {
@@ -129,7 +144,5 @@ fn health_checks_stay_up_while_every_instance_is_flooded() {
         let answer = runtime.block_on(Device::new(instance.address()).send(&batch)).unwrap();
         assert_eq!(answer.status, 200, "{answer:?}");
     }
-    tell(format_args!(
-        "{answers:?}; {lost} of {all} answered by no instance; checks every {CHECK_INTERVAL:?} took {slowest} ms at most, {failed} failed"
-    ));
+    tell(format_args!("{}: {answers:?}; {lost} of {all} answered by no instance", B::NAME));
 }

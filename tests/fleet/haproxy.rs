@@ -2,86 +2,44 @@
 
 use std::{
     collections::BTreeMap,
-    env::consts::OS,
     fs::{self, File},
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    thread::sleep,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::{
-    figures::{on_a_build_service, tell},
+    balancer::{Balancer, PATIENCE, PORTS_TRIED, children, until, until_replaced},
     process::Place,
 };
 
 /// The configuration, which operators use.
-const CONFIGURATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/haproxy/haproxy.cfg");
+pub(crate) const CONFIGURATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/haproxy/haproxy.cfg");
 /// Its backend.
 const BACKEND: &str = "instances";
 /// How often an instance's health is checked here.
 pub(crate) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// How long anything may take that must happen at all.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// How often a condition is looked at that is waited for.
-const LOOK: Duration = Duration::from_millis(20);
-/// How often another port is tried, if somebody was quicker to take one that was free.
-const PORTS_TRIED: usize = 10;
 
-/// Waits until `look` sees what it is looking for, and panics with `what` if it never does.
-pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(seen) = look() {
-            return seen;
-        }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for: {what}");
-        sleep(LOOK);
-    }
-}
-
-/// Whether there is an `HAProxy`. Says so if not.
-pub(crate) fn is_installed() -> bool {
-    match Command::new("haproxy").arg("-v").stdin(Stdio::null()).output() {
-        Ok(output) if output.status.success() => true,
-        other => {
-            assert!(!on_a_build_service(), "a build service must have HAProxy: {other:?}");
-            tell(format_args!("left out: HAProxy cannot be run on this {OS}; tests/run installs it"));
-            false
-        }
-    }
-}
-
-/// An `HAProxy` that runs. It is killed when it is dropped.
+/// An `HAProxy` that runs. It is ended when it is dropped.
 pub(crate) struct Haproxy {
     child: Child,
-    /// Where devices connect.
-    pub(crate) address: SocketAddr,
+    address: SocketAddr,
     place: Place,
 }
 
 impl Haproxy {
-    /// Starts it in front of three instances, and waits until each was found well.
-    pub(crate) fn start(instances: [SocketAddr; 3]) -> Self {
-        let place = Place::new();
-        let haproxy = (0..PORTS_TRIED).find_map(|_| Self::try_start(&place, instances));
-        let (child, address) = haproxy.unwrap_or_else(|| panic!("HAProxy does not start:\n{}", log(&place)));
-        let haproxy = Self { child, address, place };
-        for name in ["i1", "i2", "i3"] {
-            haproxy.until_server(name, "is checked", |server| server.get("check_status") == "L7OK");
-        }
-        haproxy
-    }
-
     /// `None` if it ends at once, as it does if the port is not free any more.
     fn try_start(place: &Place, instances: [SocketAddr; 3]) -> Option<(Child, SocketAddr)> {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let output = File::create(place.path("haproxy.log")).unwrap();
         let mut command = Command::new("haproxy");
-        command.args(["-db", "-f", CONFIGURATION]).stdin(Stdio::null());
+        // A master with one worker, as Debian's unit has it, that stays in the foreground.
+        command.args(["-W", "-db", "-f", CONFIGURATION]).stdin(Stdio::null());
         command.stdout(output.try_clone().unwrap()).stderr(output);
         command.env("LOGWEIR_FRONT", address.to_string()).env("LOGWEIR_STATS", socket(place));
         command.env("LOGWEIR_CHECK_INTERVAL", format!("{}ms", CHECK_INTERVAL.as_millis()));
@@ -98,27 +56,20 @@ impl Haproxy {
         serves.then_some((child, address))
     }
 
+    /// Has it read its configuration again, as `systemctl reload haproxy` does, and waits until the worker has ended that
+    /// does not know.
+    pub(crate) fn reload(&self) {
+        let before = children(&self.child);
+        kill_process(Pid::from_child(&self.child), Signal::USR2).unwrap();
+        until_replaced(&self.child, &before);
+    }
+
     /// What the runtime API answers to `command`.
     fn ask(&self, command: &str) -> Vec<String> {
         let mut stream = UnixStream::connect(socket(&self.place)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         writeln!(stream, "{command}").unwrap();
         BufReader::new(stream).lines().map(Result::unwrap).collect()
-    }
-
-    /// Fills the place `name`, which has been in maintenance, with the instance at `address`.
-    pub(crate) fn add(&self, name: &str, address: SocketAddr) {
-        let (ip, port) = (address.ip(), address.port());
-        let said = self.ask(&format!("set server {BACKEND}/{name} addr {ip} port {port}"));
-        assert!(said.concat().contains("changed from"), "{said:?}");
-        let said = self.ask(&format!("set server {BACKEND}/{name} state ready"));
-        assert!(said.concat().is_empty(), "{said:?}");
-    }
-
-    /// Takes the instance called `name` out for good: behind its port there may be somebody else's soon.
-    pub(crate) fn remove(&self, name: &str) {
-        let said = self.ask(&format!("set server {BACKEND}/{name} state maint"));
-        assert!(said.concat().is_empty(), "{said:?}");
     }
 
     /// What it knows of each instance, by its name.
@@ -144,17 +95,77 @@ impl Haproxy {
     pub(crate) fn anomalies(&self) -> Vec<Anomaly> {
         log(&self.place).lines().filter_map(Anomaly::parse).collect()
     }
+}
 
-    /// All that it has said so far.
-    pub(crate) fn log(&self) -> String {
+impl Balancer for Haproxy {
+    const NAME: &str = "HAProxy";
+    const PROGRAM: [&str; 2] = ["haproxy", "-v"];
+    const CHECKS: bool = true;
+    /// Long enough for it to notice, thrice over.
+    const LINGER: &str = "6s";
+
+    fn start(instances: [SocketAddr; 3]) -> Self {
+        let place = Place::new();
+        let haproxy = (0..PORTS_TRIED).find_map(|_| Self::try_start(&place, instances));
+        let (child, address) = haproxy.unwrap_or_else(|| panic!("HAProxy does not start:\n{}", log(&place)));
+        let haproxy = Self { child, address, place };
+        for name in ["i1", "i2", "i3"] {
+            haproxy.until_server(name, "is checked", |server| server.get("check_status") == "L7OK");
+        }
+        haproxy
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn name(&self, served_by: &str) -> String {
+        served_by.to_owned()
+    }
+
+    /// Fills the place `name`, which has been in maintenance.
+    fn add(&mut self, name: &str, address: SocketAddr) {
+        let (ip, port) = (address.ip(), address.port());
+        let said = self.ask(&format!("set server {BACKEND}/{name} addr {ip} port {port}"));
+        assert!(said.concat().contains("changed from"), "{said:?}");
+        let said = self.ask(&format!("set server {BACKEND}/{name} state ready"));
+        assert!(said.concat().is_empty(), "{said:?}");
+    }
+
+    fn remove(&mut self, name: &str) {
+        let said = self.ask(&format!("set server {BACKEND}/{name} state maint"));
+        assert!(said.concat().is_empty(), "{said:?}");
+    }
+
+    fn drain(&mut self, name: &str, stop: impl FnOnce()) {
+        stop();
+        self.until_noticed(name);
+    }
+
+    fn take_back(&mut self, name: &str) {
+        self.until_server(name, "is found well", |server| server.get("status").starts_with("UP"));
+    }
+
+    fn until_noticed(&self, name: &str) {
+        self.until_server(name, "is taken out", Server::is_down);
+    }
+
+    fn taken_out(&self, name: &str) -> u64 {
+        self.server(name).count("chkdown")
+    }
+
+    fn log(&self) -> String {
         log(&self.place)
     }
 }
 
 impl Drop for Haproxy {
+    /// Its worker ends with it only if it is told to end.
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Ok(None) = self.child.try_wait() {
+            let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+            let _ = self.child.wait();
+        }
     }
 }
 

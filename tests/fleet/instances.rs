@@ -15,6 +15,11 @@ impl Shared {
     pub(crate) fn objects(&self) -> PathBuf {
         self.0.path("objects")
     }
+
+    /// Where other things are that all instances use.
+    pub(crate) fn place(&self) -> &Place {
+        &self.0
+    }
 }
 
 /// A directory with a spool, and the process that uses it, if there is one.

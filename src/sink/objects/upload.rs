@@ -37,6 +37,7 @@ pub(in crate::sink) struct Counts {
     seconds: Histogram,
     /// By the cause's name.
     retries: [(&'static str, Counter); 9],
+    metrics: Arc<Metrics>,
     outage: Arc<Outage>,
 }
 
@@ -66,6 +67,15 @@ impl Counts {
             seconds: metrics.histogram(&metrics::UPLOAD_SECONDS, &[sink]),
             retries: by_cause(SPOOL, |cause| metrics.counter(&metrics::UPLOAD_RETRIES, &[sink, cause])),
             outage: Arc::new(Outage::new(sink)),
+            metrics: Arc::clone(metrics),
+        }
+    }
+
+    /// An object is there that has so many events of `content`. Rare enough to look the counter up.
+    fn stored(&self, content: &Content, events: u64) {
+        if let (Some(stream), Some(book)) = (content.stream(), content.book()) {
+            let labels = [&self.sink, stream.as_str(), book.as_str()];
+            self.metrics.counter(&metrics::STORED_EVENTS, &labels).increment(events);
         }
     }
 
@@ -129,6 +139,14 @@ pub(in crate::sink) struct Upload {
 impl Upload {
     /// Stores the object, for as long as it takes; `None` if it has no lines any more.
     pub(in crate::sink) async fn run(mut self) -> Result<Option<Kept>, Damaged> {
+        let kept = self.kept().await?;
+        if let (Some(kept), Lines::Content(_, content)) = (&kept, &self.lines) {
+            self.counts.stored(content, kept.events);
+        }
+        Ok(kept)
+    }
+
+    async fn kept(&mut self) -> Result<Option<Kept>, Damaged> {
         if self.plan.facts.events == 0 {
             return Ok(self.former().await);
         }
@@ -158,7 +176,7 @@ impl Upload {
                         Placed::Stored(compressed) => Some(compressed),
                         Placed::Existed | Placed::Occupied => None,
                     };
-                    return Ok(Some(Kept { key: self.plan.key, events, bytes, crc32, compressed }));
+                    return Ok(Some(Kept { key: self.plan.key.clone(), events, bytes, crc32, compressed }));
                 }
                 Err(error) => error,
             };

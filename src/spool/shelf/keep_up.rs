@@ -6,7 +6,7 @@ use super::{Lag, Place, Position, Shelf};
 use crate::{
     batch::{Millis, SegmentId},
     metrics,
-    spool::follow::Source,
+    spool::{follow::Source, terms::Need},
 };
 
 /// How long the log says nothing more of what a sink skips, in milliseconds.
@@ -65,6 +65,11 @@ impl Shelf {
         metrics.gauge(&metrics::SINK_LAG_BYTES, &[&name]).set(lag.bytes as f64);
         let age = lag.since.map_or(0, |since| now.get().saturating_sub(since.get()).max(0));
         metrics.gauge(&metrics::SINK_LAG_SECONDS, &[&name]).set(age as f64 / 1_000.0);
+        let need = self.state().sinks[sink].need;
+        if let Need::BestEffort(most) = need {
+            metrics.gauge(&metrics::SINK_LAG_LIMIT_BYTES, &[&name]).set(most.bytes as f64);
+            metrics.gauge(&metrics::SINK_LAG_LIMIT_SECONDS, &[&name]).set(most.age.as_secs_f64());
+        }
     }
 
     /// Goes on without `sink`, which lags too far at `now`.

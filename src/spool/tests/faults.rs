@@ -335,8 +335,9 @@ fn a_segment_that_one_sink_finds_unreadable_is_told_once() {
             assert!(sink.open(SegmentId(1), &[]).unwrap().is_none());
             sink.pass(SegmentId(1), at(NOW)).unwrap();
         }
-        let quarantined: Vec<_> =
-            spool.metrics.counts(&[&crate::metrics::QUARANTINED]).into_iter().map(|count| count.labels).collect();
+        let mut quarantined = spool.metrics.counts(&[&crate::metrics::QUARANTINED]);
+        quarantined.retain(|count| count.value > 0);
+        let quarantined: Vec<_> = quarantined.into_iter().map(|count| count.labels).collect();
         assert_eq!(quarantined, [["segment"]]);
         assert_eq!(spool.shelf.sealed(), (0, 0));
     });

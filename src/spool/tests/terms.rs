@@ -403,3 +403,29 @@ fn a_file_that_is_being_read_is_removed_and_not_recycled() {
         rig.spool.close();
     });
 }
+
+#[test]
+fn how_far_a_best_effort_sink_may_lag_changes_while_it_runs_and_a_required_one_stays_so() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let rig = Rig::open(settings(dir.path()));
+        let shelf = rig.spool.shelf();
+        let _required = shelf.consumer("required", Terms::REQUIRED);
+        let _objects = shelf.consumer("objects", best_effort(AGE));
+        shelf.all_joined();
+        rig.later(0, "a\nb\n").await;
+        rig.seal(1).await;
+        let longer = MaxLag { age: Duration::from_mins(2), ..AGE };
+        for name in ["objects", "required", "nobody"] {
+            shelf.allow_lag(name, longer);
+        }
+        shelf.keep_up(at(NOW + 60_001));
+        assert_eq!(rig.skipped("objects"), (0, 0), "it may lag two minutes now");
+        shelf.allow_lag("objects", AGE);
+        shelf.keep_up(at(NOW + 60_001));
+        shelf.keep_up(at(NOW + 600_000));
+        assert_eq!((rig.skipped("objects"), rig.skipped("required")), ((2, 4), (0, 0)));
+        drop(shelf);
+        rig.spool.close();
+    });
+}

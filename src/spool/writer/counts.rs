@@ -23,6 +23,9 @@ pub(super) struct Counts {
 
 impl Counts {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        for cause in SealCause::ALL {
+            let _ = metrics.counter(&metrics::SEALS, &[cause.as_str()]);
+        }
         Self {
             sync_seconds: metrics.histogram(&metrics::SYNC_SECONDS, &[]),
             group_bytes: metrics.histogram(&metrics::GROUP_BYTES, &[]),

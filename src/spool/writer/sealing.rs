@@ -31,6 +31,8 @@ pub(super) enum SealCause {
 }
 
 impl SealCause {
+    pub(super) const ALL: [Self; 5] = [Self::Size, Self::Age, Self::Request, Self::Stop, Self::Failure];
+
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Size => "size",

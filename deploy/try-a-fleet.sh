@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Three instances behind HAProxy on one machine, to try: batches go to http://127.0.0.1:8080; objects of all three stand
+# below data/fleet/objects, spools and logs beside them. Ctrl-C stops all. Needs haproxy and curl. From the
+# environment: PORT for another port than 8080 (the instances have the next three, and 1010 above those their admin
+# ports), DATA for another directory, LOGWEIR for a program that is built already.
+set -euo pipefail
+set -m # a process group for each, so that Ctrl-C reaches this script alone
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+port=${PORT:-8080} data=${DATA:-$PWD/data/fleet} instances=() haproxy=
+[[ -n ${LOGWEIR-} ]] || { cargo build --locked --release && LOGWEIR=target/release/logweir; }
+
+stop() {
+    trap 'kill "${instances[@]}"' INT TERM # Ctrl-C again: at once; what is not stored stays in the spool
+    echo "stopping: each instance serves on for 5 s, so that HAProxy notices, and then stores what it has"
+    kill "${instances[@]}" || true
+    for id in "${instances[@]}"; do
+        while kill -0 "$id"; do wait "$id" || true; done
+    done
+    [[ -z $haproxy ]] || { kill "$haproxy" && wait "$haproxy" || true; }
+} 2>/dev/null
+trap stop EXIT
+trap 'exit 0' INT TERM
+
+for i in 1 2 3; do
+    mkdir -p "$data/i$i"
+    export "LOGWEIR_$i=127.0.0.1:$((port + i))"
+    LOGWEIR__SERVER__LISTEN=127.0.0.1:$((port + i)) LOGWEIR__ADMIN__LISTEN=127.0.0.1:$((port + 1010 + i)) \
+        LOGWEIR__SERVER__BEHIND_PROXY=true LOGWEIR__DRAIN__LINGER=5s LOGWEIR__SPOOL__DIR="$data/i$i/spool" \
+        LOGWEIR__SINKS__0__DIR="$data/objects" "$LOGWEIR" 2>>"$data/i$i/log" &
+    instances+=($!)
+    until curl --fail --silent --output /dev/null "http://127.0.0.1:$((port + i))/readyz"; do
+        sleep 0.1
+        kill -0 $! || { tail -n 1 "$data/i$i/log"; exit 1; }
+    done
+done
+LOGWEIR_FRONT=127.0.0.1:$port LOGWEIR_STATS=$data/haproxy.sock LOGWEIR_CHECK_INTERVAL=1s LOGWEIR_SLOWSTART=3s \
+    haproxy -db -f deploy/haproxy/haproxy.cfg &
+haproxy=$!
+echo "try: curl -i http://127.0.0.1:$port/v1/logs/heard -H 'Content-Type: application/json' -d '[{\"tone\": 18431}]'"
+wait "$haproxy"

@@ -1,0 +1,66 @@
+//! The configurations as they are shipped, read by the program that they are for.
+
+use std::process::Command;
+
+use crate::{
+    balancer::{Balancer, is_installed},
+    devices::{Devices, Habits},
+    figures::tell,
+    haproxy::{CONFIGURATION, Haproxy},
+    instances::{Instance, Shared},
+    nginx::{self, Nginx},
+    process::Place,
+};
+
+/// Who sends while a configuration is read again: some 800 batches a second, most of them over connections that are kept.
+const HABITS: Habits = Habits { devices: 200, thinking: 150..350, leaving: [32, 1], key: "" };
+const RELOADS: usize = 5;
+const SOME: usize = 100;
+
+/// What `command` says, which must end well and complain of nothing.
+fn is_sound(mut command: Command) {
+    let output = command.output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(output.status.success(), "{said}");
+    for complaint in ["WARNING", "ALERT", "NOTICE", "[warn]", "[error]", "[emerg]"] {
+        assert!(!said.contains(complaint), "{said}");
+    }
+}
+
+#[test]
+fn haproxy_finds_its_configuration_sound() {
+    if is_installed::<Haproxy>() {
+        let mut command = Command::new("haproxy");
+        command.args(["-c", "-f", CONFIGURATION]);
+        is_sound(command);
+    }
+}
+
+#[test]
+fn nginx_finds_its_configuration_sound() {
+    if is_installed::<Nginx>() {
+        let place = Place::new();
+        nginx::configure(&place, &nginx::shipped("listen.conf"), &nginx::shipped("instances.conf"));
+        is_sound(nginx::command(&place, &["-t"]));
+    }
+}
+
+#[test]
+fn haproxy_reads_its_configuration_again_and_nobody_sees_it() {
+    if !is_installed::<Haproxy>() {
+        return;
+    }
+    let shared = Shared::new();
+    let instances: [Instance; 3] = std::array::from_fn(|_| Instance::start(&shared, &[("DRAIN__LINGER", "0s")]));
+    let haproxy = Haproxy::start(instances.each_ref().map(Instance::address));
+    let devices = Devices::start(haproxy.address(), HABITS);
+    for _ in 0..RELOADS {
+        devices.until_served(&haproxy, "i1", SOME);
+        haproxy.reload();
+    }
+    devices.until_served(&haproxy, "i1", SOME);
+    let account = devices.end(&haproxy);
+    tell(format_args!("{RELOADS} reloads: {} requests, {} failed", account.attempts, account.troubles.len()));
+    assert!(account.troubles.is_empty(), "{:#?}\n{}", account.troubles, haproxy.log());
+}
