@@ -17,7 +17,7 @@ const LOADER: &str = "deploy/systemd/loader/logweir-load.service";
 const TIMER: &str = "deploy/systemd/loader/logweir-load.timer";
 /// The worst exposure that `systemd-analyze security` may find, in tenths.
 const EXPOSURE: &str = "--threshold=24";
-/// What must be left of TimeoutStopSec when the drain is over, in seconds.
+/// What must be left of `TimeoutStopSec` when the drain is over, in seconds.
 const MARGIN: u64 = 10;
 
 fn packaged() -> Checked {
