@@ -86,7 +86,7 @@ fn exit_codes_and_signals_mean_the_same_to_systemd_as_to_logweir() {
     assert_eq!(unit.one("SuccessExitStatus"), "143");
     for (name, value) in [
         ("Type", "notify"),
-        ("NotifyAccess", "main"),
+        ("NotifyAccess", "all"),
         ("KillSignal", "SIGTERM"),
         ("RestartKillSignal", "SIGUSR1"),
         ("KillMode", "mixed"),
