@@ -35,12 +35,12 @@ mod promql;
 mod moto_server;
 #[path = "deploy/reference.rs"]
 mod reference;
-#[path = "deploy/serving.rs"]
-mod serving;
 #[path = "deploy/runbook.rs"]
 mod runbook;
 #[path = "deploy/running.rs"]
 mod running;
+#[path = "deploy/serving.rs"]
+mod serving;
 #[path = "deploy/tools.rs"]
 mod tools;
 #[path = "deploy/unit_file.rs"]

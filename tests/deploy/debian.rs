@@ -114,6 +114,9 @@ fn holds_everything(package: &Package) {
         "/usr/share/fish/vendor_completions.d/logweir.fish",
         "/usr/share/doc/logweir/README.md",
         "/usr/share/doc/logweir/copyright",
+        "/usr/share/doc/logweir/METRICS.md",
+        "/usr/share/doc/logweir/RUNBOOK.md",
+        "/usr/share/doc/logweir/examples/alerts.yaml",
         "/usr/share/doc/logweir/examples/logweir.toml",
     ] {
         assert!(package.files.contains(file), "there is no {file}: {:#?}", package.files);

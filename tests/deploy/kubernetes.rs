@@ -28,7 +28,7 @@ fn manifest(name: &str) -> Option<Value> {
     document(&format!("{DIR}/{name}"))
 }
 
-/// The one pod of the StatefulSet, or of the Job.
+/// The one pod of the `StatefulSet`, or of the Job.
 fn pod(manifest: &Value) -> &Value {
     &manifest["spec"]["template"]["spec"]
 }
@@ -43,7 +43,7 @@ fn bytes(value: &Value) -> u64 {
     gibibytes << 30
 }
 
-/// The configuration of the ConfigMap, checked with the keys of the Secret as the pod finds them.
+/// The configuration of the `ConfigMap`, checked with the keys of the Secret as the pod finds them.
 fn checked() -> Option<Checked> {
     let (configuration, secret) = (manifest("configmap.yaml")?, manifest("secret-example.yaml")?);
     let dir = tempfile::tempdir().unwrap();

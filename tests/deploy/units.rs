@@ -17,7 +17,7 @@ const LOADER: &str = "deploy/systemd/loader/logweir-load.service";
 const TIMER: &str = "deploy/systemd/loader/logweir-load.timer";
 /// The worst exposure that `systemd-analyze security` may find, in tenths.
 const EXPOSURE: &str = "--threshold=24";
-/// What must be left of TimeoutStopSec when the drain is over, in seconds.
+/// What must be left of `TimeoutStopSec` when the drain is over, in seconds.
 const MARGIN: u64 = 10;
 
 fn packaged() -> Checked {
@@ -86,7 +86,7 @@ fn exit_codes_and_signals_mean_the_same_to_systemd_as_to_logweir() {
     assert_eq!(unit.one("SuccessExitStatus"), "143");
     for (name, value) in [
         ("Type", "notify"),
-        ("NotifyAccess", "main"),
+        ("NotifyAccess", "all"),
         ("KillSignal", "SIGTERM"),
         ("RestartKillSignal", "SIGUSR1"),
         ("KillMode", "mixed"),

@@ -6,7 +6,7 @@ use crate::tools::{root, succeeds, tool};
 
 const TO_JSON: &str = "import json, sys, yaml; print(json.dumps(list(yaml.safe_load_all(open(sys.argv[1])))))";
 
-/// The documents of the file `path` of the repository; `None` if there is no Python with PyYAML, which is told.
+/// The documents of the file `path` of the repository; `None` if there is no Python with `PyYAML`, which is told.
 pub(crate) fn documents(path: &str) -> Option<Vec<Value>> {
     let python = tool("python3")?;
     // A Python without it is none of tests/requirements.txt.
