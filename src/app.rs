@@ -1,12 +1,19 @@
 //! The only wiring: what starts in which order, and what stops in which order.
 //!
-//! Start: the metrics, the spool (which takes up what the last process left), the sinks, the workers, the acceptor, the
-//! admin port. Serving begins before a sink has stored anything.
+//! Start: the sockets and what the sinks need, the spool (which takes up what the last process left), the sinks, the
+//! workers, the acceptor, the admin port. Serving begins before a sink has stored anything. What is slow or can fail comes
+//! before the spool: a process that succeeds another one waits there, see [`handover`](crate::handover).
 //!
 //! Stop: readiness turns off while requests are still served, for the linger; the acceptor hands over what is
 //! connected and closes its socket; the workers finish what they have; the spool's writer settles, seals and ends; the
 //! sinks store what they can until the time is over. What they could not stays in the spool. The admin port is closed
 //! last: how the uploads come on is what people look at then.
+//!
+//! Giving way is a stop that waits for nobody: somebody else has the sockets. What waits in their queues is left there, the
+//! workers finish what they have, the writer settles and seals, and the process ends in the middle of its uploads. That is
+//! as good as a kill, which loses nothing: what was on its way is done again by the next process, an object under the same
+//! key, where it finds it stored; a line that was not known to be delivered is sent once more. **The spool's lock goes with
+//! the process, and not before:** only then no thread is left that could still move a cursor or write a file.
 
 mod apply;
 mod audit;
@@ -26,15 +33,22 @@ mod sinks;
 mod stores;
 mod stranded;
 mod sweep;
+mod vigil;
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
+    os::fd::{AsFd, BorrowedFd},
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Runtime, sync::watch, time::Instant as TokioInstant};
+use tokio::{
+    runtime::Runtime,
+    sync::watch,
+    time::{self, Instant as TokioInstant},
+};
 
 pub use apply::ApplyError;
 pub use audit::{AuditFailure, AuditRequest, audit};
@@ -52,21 +66,25 @@ pub use stranded::{Stranded, stranded};
 use self::{
     heartbeat::Hearts,
     lags::{Lags, Quota},
+    listen::Sockets,
     pulse::Pulse,
-    sinks::Sinks,
+    sinks::{Prepared, Sinks},
+    vigil::Vigil,
 };
 pub use crate::warehouse::load::{Event as LoadEvent, Report as LoadReport};
 use crate::{
     admission::{Board, Demand, Gate, GateLimits},
     config::{Config, Loaded, Sink, SinkTarget, UndeclaredStreams},
     http::{
-        Acceptor, AcceptorHandle, Admin, AdminHandle, BodyLimits, ConnectionLimits, Policies, Service, Worker,
+        Acceptor, AcceptorHandle, Admin, AdminHandle, BodyLimits, ConnectionLimits, Ending, Policies, Service, Worker,
         WorkerHandle,
     },
     metrics::{self, Metrics},
+    notify,
     queue::{self, Intake, Published},
     schema::Catalog,
     spool::{Held, Spool, StartError as SpoolError},
+    succession::{Estate, Predecessor, SuccessionError},
 };
 
 /// Threads of the background that may block: for the keeping of the sinks' lags.
@@ -74,6 +92,11 @@ const BLOCKING_THREADS: usize = 1;
 /// Into how many parts the time for the drain falls of which requests may take the first. One slow client must not take
 /// the time in which the sinks store what everybody else has sent.
 const REQUESTS_SHARE: u32 = 2;
+/// How long before connections are cut those that wait for the sinks are told what is promised by then.
+const LAST_ANSWERS: Duration = Duration::from_millis(200);
+/// What a process that gives way waits for behind its spool, while nobody serves: for the calls of line sinks that are on
+/// their way, and for its last heartbeats.
+const LAST_CALLS: Duration = Duration::from_millis(250);
 /// Connections of the admin port.
 const ADMIN_CONNECTIONS: usize = 64;
 
@@ -85,8 +108,12 @@ pub struct Server {
     spool: Spool,
     acceptor: AcceptorHandle,
     admin: AdminHandle,
-    stop_accepting: watch::Sender<Option<TokioInstant>>,
-    stop_working: watch::Sender<Option<TokioInstant>>,
+    /// The listening sockets, for a successor.
+    sockets: Sockets,
+    stop_accepting: watch::Sender<Option<Ending>>,
+    stop_working: watch::Sender<Option<Ending>>,
+    /// The spool's directory; `None` without a disk.
+    spool_dir: Option<PathBuf>,
     /// What the process may come to need, in bytes.
     ceiling: u64,
     max_connections: usize,
@@ -114,6 +141,9 @@ pub enum StartError {
     /// A thread or a runtime cannot be had.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
+    /// The process that was to be succeeded goes on.
+    #[error("cannot succeed another process: {0}")]
+    Succession(#[from] SuccessionError),
     /// The metrics contradict themselves.
     #[error("cannot set up the metrics: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -122,7 +152,12 @@ pub enum StartError {
 impl StartError {
     /// Whether the configuration is at fault, or the limits that the process was given: to start again would not help.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Descriptors(_) | Self::Listen(ListenError::NoKey { .. } | ListenError::NoToken { .. }))
+        matches!(
+            self,
+            Self::Descriptors(_)
+                | Self::Listen(ListenError::NoKey { .. } | ListenError::NoToken { .. })
+                | Self::Succession(SuccessionError::OtherSpool { .. })
+        )
     }
 }
 
@@ -141,16 +176,31 @@ impl Server {
     /// # Errors
     /// [`StartError`]; the process is to end then, since what was started before may still run.
     pub fn start(loaded: Loaded) -> Result<Self, StartError> {
+        Self::start_after(loaded, None)
+    }
+
+    /// As [`Self::start`], as the successor of a process that has this instance, once that one gives way.
+    ///
+    /// # Errors
+    /// [`StartError`], [`StartError::Succession`] if the other process goes on.
+    pub fn start_after(
+        loaded: Loaded,
+        predecessor: Option<(Predecessor, [TcpListener; 2])>,
+    ) -> Result<Self, StartError> {
         let Loaded { mut config, streams, .. } = loaded;
         config.server.max_connections = descriptors::connections(&config, descriptors::raise())?;
-        let sockets = listen::sockets(&config)?;
+        let (predecessor, handed_over) = predecessor.map(handed_over).unzip();
+        let sockets = listen::sockets(&config, handed_over)?;
         let metrics = Arc::new(Metrics::new()?);
         let (lanes, intake) = queue::queues(config.workers(), config.queue.batches);
         let published = intake.published();
-        let spool = open_spool(&config, intake, &metrics)?;
+        let prepared = Prepared::new(&config, &metrics)?;
         let runtime = background()?;
+        let spool_dir = config.spool.keeps().then(|| std::path::absolute(&config.spool.dir)).transpose()?;
+        let patience = take_over(&config, predecessor, spool_dir.as_deref(), &metrics)?;
+        let spool = open_spool(&config, intake, &metrics, patience)?;
         retire(&config, &spool);
-        let (sinks, places) = Sinks::start(&config, (spool.instance(), &spool.shelf()), &metrics)?;
+        let (sinks, places) = Sinks::start(&config, prepared, (spool.instance(), &spool.shelf()), &metrics);
         let quota = Quota::new(&config, Arc::clone(&published));
         runtime.spawn(Lags { shelf: spool.shelf(), clock: spool.clock(), quota }.run());
         let hearts = Hearts::start(&config, &spool, (&metrics, places));
@@ -165,7 +215,8 @@ impl Server {
             let (service, published) = (Arc::clone(&service), Arc::clone(&published));
             workers.push(Worker { number, service, published, lane, connections }.spawn(working.clone())?);
         }
-        let times = workers.iter().map(WorkerHandle::times).collect();
+        let times: Vec<_> = workers.iter().map(WorkerHandle::times).collect();
+        let kept = sockets.try_clone()?;
         let most = config.server.max_connections;
         let acceptor = Acceptor {
             listener: sockets.public,
@@ -184,6 +235,8 @@ impl Server {
             connections: ConnectionLimits { most: ADMIN_CONNECTIONS, ..connection_limits(&config) },
         };
         let admin = admin.spawn()?;
+        let (health, watched) = (Arc::clone(&service.health), Arc::clone(&published));
+        runtime.spawn(Vigil { health, workers: times.clone(), published: watched }.run());
         let pulse = Pulse::new(&config, Arc::clone(&service), Arc::clone(&published), spool.shelf(), times);
         runtime.spawn(pulse.run());
         let ceiling = memory_ceiling(&config);
@@ -193,8 +246,10 @@ impl Server {
             spool,
             acceptor,
             admin,
+            sockets: kept,
             stop_accepting,
             stop_working,
+            spool_dir,
             ceiling,
             max_connections: most,
             runtime,
@@ -228,8 +283,24 @@ impl Server {
         &self.runtime
     }
 
+    /// The listening sockets: the public one, and the admin's.
+    pub fn sockets(&self) -> [BorrowedFd<'_>; 2] {
+        [self.sockets.public.as_fd(), self.sockets.admin.as_fd()]
+    }
+
+    /// What a successor takes over, beside the sockets.
+    pub fn estate(&self) -> Estate {
+        Estate { supervised: self.sockets.supervised, spool: self.spool_dir.clone() }
+    }
+
+    /// From now on every answer closes its connection; or not any more.
+    pub fn prepare_to_give_way(&self, way: bool) {
+        self.service.health.give_way(way);
+    }
+
     /// Stops: serves on for `linger` while readiness is off, then finishes within `timeout`. Blocks.
     pub fn stop(self, linger: Duration, timeout: Duration) -> Stopped {
+        self.runtime.spawn(notify::extend_for(linger + timeout));
         self.service.health.leave();
         if !linger.is_zero() {
             tracing::info!(?linger, "not ready any more; still serving");
@@ -237,11 +308,52 @@ impl Server {
         }
         self.service.health.drain();
         self.spool.hurry();
-        let deadline = Instant::now() + timeout;
-        let last_answer = Instant::now() + timeout / REQUESTS_SHARE;
-        let _ = self.stop_accepting.send(Some(last_answer.into()));
+        self.drain(false, timeout)
+    }
+
+    /// Gives way: requests that are under way may take `handover`, nothing that can be taken up again is waited for, and
+    /// the process is to end at once. What would not outlive it is waited for as by [`Self::stop`]. Who waits in the
+    /// listening socket's queue is left there if that `stays`, since somebody else has the socket, too. Blocks.
+    pub fn give_way(self, handover: Duration, timeout: Duration, stays: bool) -> Stopped {
+        self.service.health.give_way(true);
+        self.service.health.end();
+        if self.spool_dir.is_none() {
+            self.runtime.spawn(notify::extend_for(timeout));
+            self.spool.hurry();
+            return self.drain(stays, timeout);
+        }
+        drop(self.sockets);
+        let now = TokioInstant::now();
+        let ending = Ending { cut: now + handover, last_answers: Some(now), queue_stays: stays };
+        let _ = self.stop_accepting.send(Some(ending));
         let workers = self.acceptor.join();
-        let _ = self.stop_working.send(Some(last_answer.into()));
+        let _ = self.stop_working.send(Some(ending));
+        workers.into_iter().for_each(WorkerHandle::join);
+        let segments = self.spool.shelf();
+        self.spool.close();
+        let (mut sinks, hearts) = (self.sinks, self.hearts);
+        self.runtime.block_on(async {
+            let lines = time::timeout(LAST_CALLS, sinks.lines_finished());
+            let _ = tokio::join!(lines, hearts.end_within(LAST_CALLS));
+        });
+        let (segments_left, bytes_left) = segments.kept();
+        sinks.end();
+        self.runtime.shutdown_background();
+        Stopped { segments_left, bytes_left }
+    }
+
+    /// Finishes within `timeout`; whoever waits in the listening socket's queue is served, too, unless that stays.
+    fn drain(self, queue_stays: bool, timeout: Duration) -> Stopped {
+        let deadline = Instant::now() + timeout;
+        let cut = TokioInstant::now() + timeout / REQUESTS_SHARE;
+        // With a disk it is kept, whether or not it is told.
+        let last_answers = self.spool_dir.is_none().then(|| cut.checked_sub(LAST_ANSWERS).unwrap_or(cut));
+        let ending = Ending { cut, last_answers, queue_stays };
+        // Else nobody would be refused who connects from now on, and nobody be answered.
+        drop(self.sockets);
+        let _ = self.stop_accepting.send(Some(ending));
+        let workers = self.acceptor.join();
+        let _ = self.stop_working.send(Some(ending));
         workers.into_iter().for_each(WorkerHandle::join);
         let segments = self.spool.shelf();
         self.spool.close();
@@ -259,11 +371,37 @@ impl Server {
     }
 }
 
+/// A predecessor, and the sockets that it hands over.
+fn handed_over((predecessor, [public, admin]): (Predecessor, [TcpListener; 2])) -> (Predecessor, Sockets) {
+    let supervised = predecessor.estate.supervised;
+    (predecessor, Sockets { public, admin, supervised })
+}
+
+/// Waits until the process that is succeeded gives way, if there is one: how long the spool's lock may then take.
+fn take_over(
+    config: &Config,
+    predecessor: Option<Predecessor>,
+    spool: Option<&Path>,
+    metrics: &Metrics,
+) -> Result<Duration, SuccessionError> {
+    let [_failed, taken_over] =
+        ["failed", "taken_over"].map(|outcome| metrics.counter(&metrics::HANDOVERS, &[outcome]));
+    let Some(predecessor) = predecessor else { return Ok(Duration::ZERO) };
+    predecessor.take_over(spool)?;
+    taken_over.increment(1);
+    Ok(config.drain.handover.get() + config.drain.timeout.get())
+}
+
 /// The spool on disk, or the one in memory that nothing outlives.
-fn open_spool(config: &Config, intake: Intake, metrics: &Arc<Metrics>) -> Result<Spool, SpoolError> {
+fn open_spool(
+    config: &Config,
+    intake: Intake,
+    metrics: &Arc<Metrics>,
+    patience: Duration,
+) -> Result<Spool, SpoolError> {
     let settings = config.spool_settings();
     if config.spool.keeps() {
-        Spool::open(settings, intake, metrics)
+        Spool::open_within(settings, intake, metrics, patience)
     } else {
         match stranded(config) {
             Ok(None) => {}

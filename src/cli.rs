@@ -35,6 +35,11 @@ pub enum Command {
     /// has changed, it is read again: keys, quotas, mutes, hints, new and widened streams, the log's level and the lags of
     /// best-effort sinks are taken over, all or nothing; what else has changed is told in the log and needs a restart.
     ///
+    /// SIGUSR2 starts a successor, the executable that stands now where this one stood, and gives way to it once it is
+    /// ready: no connection is refused, and uploads are not waited for. If the successor is not sound, this process serves
+    /// on. SIGUSR1 gives way in the same manner where a supervisor has the listening sockets and starts the next process,
+    /// as systemd does with a socket unit.
+    ///
     /// Exits with 0 after draining, 69 if the server cannot start here (its port is taken, or another process has the
     /// spool), 78 if the configuration or an argument is wrong or fewer files may be open than it needs, and 143 if it
     /// was told twice to stop.

@@ -63,7 +63,7 @@ pub use admin::Admin;
 pub use admission::Admission;
 pub use connection::{Connection, Tls};
 pub use drain::Drain;
-pub use environment::environment;
+pub use environment::{CommandLine, SUCCESSOR, command_line, environment, is_successor};
 pub use fleet::Fleet;
 pub use forecast::{Forecast, Records};
 pub use hints::Hints;

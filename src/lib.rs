@@ -34,7 +34,7 @@
 //! # The modules, in the order of the path
 //!
 //! - [`config`] says how: a section a file, checked as a whole; [`app`] is the only place where things are put together,
-//!   and [`commands`] is what the binary does beside serving.
+//!   [`serve`] is what the binary does with it, and [`commands`] what it does beside serving.
 //! - [`http`] is connections, routes and answers; it knows durability only as a [`Receipt`](queue::Receipt).
 //! - [`admission`] decides whether a request may try. [`schema`] says what events look like, [`validate`] turns bytes
 //!   into lines and verdicts; all three are pure. [`batch`] has the words that everybody uses.
@@ -44,7 +44,8 @@
 //!   what analysts ask for every day, and proves by the books that nothing is missing.
 //! - [`client`] is the other side: what an SDK does, and what its authors port.
 //! - [`rehearse`] plays a fleet of devices against an instance, before the real one comes.
-//! - [`metrics`] declares every metric, [`telemetry`] writes the log.
+//! - [`succession`] is how a process takes an instance over from another one, [`handover`] when.
+//! - [`metrics`] declares every metric, [`telemetry`] writes the log, [`notify`] tells a service manager.
 
 pub mod admission;
 pub mod app;
@@ -56,15 +57,19 @@ pub mod client;
 pub mod commands;
 pub mod config;
 pub mod gzip;
+pub mod handover;
 pub mod http;
 pub mod ledger;
 pub mod metrics;
+pub mod notify;
 pub mod queue;
 pub mod rehearse;
 pub mod schema;
+pub mod serve;
 pub mod signals;
 pub mod sink;
 pub mod spool;
+pub mod succession;
 pub mod telemetry;
 pub mod validate;
 pub mod warehouse;

@@ -1,15 +1,13 @@
-//! The start, as a story: arguments, configuration, telemetry, run, exit code.
+//! The start: arguments, configuration, and the command that was asked for.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser;
 use logweir::{
-    app::{self, AuditRequest, SchemaRequest, Server, Stopped},
+    app::{AuditRequest, SchemaRequest},
     cli::{AuditArgs, CheckArgs, Cli, Command, KeyCommand, SchemaArgs},
-    commands::{self, EXIT_CONFIG, EXIT_UNAVAILABLE, InForce},
-    config::Loaded,
-    signals::{Signals, Told},
-    telemetry,
+    commands,
+    serve::serve,
 };
 
 fn main() -> ExitCode {
@@ -39,42 +37,4 @@ fn main() -> ExitCode {
         Command::Key(KeyCommand::New(arguments)) => Ok(commands::new_key(&arguments)),
     };
     done.unwrap_or_else(|code| code)
-}
-
-/// Serves as `loaded` says, which was read from `file`.
-fn serve(loaded: Loaded, file: Option<PathBuf>) -> ExitCode {
-    let telemetry = telemetry::start(&loaded.config.log);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), configuration = loaded.source, "starting");
-    let server = match Server::start(loaded.clone()) {
-        Ok(server) => server,
-        Err(error) => {
-            let code = if error.is_configuration() { EXIT_CONFIG } else { EXIT_UNAVAILABLE };
-            return commands::fail(code, &error);
-        }
-    };
-    let mut signals = match Signals::new(server.runtime()) {
-        Ok(signals) => signals,
-        Err(error) => return commands::fail(EXIT_UNAVAILABLE, &error),
-    };
-    // Only now: who reads this may send a signal at once.
-    app::announce(&server, &loaded.config);
-    let mut in_force = InForce::new(&server, loaded, file, telemetry, signals.changed());
-    let signal = loop {
-        match signals.wait() {
-            Told::Reload => in_force.reload(&server),
-            Told::Stop(signal) => break signal,
-        }
-    };
-    let config = in_force.config();
-    tracing::info!(signal, linger = %config.drain.linger, timeout = %config.drain.timeout, "draining");
-    signals.exit_on_another();
-    let Stopped { segments_left, bytes_left } = server.stop(config.drain.linger.get(), config.drain.timeout.get());
-    if segments_left == 0 {
-        tracing::info!("stopped; everything is stored");
-    } else if config.spool.keeps() {
-        tracing::warn!(segments_left, bytes_left, "stopped; what is not stored stays in the spool");
-    } else {
-        tracing::warn!(segments_left, bytes_left, "stopped; what is not stored is gone, and was not called stored");
-    }
-    ExitCode::SUCCESS
 }

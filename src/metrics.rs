@@ -83,6 +83,7 @@ declare! {
     RELOADS: Kind::Counter, "logweir_reloads_total", Count, ["outcome"], "Times that the configuration was read again while serving: taken over; or refused, because it was not sound or would break loads, and then nothing has changed.";
     CONFIG_VERSION: Kind::Gauge, "logweir_config_version", Count, [], "Which configuration is in force: 1 is that of the start, and each one that was taken over while serving is one more.";
     CONFIG_HASH: Kind::Gauge, "logweir_config_hash", Count, [], "A number made from every setting in force, and from hashes of the secrets: instances that serve under the same configuration show the same.";
+    HANDOVERS: Kind::Counter, "logweir_handovers_total", Count, ["outcome"], "Times that a process was to hand over to a successor and serves on, because that failed; and 1, taken over, in a process that is such a successor.";
     READY: Kind::Gauge, "logweir_ready", Count, [], "1 if /readyz answers 200, else 0.";
     MEMORY_CEILING: Kind::Gauge, "logweir_memory_ceiling_bytes", Bytes, [], "What the process may come to need, computed from the configuration.";
     RESIDENT: Kind::Gauge, "logweir_resident_bytes", Bytes, [], "What the process has in memory now.";

@@ -81,9 +81,31 @@ pub struct Published {
     disk_full: AtomicBool,
     disk_failed: AtomicBool,
     stored_before: AtomicU64,
+    turns: AtomicU64,
+    at_disk: AtomicBool,
 }
 
 impl Published {
+    /// How often the writer has looked for work: it does so a few times a second, unless a file call takes longer.
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// The writer looks for work.
+    pub fn turn(&self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the writer is within a file call: however long that takes, it is the disk that is slow.
+    pub fn at_disk(&self) -> bool {
+        self.at_disk.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether the writer is within a file call.
+    pub fn set_at_disk(&self, at_disk: bool) {
+        self.at_disk.store(at_disk, Ordering::Relaxed);
+    }
+
     /// Bytes written and synced so far, and the time that took.
     pub fn work(&self) -> Work {
         Work {

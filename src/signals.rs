@@ -1,7 +1,8 @@
-//! The signals that end the process, and the one on which it reads its configuration again.
+//! The signals that end the process, that have it give way to another one, and on which it reads its configuration again.
 
 use std::{io, sync::Arc};
 
+use rustix::process::{Pid, kill_process};
 use tokio::{
     runtime::{Handle, Runtime},
     signal::unix::{Signal, SignalKind, signal},
@@ -18,15 +19,21 @@ pub enum Told {
     Stop(&'static str),
     /// To read its configuration again.
     Reload,
+    /// To give way: somebody else has the listening sockets (SIGUSR1).
+    GiveWay,
+    /// To start a successor, and to give way to it (SIGUSR2).
+    HandOver,
 }
 
-/// SIGTERM, SIGINT and SIGHUP, caught from now on.
+/// SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGUSR2, caught from now on.
 #[derive(Debug)]
 pub struct Signals {
     runtime: Handle,
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    give_way: Signal,
+    hand_over: Signal,
     /// A file of the configuration has changed.
     changed: Arc<Notify>,
     /// Whether a hang-up ends the process, too.
@@ -45,6 +52,8 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            give_way: signal(SignalKind::user_defined1())?,
+            hand_over: signal(SignalKind::user_defined2())?,
             changed: Arc::default(),
             hangup_ends: false,
         })
@@ -71,9 +80,35 @@ impl Signals {
                 _ = self.terminate.recv() => Told::Stop("SIGTERM"),
                 _ = self.interrupt.recv() => Told::Stop("SIGINT"),
                 _ = self.hangup.recv() => Told::Reload,
+                _ = self.give_way.recv() => Told::GiveWay,
+                _ = self.hand_over.recv() => Told::HandOver,
                 () = self.changed.notified() => Told::Reload,
             }
         })
+    }
+
+    /// Waits for one that stands before a hand-over which has begun: to stop, or to give way at once. The others wait.
+    pub async fn next_before_all(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Told::Stop("SIGINT"),
+            _ = self.give_way.recv() => Told::GiveWay,
+        }
+    }
+
+    /// Passes the first one on that ends the process to `successor`, to which it gives way already, and exits when another
+    /// one comes.
+    pub fn pass_on_to(mut self, successor: u32) {
+        self.runtime.clone().spawn(async move {
+            let signal = self.next().await;
+            tracing::info!(signal, successor, "passed on: the successor is what is to stop now");
+            let successor = i32::try_from(successor).ok().and_then(Pid::from_raw);
+            // It is not waited for as long as this process lives, so the id is nobody else's.
+            if let Some(Err(error)) = successor.map(|id| kill_process(id, rustix::process::Signal::TERM)) {
+                tracing::warn!(%error, "the successor has ended");
+            }
+            self.exit_on_another();
+        });
     }
 
     /// Exits the process when another one comes. What a server acknowledged is on its disk, so nothing is lost.

@@ -15,6 +15,8 @@ mod audit;
 mod books;
 #[path = "binary/bucket.rs"]
 mod bucket;
+#[path = "binary/chain.rs"]
+mod chain;
 #[path = "binary/checks.rs"]
 mod checks;
 #[path = "binary/client.rs"]
@@ -27,6 +29,8 @@ mod crash;
 mod crash_s3;
 #[path = "binary/crash_two_sinks.rs"]
 mod crash_two_sinks;
+#[path = "binary/crowd.rs"]
+mod crowd;
 #[path = "binary/defaults.rs"]
 mod defaults;
 #[path = "binary/descriptors.rs"]
@@ -43,6 +47,8 @@ mod figures;
 mod firehose;
 #[path = "common/firehose_server.rs"]
 mod firehose_server;
+#[path = "binary/handover.rs"]
+mod handover;
 #[path = "binary/isolation.rs"]
 mod isolation;
 #[path = "binary/large_spool.rs"]
@@ -53,6 +59,8 @@ mod long_outage;
 mod memory;
 #[path = "binary/no_disk.rs"]
 mod no_disk;
+#[path = "binary/notify.rs"]
+mod notify;
 #[path = "binary/objects.rs"]
 mod objects;
 #[path = "binary/plan.rs"]

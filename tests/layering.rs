@@ -18,7 +18,7 @@ use paths::paths;
 
 /// Which modules each module may import, from the ground up: a row names rows above it only, so there is no circle.
 /// Everything may import itself.
-const FLOORS: [(&str, &[&str]); 23] = [
+const FLOORS: [(&str, &[&str]); 27] = [
     // The domain, and what is pure.
     ("batch", &[]),
     ("metrics", &[]),
@@ -47,6 +47,9 @@ const FLOORS: [(&str, &[&str]); 23] = [
     // Fleets of devices: they know a server by its answers.
     ("rehearse", &["admission", "batch", "client", "schema"]),
     ("telemetry", &["config"]),
+    // How the sockets of one process come to the next.
+    ("succession", &["config"]),
+    ("notify", &[]),
     ("cli", &[]),
     ("signals", &[]),
     // The only wiring.
@@ -59,10 +62,12 @@ const FLOORS: [(&str, &[&str]); 23] = [
             "http",
             "ledger",
             "metrics",
+            "notify",
             "queue",
             "schema",
             "sink",
             "spool",
+            "succession",
             "telemetry",
             "validate",
             "warehouse",
@@ -70,12 +75,15 @@ const FLOORS: [(&str, &[&str]); 23] = [
     ),
     ("check", &["app", "config", "schema", "spool"]),
     ("commands", &["app", "batch", "check", "cli", "config", "metrics", "rehearse", "signals", "telemetry"]),
+    // A server and its successor.
+    ("handover", &["app", "config", "metrics", "notify", "signals", "succession"]),
+    ("serve", &["app", "commands", "config", "handover", "notify", "signals", "succession", "telemetry"]),
     // The thin binary, a crate of its own, has no row to hold: it may import everything.
     ("main", &[]),
 ];
 
 /// Where paths that begin like this may stand: below these files and directories of `src`.
-const ROOMS: [(&[&str], &[&str], &str); 7] = [
+const ROOMS: [(&[&str], &[&str], &str); 8] = [
     (&["axum"], &["http"], "what is served is http's business"),
     (
         &["aws_"],
@@ -86,6 +94,7 @@ const ROOMS: [(&[&str], &[&str], &str); 7] = [
     (&["std", "os", "unix", "fs"], FILES, FILES_WHY),
     (&["tokio", "fs"], FILES, FILES_WHY),
     (&["rustix", "fs"], FILES, FILES_WHY),
+    (&["sd_notify"], &["notify"], "what a service manager is told stands in one place"),
     // Whoever reads the environment decides something that `check` cannot show.
     (&["std", "env"], &["config/environment"], "only the configuration reads the environment"),
 ];

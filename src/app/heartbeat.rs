@@ -199,6 +199,18 @@ impl Hearts {
         Self { needed, others, ended }
     }
 
+    /// Writes the last ones, of all that can be within `time`: another process of the same instance goes on, and tells
+    /// how it is from now on.
+    pub(super) async fn end_within(mut self, time: Duration) {
+        let deadline = Instant::now() + time;
+        let _ = self.ended.send(Some(deadline));
+        let told = async {
+            while self.needed.join_next().await.is_some() {}
+            while self.others.join_next().await.is_some() {}
+        };
+        let _ = timeout_at(deadline.into(), told).await;
+    }
+
     /// Writes the last ones, which say whether everything is stored, by `deadline` or soon after. Blocks.
     pub(super) fn end(mut self, runtime: &Runtime, deadline: Instant) {
         let deadline = deadline.max(Instant::now() + FAREWELL);

@@ -14,9 +14,23 @@ use crate::{
 };
 
 /// The sockets of both ports.
+#[derive(Debug)]
 pub(super) struct Sockets {
     pub(super) public: TcpListener,
     pub(super) admin: TcpListener,
+    /// Whether a supervisor has the public one, too, and passes it to whomever it starts next.
+    pub(super) supervised: bool,
+}
+
+impl Sockets {
+    /// The same once more.
+    ///
+    /// # Errors
+    /// The operating system's, if there is no descriptor to be had.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        let Self { public, admin, supervised } = self;
+        Ok(Self { public: public.try_clone()?, admin: admin.try_clone()?, supervised: *supervised })
+    }
 }
 
 /// An address cannot be listened on.
@@ -55,11 +69,23 @@ pub enum ListenError {
     Passed(io::Error),
 }
 
-/// The sockets that `config` names; those that were passed in (`LISTEN_FDS`, systemd's socket activation) stand before
-/// them: the first is the public one, the second the admin's. What the configuration may not open, a supervisor may
-/// not open in its place: the rules on addresses are held to what the sockets really listen on.
-pub(super) fn sockets(config: &Config) -> Result<Sockets, ListenError> {
+/// The sockets that `config` names. Those that were passed in stand before them: `handed_over` by the process that this one
+/// succeeds, or by a supervisor (`LISTEN_FDS`, systemd's socket activation), the first as the public one, the second as the
+/// admin's. What the configuration may not open, nobody may open in its place: the rules on addresses are held to what the
+/// sockets really listen on.
+pub(super) fn sockets(config: &Config, handed_over: Option<Sockets>) -> Result<Sockets, ListenError> {
+    let found = match handed_over {
+        Some(sockets) => sockets,
+        None => activated(config)?,
+    };
+    check(config, &found)?;
+    Ok(found)
+}
+
+/// The sockets that a supervisor has passed in, and those that `config` names.
+fn activated(config: &Config) -> Result<Sockets, ListenError> {
     let mut passed = ListenFd::from_env();
+    let supervised = passed.len() > 0;
     let mut socket = |place: usize, setting: &'static str, address: SocketAddr| {
         let given = if place < passed.len() { passed.take_tcp_listener(place) } else { Ok(None) };
         match given.map_err(ListenError::Passed)? {
@@ -69,6 +95,11 @@ pub(super) fn sockets(config: &Config) -> Result<Sockets, ListenError> {
     };
     let public = socket(0, "server.listen", config.server.listen)?;
     let admin = socket(1, "admin.listen", config.admin.listen)?;
+    Ok(Sockets { public, admin, supervised })
+}
+
+/// Whether `config` allows what the sockets open.
+fn check(config: &Config, Sockets { public, admin, .. }: &Sockets) -> Result<(), ListenError> {
     let address = public.local_addr().map_err(ListenError::Passed)?;
     if !is_loopback(address) && config.all_keys().next().is_none() {
         return Err(ListenError::NoKey { address });
@@ -77,7 +108,7 @@ pub(super) fn sockets(config: &Config) -> Result<Sockets, ListenError> {
     if !is_loopback(address) && config.admin.token.is_empty() {
         return Err(ListenError::NoToken { address });
     }
-    Ok(Sockets { public, admin })
+    Ok(())
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {

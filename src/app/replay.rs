@@ -14,7 +14,7 @@ use std::{future::Future, path::PathBuf, sync::Arc};
 use super::{
     StartError, background,
     heartbeat::{Departed, Farewell},
-    sinks::Sinks,
+    sinks::{Prepared, Sinks},
 };
 use crate::{
     config::{Loaded, SpoolKind},
@@ -68,6 +68,7 @@ impl Replay {
         config.spool.dir = dir;
         let metrics = Arc::new(Metrics::new().map_err(StartError::from)?);
         let (_, intake) = queue::queues(0, 1);
+        let prepared = Prepared::new(&config, &metrics)?;
         let spool = Spool::open(config.spool_settings(), intake, &metrics).map_err(StartError::from)?;
         let (instance, segments, clock) = (spool.instance(), spool.shelf(), spool.clock());
         let taken_up = clock.now();
@@ -80,7 +81,7 @@ impl Replay {
             tracing::warn!(sink, "what this sink of the instance still needs is kept, since it is not configured here");
             segments.keep_for(sink);
         }
-        let (sinks, places) = Sinks::start(&config, (instance, &segments), &metrics)?;
+        let (sinks, places) = Sinks::start(&config, prepared, (instance, &segments), &metrics);
         let departed = Departed { instance, taken_up, clock, shelf: segments };
         let farewell = Farewell::new(&config, &departed, (&metrics, places), kept);
         Ok(Self { departed, farewell, runtime, sinks })

@@ -60,8 +60,45 @@ struct Running {
     sink: String,
     /// Whether the drain is about it: it is required, or no sink is.
     needed: bool,
+    /// Whether it takes lines.
+    lines: bool,
     runtime: Runtime,
     driver: JoinHandle<()>,
+}
+
+/// What the sinks need that has nothing to do with a spool, and that is slow or can fail: it is had before one is taken.
+pub(super) struct Prepared {
+    runtimes: Vec<Runtime>,
+    /// Of each sink, its store or its service, if it is not a directory.
+    ends: Vec<End>,
+}
+
+/// Where a sink puts.
+enum End {
+    Dir(PathBuf),
+    Store(Arc<dyn ObjectStore>),
+    Service(Arc<dyn LineSink>, Period),
+}
+
+impl Prepared {
+    /// For the sinks of `config`.
+    ///
+    /// # Errors
+    /// [`StartError`] if a store cannot be set up, or there are no threads to be had.
+    pub(super) fn new(config: &Config, metrics: &Arc<Metrics>) -> Result<Self, StartError> {
+        let runtimes = config.sinks.iter().map(runtime).collect::<io::Result<Vec<_>>>()?;
+        let end = |(sink, runtime): (&Sink, &Runtime)| {
+            Ok::<_, StartError>(match sink.target() {
+                SinkTarget::File { dir } => End::Dir(dir.to_owned()),
+                SinkTarget::S3(_) => End::Store(stores::store(sink, runtime)?),
+                SinkTarget::Firehose(target) => {
+                    End::Service(stores::firehose(sink, &target, runtime, metrics)?, target.linger)
+                }
+            })
+        };
+        let ends = config.sinks.iter().zip(&runtimes).map(end).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { runtimes, ends })
+    }
 }
 
 /// Where an object sink puts, and on whose threads.
@@ -76,21 +113,19 @@ pub(super) struct ObjectPlace {
 
 impl Sinks {
     /// Starts the sinks of `config` over the segments of `instance`; and tells where its object sinks put.
-    ///
-    /// # Errors
-    /// [`StartError`] if a store cannot be set up, or there are no threads to be had.
     pub(super) fn start(
         config: &Config,
+        Prepared { runtimes, ends }: Prepared,
         (instance, shelf): (InstanceId, &Arc<Shelf>),
         metrics: &Arc<Metrics>,
-    ) -> Result<(Self, Vec<ObjectPlace>), StartError> {
-        let runtimes = config.sinks.iter().map(runtime).collect::<io::Result<Vec<_>>>()?;
+    ) -> (Self, Vec<ObjectPlace>) {
         let mut places = Vec::with_capacity(config.sinks.len());
-        for (sink, runtime) in config.sinks.iter().zip(&runtimes) {
+        for ((sink, runtime), end) in config.sinks.iter().zip(&runtimes).zip(&ends) {
             let Some(destination) = sink.destination() else { continue };
-            let store = match sink.target() {
-                SinkTarget::File { dir } => swept(sink, dir.to_owned(), instance, runtime.handle()),
-                _ => stores::store(sink, runtime)?,
+            let store = match end {
+                End::Dir(dir) => swept(sink, dir.clone(), instance, runtime.handle()),
+                End::Store(store) => Arc::clone(store),
+                End::Service(..) => continue,
             };
             places.push(ObjectPlace {
                 destination,
@@ -99,33 +134,24 @@ impl Sinks {
                 needed: needed(config, sink),
             });
         }
-        // What is slow or can fail comes before the first sink joins.
-        let services = config.sinks.iter().zip(&runtimes).map(|(sink, runtime)| match sink.target() {
-            SinkTarget::Firehose(target) => stores::firehose(sink, &target, runtime, metrics).map(Some),
-            SinkTarget::File { .. } | SinkTarget::S3(_) => Ok(None),
-        });
-        let services = services.collect::<Result<Vec<_>, _>>()?;
         let start = Start { config, instance, metrics, places: &places };
         let mut starting = Vec::with_capacity(config.sinks.len());
-        for ((sink, runtime), service) in config.sinks.iter().zip(runtimes).zip(services) {
+        for ((sink, runtime), end) in config.sinks.iter().zip(runtimes).zip(ends) {
             let consumer = shelf.consumer(&sink.name, sink.terms(&config.spool));
-            let driver = match (sink.target(), service, start.place(sink)) {
-                (SinkTarget::Firehose(target), Some(service), _) => {
-                    start.line_driver(sink, target.linger, service, consumer)
-                }
-                (SinkTarget::File { .. } | SinkTarget::S3(_), _, Some(place)) => {
-                    start.object_driver(sink, place, consumer)
-                }
-                (SinkTarget::Firehose(_), None, _) | (SinkTarget::File { .. } | SinkTarget::S3(_), _, None) => continue,
+            let lines = matches!(end, End::Service(..));
+            let driver = match (end, start.place(sink)) {
+                (End::Service(service, linger), _) => start.line_driver(sink, linger, service, consumer),
+                (End::Dir(_) | End::Store(_), Some(place)) => start.object_driver(sink, place, consumer),
+                (End::Dir(_) | End::Store(_), None) => continue,
             };
-            starting.push((sink, runtime, driver));
+            starting.push((sink, lines, runtime, driver));
         }
         shelf.all_joined();
-        let running = starting.into_iter().map(|(sink, runtime, driver)| {
+        let running = starting.into_iter().map(|(sink, lines, runtime, driver)| {
             let driver = runtime.spawn(driver);
-            Running { sink: sink.name.clone(), needed: needed(config, sink), runtime, driver }
+            Running { sink: sink.name.clone(), needed: needed(config, sink), lines, runtime, driver }
         });
-        Ok((Self { running: running.collect() }, places))
+        (Self { running: running.collect() }, places)
     }
 
     /// Waits until the sinks have everything that there will ever be.
@@ -138,6 +164,13 @@ impl Sinks {
     /// The same for those alone that have to: the required ones, or all if none is.
     pub(super) async fn needed_finished(&mut self) {
         for sink in self.running.iter_mut().filter(|sink| sink.needed) {
+            sink.finished().await;
+        }
+    }
+
+    /// Waits until those that take lines have everything that there is.
+    pub(super) async fn lines_finished(&mut self) {
+        for sink in self.running.iter_mut().filter(|sink| sink.lines) {
             sink.finished().await;
         }
     }

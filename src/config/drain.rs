@@ -14,11 +14,15 @@ pub struct Drain {
     /// How long it may take from the end of the linger to the exit: to finish requests, seal, and upload what is left,
     /// 1 s to an hour. Default 60 s. What is not uploaded by then stays in the spool.
     pub timeout: Period,
+    /// How long an instance that gives way to its successor serves on (SIGUSR1, SIGUSR2), while every answer closes its
+    /// connection, up to 30 s: clients that keep a connection and send meanwhile are told to make another one before it
+    /// is closed. What is under way at its end gets as long again. Default 2 s: most clients send within that.
+    pub handover: Period,
 }
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { linger: Period::seconds(20), timeout: Period::seconds(60) }
+        Self { linger: Period::seconds(20), timeout: Period::seconds(60), handover: Period::seconds(2) }
     }
 }
 
@@ -26,5 +30,6 @@ impl Drain {
     pub(super) fn check(&self, report: &mut Report) {
         report.within("drain.linger", &self.linger, &(Period::default()..=Period::minutes(10)));
         report.within("drain.timeout", &self.timeout, &(Period::seconds(1)..=Period::hours(1)));
+        report.within("drain.handover", &self.handover, &(Period::default()..=Period::seconds(30)));
     }
 }

@@ -5,7 +5,12 @@
 //! element appends one. What the environment says stands before what the file says. (A stream or field whose name
 //! contains `__` can only be configured in the file.)
 
-use std::rc::Rc;
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 use super::{
     setting::{Setting, Step},
@@ -22,6 +27,47 @@ const PREFIX: &str = "LOGWEIR__";
 #[expect(clippy::disallowed_methods, reason = "this is the one place that the ban leaves")]
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()))
+}
+
+/// The variable that tells a process that another one is to be succeeded by it, see [`succession`](crate::succession). Not
+/// a setting: it is set by that process, and by nobody else.
+pub const SUCCESSOR: &str = "LOGWEIR_SUCCESSOR";
+
+/// Whether [`SUCCESSOR`] is set.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that the ban leaves")]
+pub fn is_successor() -> bool {
+    std::env::var_os(SUCCESSOR).is_some()
+}
+
+/// How the process was started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandLine {
+    /// The executable that stands now where the one of this process stood.
+    pub program: PathBuf,
+    /// The arguments behind its name.
+    pub arguments: Vec<OsString>,
+}
+
+/// How the process was started. The executable is found where it was named, so that a symbolic link that leads to another
+/// version by now is followed anew; if it was looked for in `PATH`, where it was found.
+///
+/// # Errors
+/// The operating system's.
+pub fn command_line() -> io::Result<CommandLine> {
+    let mut words = std::env::args_os();
+    let named = words.next().map(PathBuf::from).unwrap_or_default();
+    let program = if named.components().nth(1).is_some() && named.is_file() {
+        named
+    } else {
+        replaced(&std::env::current_exe()?)
+    };
+    Ok(CommandLine { program, arguments: words.collect() })
+}
+
+/// Where an executable stands that has been replaced since it was started: Linux tells so behind its path.
+fn replaced(executable: &Path) -> PathBuf {
+    let path = executable.to_str().and_then(|path| path.strip_suffix(" (deleted)"));
+    path.map_or_else(|| executable.to_owned(), PathBuf::from)
 }
 
 /// A variable that names no place for its value.
@@ -190,6 +236,13 @@ mod tests {
         ] {
             assert_eq!(overlaid(&[(name, "x")]).1, [Misplaced { variable: name.into(), setting, cause }], "{name}");
         }
+    }
+
+    #[test]
+    fn an_executable_that_was_replaced_is_found_where_it_stood() {
+        assert_eq!(replaced(Path::new("/usr/bin/logweir (deleted)")), Path::new("/usr/bin/logweir"));
+        assert_eq!(replaced(Path::new("/usr/bin/logweir")), Path::new("/usr/bin/logweir"));
+        assert!(command_line().unwrap().program.is_file());
     }
 
     #[test]

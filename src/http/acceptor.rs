@@ -7,6 +7,9 @@
 //! moment: clients that connect anew for each attempt wait then, instead of costing what could be stored. They wait
 //! behind the lobby, which goes on answering for health, each in a place of its own among those that may be open; one
 //! for which there is none is refused as ever.
+//!
+//! At the end whoever is connected is handed over. Who waits in the listening socket's queue is, too, unless somebody else
+//! has the socket: then nobody here touches the queue any more.
 
 use std::{
     io,
@@ -18,11 +21,11 @@ use std::{
 use ::metrics::Counter;
 use tokio::{
     sync::{mpsc::error::TrySendError, watch},
-    time::{Instant, timeout_at},
+    time::timeout_at,
 };
 
 use super::{
-    Problem, Service, WorkerHandle,
+    Ending, Problem, Service, WorkerHandle,
     leaving::{Leaving, Parting},
     listener::Listener,
     lobby::{HealthDesk, Lobby},
@@ -97,7 +100,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// The operating system's, if there is no thread or no runtime to be had.
-    pub fn spawn(self, stop: watch::Receiver<Option<Instant>>) -> io::Result<AcceptorHandle> {
+    pub fn spawn(self, stop: watch::Receiver<Option<Ending>>) -> io::Result<AcceptorHandle> {
         let address = self.listener.local_addr()?;
         self.listener.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -111,7 +114,7 @@ impl Acceptor {
         Ok(AcceptorHandle { address, thread })
     }
 
-    async fn run(self, mut listener: Listener, mut stop: watch::Receiver<Option<Instant>>) -> Vec<WorkerHandle> {
+    async fn run(self, mut listener: Listener, mut stop: watch::Receiver<Option<Ending>>) -> Vec<WorkerHandle> {
         let mut memory = Memory::new(&self.service.metrics);
         let desk = HealthDesk { health: Arc::clone(&self.service.health), published: Arc::clone(&self.published) };
         let mut lobby = Lobby::new(desk);
@@ -142,13 +145,14 @@ impl Acceptor {
             }
         }
         self.hand_over_held(&mut memory);
-        let deadline = (*stop.borrow()).unwrap_or_else(Instant::now);
+        // Whoever would tell has gone without a word: the process ends.
+        let Some(ending) = *stop.borrow() else { return self.workers };
         lobby.call_all();
-        while let Ok(Some(stream)) = timeout_at(deadline, lobby.next_of_all()).await {
+        while let Ok(Some(stream)) = timeout_at(ending.cut, lobby.next_of_all()).await {
             self.hand_over(stream, &mut memory);
         }
         // What was connected before the socket closes would be reset: it is handed over, and told to go when answered.
-        for _ in 0..BACKLOG {
+        for _ in 0..if ending.queue_stays { 0 } else { BACKLOG } {
             match self.listener.accept() {
                 Ok((stream, _)) if stream.set_nonblocking(true).is_ok() => self.hand_over(stream, &mut memory),
                 Ok(_) => {}

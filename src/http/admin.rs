@@ -85,8 +85,9 @@ impl Admin {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "the admin port cannot be served"),
         };
+        let draining = Rc::new(Draining::default());
+        let limits = Rc::new(self.connections);
         let routes = router(Instance { service: self.service, published: self.published }, self.token);
-        let (draining, limits) = (Rc::new(Draining::default()), Rc::new(self.connections));
         let open = Rc::new(());
         loop {
             let stream = tokio::select! {

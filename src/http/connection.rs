@@ -4,6 +4,16 @@
 //! balancer's idle time-out (60 s). Here the two are told apart by watching when bytes come: a connection is idle
 //! until a request's first byte, and from then on its head has a deadline. The clock is looked at a few times in the
 //! shorter of the two, not for every request; a deadline is met that much late at the most.
+//!
+//! # When the instance drains
+//!
+//! Every answer says that the connection is closed behind it. Once no worker is to have connections any more:
+//!
+//! - a request that is under way, be it by one byte, is answered;
+//! - a connection that is kept and idle is closed, unless something has come that was only not read yet. Who sends just
+//!   while it is closed has sent in vain, and is told nothing: HTTP/1.1 has no word for it. That is as long as a packet is
+//!   on its way;
+//! - one that was made a moment ago and has not said anything yet is waited for, for [`FIRST_BYTE`].
 
 use std::{
     cell::Cell,
@@ -11,11 +21,12 @@ use std::{
     net::TcpStream,
     pin::{Pin, pin},
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use http::{Request, header::CONNECTION};
+use http::{HeaderValue, Request, header::CONNECTION};
 use hyper::{
     body::Incoming,
     rt::{Read, ReadBufCursor, Write},
@@ -23,17 +34,20 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use rustix::{io::Errno, net::RecvFlags};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::Notify,
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Hints, Problem, respond::Answer, strain::Strain};
+use super::{Health, Hints, Problem, respond::Answer, strain::Strain};
 use crate::metrics::{self, Metrics};
 
 /// How often in the shorter time-out the clock is looked at.
 const LOOKS: u32 = 4;
+/// How long a new connection may take to say something before it is closed in a drain: more than a first packet is late.
+const FIRST_BYTE: Duration = Duration::from_millis(250);
 /// How long the last answer of a connection that is cut may take to be written.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long what a client still sends is thrown away after its last answer.
@@ -59,11 +73,22 @@ pub struct ConnectionLimits {
 /// Tells every connection of a worker to finish.
 #[derive(Debug, Default)]
 pub(super) struct Draining {
+    health: Option<Arc<Health>>,
     begun: Cell<bool>,
     notify: Notify,
 }
 
 impl Draining {
+    /// Of an instance whose `health` tells whether connections are closed behind their next answer.
+    pub(super) fn new(health: Arc<Health>) -> Self {
+        Self { health: Some(health), ..Self::default() }
+    }
+
+    /// Whether every answer closes its connection.
+    fn closes(&self) -> bool {
+        self.health.as_ref().is_some_and(|health| health.draining())
+    }
+
     pub(super) fn begin(&self) {
         self.begun.set(true);
         self.notify.notify_waiters();
@@ -81,7 +106,9 @@ impl Draining {
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy)]
 enum Phase {
-    /// No byte of a request has come.
+    /// It was made, and no byte has ever come.
+    New(Instant),
+    /// A request was answered, and no byte of another one has come.
     Idle(Instant),
     /// A request's head is coming.
     Head(Instant),
@@ -89,10 +116,36 @@ enum Phase {
     Request,
 }
 
-/// A socket that notes when a request begins.
+impl Phase {
+    /// Whether a connection that is in it may be closed at `now`, if nothing has come meanwhile.
+    fn may_end(self, now: Instant) -> bool {
+        match self {
+            Self::New(since) => now >= since + FIRST_BYTE,
+            Self::Idle(_) => true,
+            Self::Head(_) | Self::Request => false,
+        }
+    }
+}
+
+/// What is known of a connection, by all that have to do with it.
+struct Course {
+    phase: Cell<Phase>,
+    /// Whether it is to end as soon as it is idle.
+    ending: Cell<bool>,
+}
+
+/// A socket that notes when a request begins, and that ends when it is idle and is to.
 struct Watched {
     socket: TokioIo<tokio::net::TcpStream>,
-    phase: Rc<Cell<Phase>>,
+    course: Rc<Course>,
+}
+
+impl Watched {
+    /// Whether nothing has come that was not read: the kernel is asked, since the runtime may not have heard of it yet.
+    fn is_silent(&self) -> bool {
+        let peeked = rustix::net::recv(self.socket.inner(), &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        !matches!(peeked, Ok((1.., _)) | Err(Errno::INTR))
+    }
 }
 
 impl Read for Watched {
@@ -102,8 +155,16 @@ impl Read for Watched {
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.socket).poll_read(context, buffer);
-        if let (Poll::Ready(Ok(())), Phase::Idle(_)) = (&read, self.phase.get()) {
-            self.phase.set(Phase::Head(Instant::now()));
+        let phase = self.course.phase.get();
+        match &read {
+            Poll::Ready(Ok(())) if matches!(phase, Phase::New(_) | Phase::Idle(_)) => {
+                self.course.phase.set(Phase::Head(Instant::now()));
+            }
+            // As if the client had closed its side.
+            Poll::Pending if self.course.ending.get() && phase.may_end(Instant::now()) && self.is_silent() => {
+                return Poll::Ready(Ok(()));
+            }
+            _ => {}
         }
         read
     }
@@ -152,20 +213,23 @@ pub(super) async fn serve<F>(
     };
     // Answers are small and whole: waiting for more to send would only delay them.
     let _ = socket.set_nodelay(true);
-    let phase = Rc::new(Cell::new(Phase::Idle(Instant::now())));
+    let course = Rc::new(Course { phase: Cell::new(Phase::New(Instant::now())), ending: Cell::new(false) });
     let unread = Cell::new(false);
     let service = service_fn(|request| {
-        phase.set(Phase::Request);
-        let (answer, phase, unread) = (answer(request), &phase, &unread);
+        course.phase.set(Phase::Request);
+        let (answer, phase, unread) = (answer(request), &course.phase, &unread);
         async move {
-            let response = answer.await;
+            let mut response = answer.await;
             unread.set(response.headers().contains_key(CONNECTION));
+            if draining.closes() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             // Writing the answer counts as idle time: a client that does not read it is cut like one that is silent.
             phase.set(Phase::Idle(Instant::now()));
             Ok::<_, std::convert::Infallible>(response)
         }
     });
-    let io = Watched { socket: TokioIo::new(socket), phase: Rc::clone(&phase) };
+    let io = Watched { socket: TokioIo::new(socket), course: Rc::clone(&course) };
     let mut connection = http1::Builder::new()
         .half_close(true)
         .max_buf_size(limits.head_bytes)
@@ -192,12 +256,14 @@ pub(super) async fn serve<F>(
             }
             () = &mut drained, if !told => {
                 told = true;
-                Pin::new(&mut connection).graceful_shutdown();
+                // What follows is polling it again, which reads.
+                course.ending.set(true);
+                next_look.as_mut().reset(Instant::now() + FIRST_BYTE);
             }
             () = &mut next_look => {
                 let now = Instant::now();
-                match phase.get() {
-                    Phase::Idle(since) if now - since >= limits.idle_timeout => break "idle",
+                match course.phase.get() {
+                    Phase::New(since) | Phase::Idle(since) if now - since >= limits.idle_timeout => break "idle",
                     Phase::Head(since) if now - since >= limits.head_timeout => break "head",
                     _ => next_look.as_mut().reset(now + look),
                 }

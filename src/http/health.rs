@@ -1,6 +1,6 @@
 //! Health, honest and small (P11): whether this process lives, and whether it should be sent requests.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use http::StatusCode;
 
@@ -31,11 +31,13 @@ impl Question {
 ///
 /// A worker that has not run for half a minute is no saturation: it hangs, or has ended, and the connections that it has
 /// get no answer. Requests are to go elsewhere then. The process is not to be killed for it, with what it holds in memory
-/// and the other workers: whether to is for people to decide.
+/// and the other workers: whether to is for people to decide, who can give it a watchdog (`WatchdogSec=` of systemd).
 #[derive(Debug, Default)]
 pub struct Health {
     unready: AtomicBool,
     draining: AtomicBool,
+    ending: AtomicBool,
+    looks: AtomicU64,
     stuck: AtomicBool,
 }
 
@@ -49,15 +51,43 @@ impl Health {
     pub fn drain(&self) {
         self.unready.store(true, Ordering::Release);
         self.draining.store(true, Ordering::Release);
+        self.end();
     }
 
-    /// Whether [`Self::drain`] was called.
+    /// Connections are closed behind their next answer, though requests are to come here as before: somebody else serves
+    /// them soon, behind the same socket. Or not, after all.
+    pub fn give_way(&self, way: bool) {
+        self.draining.store(way, Ordering::Release);
+    }
+
+    /// Whether connections are closed behind their next answer.
     pub fn draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// Notes whether every worker `turns`. To be called some times a second.
+    /// From now on the parts of the instance end, one after the other.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::Release);
+    }
+
+    /// Whether they do.
+    pub fn ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+
+    /// How often the acceptor has looked: some times a second.
+    pub fn looks(&self) -> u64 {
+        self.looks.load(Ordering::Relaxed)
+    }
+
+    /// The acceptor looks.
+    pub(crate) fn look(&self) {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes whether every worker `turns`. To be called by the acceptor, some times a second.
     pub(super) fn observe(&self, turns: bool) {
+        self.look();
         if self.stuck.swap(!turns, Ordering::AcqRel) == turns {
             if turns {
                 tracing::warn!("the workers turn again");
@@ -94,6 +124,18 @@ impl Health {
 mod tests {
     use super::*;
     use crate::queue::queues;
+
+    #[test]
+    fn an_instance_that_gives_way_to_another_behind_its_socket_is_ready() {
+        let (_lanes, intake) = queues(1, 1);
+        let published = intake.published();
+        let health = Health::default();
+        health.give_way(true);
+        assert!(health.draining());
+        assert_eq!(health.answer(Question::IsReady, &published).0, StatusCode::OK);
+        health.give_way(false);
+        assert!(!health.draining(), "and may stay");
+    }
 
     #[test]
     fn an_instance_with_a_stuck_worker_is_alive_and_not_ready_until_it_turns() {

@@ -486,7 +486,6 @@ async fn stored_in_time(worker: &WorkerState, durable: Durable) -> bool {
         biased;
         () = worker.submitter.stored(durable.segment) => true,
         () = sleep(worker.service.stored_timeout) => false,
-        // With a disk it is kept, whether or not it is told.
-        () = worker.last_moment(), if !worker.service.keeps => false,
+        () = worker.last_moment() => false,
     }
 }

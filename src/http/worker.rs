@@ -21,12 +21,12 @@ use hyper::body::Incoming;
 use tokio::{
     runtime::{Builder, LocalOptions, RuntimeMetrics},
     sync::{mpsc, watch},
-    time::{Instant, sleep, sleep_until},
+    time::{sleep, sleep_until},
 };
 use tower::ServiceExt;
 
 use super::{
-    Problem, Service,
+    Ending, Problem, Service,
     connection::{self, ConnectionLimits, Draining},
     decode::Decoders,
     ingest::ingest,
@@ -49,8 +49,6 @@ use crate::{
 const INGEST_PREFIX: &str = "/v1/logs/";
 /// How often a draining worker looks whether its last connection has gone.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
-/// How long before a drain ends whoever still waits for the sinks is told that they do not have the batch.
-const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
 /// A stream as this worker knows it.
 #[derive(Debug)]
@@ -90,8 +88,8 @@ pub(super) struct WorkerState {
     pub(super) fair: RefCell<FairShare>,
     pub(super) strain: Strain,
     policy: Seen,
-    /// When the drain ends, once there is one.
-    stop: watch::Receiver<Option<Instant>>,
+    /// How the instance ends, once it does.
+    stop: watch::Receiver<Option<Ending>>,
     routes: RefCell<HashMap<StreamName, Rc<Route>>>,
     others: Router,
 }
@@ -103,7 +101,7 @@ impl WorkerState {
         published: Arc<Published>,
         lane: Unbound,
         nonces: Nonces,
-        (strain, stop): (Strain, watch::Receiver<Option<Instant>>),
+        (strain, stop): (Strain, watch::Receiver<Option<Ending>>),
     ) -> Self {
         Self {
             fair: RefCell::new(FairShare::new(Arc::clone(&service.shares), number)),
@@ -195,13 +193,13 @@ impl WorkerState {
         fastrand::f64()
     }
 
-    /// Waits until the drain is about to end, if there ever is one.
+    /// Waits until the last answers are to be given, if the instance ever ends.
     pub(super) async fn last_moment(&self) {
         let mut stop = self.stop.clone();
-        let deadline = stop.wait_for(Option::is_some).await.ok().and_then(|deadline| *deadline);
-        match deadline {
-            Some(deadline) => sleep_until(deadline.checked_sub(LAST_ANSWERS).unwrap_or(deadline)).await,
-            // Whoever would tell has gone without a drain: the process ends.
+        let ending = stop.wait_for(Option::is_some).await.ok().and_then(|ending| *ending);
+        match ending.and_then(|ending| ending.last_answers) {
+            Some(last) => sleep_until(last).await,
+            // They are not told; or whoever would tell has gone without a drain, and the process ends.
             None => std::future::pending().await,
         }
     }
@@ -268,6 +266,11 @@ impl WorkerTimes {
         self.runtime.worker_total_busy_duration(0)
     }
 
+    /// Whether it runs: one that hangs, or has ended, has not for very long.
+    pub fn turns(&self) -> bool {
+        self.strain.turns(std::time::Instant::now())
+    }
+
     /// How much of that it spent on refusals.
     pub fn refusing(&self) -> Duration {
         self.strain.refusing()
@@ -280,12 +283,11 @@ impl WorkerTimes {
 }
 
 impl Worker {
-    /// Starts the worker's thread. It drains when `stop` is told when the drain ends: then connections that are still
-    /// open are cut, and the thread ends.
+    /// Starts the worker's thread. It drains when `stop` is told how the instance ends.
     ///
     /// # Errors
     /// The operating system's, if there is no thread, no runtime or no random number to be had.
-    pub fn spawn(self, stop: watch::Receiver<Option<Instant>>) -> io::Result<WorkerHandle> {
+    pub fn spawn(self, stop: watch::Receiver<Option<Ending>>) -> io::Result<WorkerHandle> {
         let (sender, receiver) = mpsc::channel(self.connections.most);
         let open = Arc::new(AtomicUsize::new(0));
         let nonces = Nonces::from_os()?;
@@ -315,7 +317,7 @@ impl Worker {
         (nonces, gauges): (Nonces, Arc<StrainGauges>),
         mut incoming: mpsc::Receiver<TcpStream>,
         open: Arc<AtomicUsize>,
-        mut stop: watch::Receiver<Option<Instant>>,
+        mut stop: watch::Receiver<Option<Ending>>,
     ) {
         let gauge = self.service.metrics.gauge(&metrics::CONNECTIONS, &[&self.number.to_string()]);
         let state = Rc::new(WorkerState::new(
@@ -330,7 +332,7 @@ impl Worker {
         let strained = Rc::clone(&state);
         tokio::task::spawn_local(async move { strained.strain.probe().await });
         let submitter = Rc::clone(&state.submitter);
-        let draining = Rc::new(Draining::default());
+        let draining = Rc::new(Draining::new(Arc::clone(&state.service.health)));
         let limits = Rc::new(self.connections);
         let take_up = |stream: TcpStream| {
             let guard = OpenGuard::new(&open, &gauge);
@@ -353,7 +355,7 @@ impl Worker {
             }
         }
         // Both happen when the instance ends, and either may be noticed first.
-        let deadline = *stop.borrow();
+        let ending = *stop.borrow();
         // The acceptor has ended: what it handed over last is served too.
         incoming.close();
         while let Some(stream) = incoming.recv().await {
@@ -368,11 +370,18 @@ impl Worker {
         };
         tokio::select! {
             () = all_closed => {}
-            () = sleep_until(deadline.unwrap_or_else(Instant::now)) => {
+            () = until_cut(ending) => {
                 let open = open.load(Ordering::Relaxed);
                 tracing::warn!(open, "connections were still open at the end of the drain and are cut");
             }
         }
+    }
+}
+
+/// Waits until connections are to be cut: at once, if nobody ever told how the instance ends.
+async fn until_cut(ending: Option<Ending>) {
+    if let Some(ending) = ending {
+        sleep_until(ending.cut).await;
     }
 }
 

@@ -4,13 +4,18 @@
 //! [`DiskFile::sync`] for a file's bytes and [`Disk::sync_dir`] for names; both return only once the device has said so.
 
 use std::{
+    cell::OnceCell,
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, IoSlice},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use super::segment::Name;
+use crate::queue::Published;
 
 /// A directory of files on something that can fail.
 pub trait Disk: Send + Sync + std::fmt::Debug {
@@ -113,6 +118,35 @@ pub trait DiskFile: Send + Sync + std::fmt::Debug {
 /// What the names of files begin with that stand in the directory for what cannot be read.
 pub(super) const QUARANTINE: &str = "quarantine/";
 
+/// How often it is tried to lock a directory that another process is about to give up.
+const LOCK_POLL: Duration = Duration::from_millis(2);
+
+thread_local! {
+    /// Whom the calls of this thread are told.
+    static TOLD: OnceCell<Arc<Published>> = const { OnceCell::new() };
+}
+
+/// From now on it is told whether this thread, which is the writer's, is within a call.
+pub(super) fn tell_calls(published: &Arc<Published>) {
+    TOLD.with(|told| drop(told.set(Arc::clone(published))));
+}
+
+/// A call, for as long as it lives.
+struct Call;
+
+impl Call {
+    fn begin() -> Self {
+        TOLD.with(|told| told.get().into_iter().for_each(|published| published.set_at_disk(true)));
+        Self
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        TOLD.with(|told| told.get().into_iter().for_each(|published| published.set_at_disk(false)));
+    }
+}
+
 /// A directory of the real file system, locked for this process.
 #[derive(Debug)]
 pub struct RealDisk {
@@ -144,7 +178,15 @@ impl RealDisk {
     /// # Errors
     /// [`OpenError::Locked`] if another process has it, else the operating system's error.
     pub fn open(root: &Path) -> Result<Self, OpenError> {
-        Self::open_at(root).map_err(|source| OpenError::Io { path: root.to_owned(), source })?
+        Self::open_within(root, Duration::ZERO)
+    }
+
+    /// As [`Self::open`], from another process that is to give the directory up within `patience`.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_within(root: &Path, patience: Duration) -> Result<Self, OpenError> {
+        Self::open_at(root, patience).map_err(|source| OpenError::Io { path: root.to_owned(), source })?
     }
 
     /// Whether there is a spool at `root`, which is neither made nor locked.
@@ -155,7 +197,7 @@ impl RealDisk {
         names.into_iter().any(|name| is_spool(&name))
     }
 
-    fn open_at(root: &Path) -> io::Result<Result<Self, OpenError>> {
+    fn open_at(root: &Path, patience: Duration) -> io::Result<Result<Self, OpenError>> {
         make_dir(root)?;
         // Somebody may have made it without a sync. If it cannot be synced now, what is to be durable will tell.
         let parent = root.canonicalize()?;
@@ -163,10 +205,15 @@ impl RealDisk {
             tracing::warn!(spool = %root.display(), %error, "the name of the spool's directory cannot be synced");
         }
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(root.join("lock"))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(Err(OpenError::Locked(root.to_owned()))),
-            Err(TryLockError::Error(error)) => return Err(error),
+        let asked = Instant::now();
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                // Waiting for it in the kernel would have no end.
+                Err(TryLockError::WouldBlock) if asked.elapsed() < patience => thread::sleep(LOCK_POLL),
+                Err(TryLockError::WouldBlock) => return Ok(Err(OpenError::Locked(root.to_owned()))),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
         }
         let quarantine = root.join(QUARANTINE);
         make_dir(&quarantine)?;
@@ -203,6 +250,7 @@ fn make_dir(dir: &Path) -> io::Result<()> {
 
 impl Disk for RealDisk {
     fn list(&self) -> io::Result<Vec<(String, u64)>> {
+        let _call = Call::begin();
         let mut files = Vec::new();
         self.list_into("", &mut files)?;
         self.list_into(QUARANTINE, &mut files)?;
@@ -210,31 +258,38 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let _call = Call::begin();
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.root.join(name))?;
         Ok(Box::new(RealFile(file)))
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let _call = Call::begin();
         Ok(Box::new(RealFile(OpenOptions::new().read(true).write(true).open(self.root.join(name))?)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let _call = Call::begin();
         fs::rename(self.root.join(from), self.root.join(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        let _call = Call::begin();
         fs::remove_file(self.root.join(name))
     }
 
     fn sync_dir(&self) -> io::Result<()> {
+        let _call = Call::begin();
         self.dir.sync_data()
     }
 
     fn sync_quarantine(&self) -> io::Result<()> {
+        let _call = Call::begin();
         self.quarantine.sync_data()
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
+        let _call = Call::begin();
         let stats = rustix::fs::fstatvfs(&self.dir)?;
         Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
     }
@@ -281,6 +336,7 @@ const MAX_PARTS: usize = 1_024;
 
 impl DiskFile for RealFile {
     fn write_at(&self, parts: &[&[u8]], mut offset: u64) -> io::Result<()> {
+        let _call = Call::begin();
         let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
         let mut left = &mut slices[..];
         while !left.is_empty() {
@@ -299,6 +355,7 @@ impl DiskFile for RealFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let _call = Call::begin();
         let mut filled = 0;
         while filled < buffer.len() {
             match self.0.read_at(&mut buffer[filled..], offset + filled as u64) {
@@ -312,14 +369,17 @@ impl DiskFile for RealFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        let _call = Call::begin();
         self.0.sync_data()
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        let _call = Call::begin();
         self.0.set_len(len)
     }
 
     fn len(&self) -> io::Result<u64> {
+        let _call = Call::begin();
         Ok(self.0.metadata()?.len())
     }
 }
@@ -336,6 +396,35 @@ mod tests {
         assert!(matches!(RealDisk::open(&path), Err(OpenError::Locked(_))));
         drop(first);
         RealDisk::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_spool_that_is_about_to_be_given_up_is_waited_for_and_not_for_ever() {
+        let root = tempfile::tempdir().unwrap();
+        let first = RealDisk::open(root.path()).unwrap();
+        let asked = Instant::now();
+        let patience = Duration::from_millis(50);
+        assert!(matches!(RealDisk::open_within(root.path(), patience), Err(OpenError::Locked(_))));
+        assert!(asked.elapsed() >= patience);
+        thread::scope(|scope| {
+            let second = scope.spawn(|| RealDisk::open_within(root.path(), Duration::from_mins(1)));
+            thread::sleep(patience);
+            drop(first);
+            second.join().unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn the_writers_calls_are_told_while_they_last_and_those_of_others_are_not() {
+        let published = Arc::<Published>::default();
+        let call = Call::begin();
+        assert!(!published.at_disk());
+        drop(call);
+        tell_calls(&published);
+        let call = Call::begin();
+        assert!(published.at_disk());
+        drop(call);
+        assert!(!published.at_disk());
     }
 
     #[test]

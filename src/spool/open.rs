@@ -98,8 +98,21 @@ impl Spool {
     /// # Errors
     /// [`StartError`] if the directory is in use, is no spool, or cannot be read and written.
     pub fn open(settings: Settings, intake: Intake, metrics: &Arc<Metrics>) -> Result<Self, StartError> {
+        Self::open_within(settings, intake, metrics, Duration::ZERO)
+    }
+
+    /// As [`Self::open`], from another process that is to give the directory up within `patience`.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_within(
+        settings: Settings,
+        intake: Intake,
+        metrics: &Arc<Metrics>,
+        patience: Duration,
+    ) -> Result<Self, StartError> {
         let dir = settings.dir.clone();
-        let disk: SharedDisk = Arc::new(RealDisk::open(&dir)?);
+        let disk: SharedDisk = Arc::new(RealDisk::open_within(&dir, patience)?);
         let taken_up = TakenUp::new(&disk, settings, intake, metrics)?;
         taken_up.start().map_err(|source| StartError::Io { path: dir, source })
     }

@@ -18,7 +18,7 @@ use self::{
 };
 use super::{
     BLOCK_BYTES, MAX_GROUP_BYTES, Settings, SharedDisk,
-    disk::DiskFile,
+    disk::{self, DiskFile},
     footer::Facts,
     group::{Codec, FrameSum, GroupHeader, padded_len},
     recovery::Recovery,
@@ -136,7 +136,9 @@ impl Writer {
     /// Runs until the stop is asked for and everything is settled.
     pub(super) fn run(mut self) {
         self.intake.bind();
+        disk::tell_calls(&self.published);
         loop {
+            self.published.turn();
             match self.step() {
                 Step::Settled(began) => self.pace(began),
                 Step::Idle(due) => self.intake.sleep(due),
@@ -201,7 +203,8 @@ impl Writer {
             if self.signal.stopping() {
                 return;
             }
-            thread::park_timeout(left);
+            self.published.turn();
+            thread::park_timeout(left.min(IDLE));
         }
     }
 

@@ -104,7 +104,12 @@ impl Book {
 
     /// Sends a batch of `count` events whose names hold `name`, and notes what came of it.
     pub(crate) fn send(&mut self, client: &mut Client, name: &str, count: usize) -> io::Result<u16> {
-        self.send_batch(client, &Batch::plain(name, count)).map(|answer| answer.status)
+        self.ask(client, name, count).map(|answer| answer.status)
+    }
+
+    /// The same: the whole answer.
+    pub(crate) fn ask(&mut self, client: &mut Client, name: &str, count: usize) -> io::Result<Answer> {
+        self.send_batch(client, &Batch::plain(name, count))
     }
 
     fn send_batch(&mut self, client: &mut Client, batch: &Batch<'_>) -> io::Result<Answer> {
