@@ -325,7 +325,7 @@ impl Server {
         }
         drop(self.sockets);
         let now = TokioInstant::now();
-        let ending = Ending { cut: now + handover, last_answers: now, queue_stays: stays };
+        let ending = Ending { cut: now + handover, last_answers: Some(now), queue_stays: stays };
         let _ = self.stop_accepting.send(Some(ending));
         let workers = self.acceptor.join();
         let _ = self.stop_working.send(Some(ending));
@@ -347,7 +347,8 @@ impl Server {
     fn drain(self, queue_stays: bool, timeout: Duration) -> Stopped {
         let deadline = Instant::now() + timeout;
         let cut = TokioInstant::now() + timeout / REQUESTS_SHARE;
-        let last_answers = cut.checked_sub(LAST_ANSWERS).unwrap_or(cut);
+        // With a disk it is kept, whether or not it is told.
+        let last_answers = self.spool_dir.is_none().then(|| cut.checked_sub(LAST_ANSWERS).unwrap_or(cut));
         let ending = Ending { cut, last_answers, queue_stays };
         // Else nobody would be refused who connects from now on, and nobody be answered.
         drop(self.sockets);

@@ -113,8 +113,8 @@ pub enum Command {
 pub enum KeyCommand {
     /// Make a new key
     ///
-    /// Prints the key on standard error, this once, and on standard output the section for the configuration or its
-    /// keys_file, which has the key's hash alone: `logweir key new --name sdk >> keys.toml`. A second section of the same
+    /// Prints the key on standard error, this once, and on standard output the section for the configuration or its keys
+    /// file, which has the key's hash alone: `logweir key new --name sdk >> keys.toml`. A second section of the same
     /// name is a second secret of the same key: give devices the new one, and take the old section out when no device
     /// sends it any more. A server that runs takes the file over within seconds, or on SIGHUP.
     ///

@@ -44,10 +44,10 @@ impl Server {
         // Only now: whoever sees the new policy looks at the streams again.
         let policies = &self.service.policies;
         policies.replace(policy::policy(config, Some(&policies.current())));
-        let shelf = self.spool.shelf();
+        let segments = self.spool.shelf();
         for sink in &config.sinks {
             if let Need::BestEffort(most) = sink.terms(&config.spool).need {
-                shelf.allow_lag(&sink.name, most);
+                segments.allow_lag(&sink.name, most);
             }
         }
         // Keys with a quota have a part in it.

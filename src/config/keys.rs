@@ -12,7 +12,7 @@
 
 mod file;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt::Write as _};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -78,8 +78,16 @@ fn key_digest(secret: &str) -> KeyDigest {
 
 /// What `key_hash` is for `secret`.
 pub fn key_hash(secret: &str) -> String {
-    let hex: Vec<String> = key_digest(secret).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{SHA256}{}", hex.concat())
+    format!("{SHA256}{}", hex(&key_digest(secret)))
+}
+
+/// `bytes` in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 fn parse_hash(text: &str) -> Option<KeyDigest> {

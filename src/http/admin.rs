@@ -85,7 +85,7 @@ impl Admin {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "the admin port cannot be served"),
         };
-        let draining = Rc::new(Draining::new(Arc::clone(&self.service.health)));
+        let draining = Rc::new(Draining::default());
         let limits = Rc::new(self.connections);
         let routes = router(Instance { service: self.service, published: self.published }, self.token);
         let open = Rc::new(());

@@ -80,9 +80,9 @@ pub struct ConnectionLimits {
 }
 
 /// Tells every connection of a worker to finish.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Draining {
-    health: Arc<Health>,
+    health: Option<Arc<Health>>,
     begun: Cell<bool>,
     notify: Notify,
 }
@@ -90,7 +90,12 @@ pub(super) struct Draining {
 impl Draining {
     /// Of an instance whose `health` tells whether connections are closed behind their next answer.
     pub(super) fn new(health: Arc<Health>) -> Self {
-        Self { health, begun: Cell::default(), notify: Notify::default() }
+        Self { health: Some(health), ..Self::default() }
+    }
+
+    /// Whether every answer closes its connection.
+    fn closes(&self) -> bool {
+        self.health.as_ref().is_some_and(|health| health.draining())
     }
 
     pub(super) fn begin(&self) {
@@ -225,7 +230,7 @@ pub(super) async fn serve<F>(
         async move {
             let mut response = answer.await;
             unread.set(response.headers().contains_key(CONNECTION));
-            if draining.health.draining() {
+            if draining.closes() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             // Writing the answer counts as idle time: a client that does not read it is cut like one that is silent.

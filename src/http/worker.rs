@@ -197,9 +197,9 @@ impl WorkerState {
     pub(super) async fn last_moment(&self) {
         let mut stop = self.stop.clone();
         let ending = stop.wait_for(Option::is_some).await.ok().and_then(|ending| *ending);
-        match ending {
-            Some(ending) => sleep_until(ending.last_answers).await,
-            // Whoever would tell has gone without a drain: the process ends.
+        match ending.and_then(|ending| ending.last_answers) {
+            Some(last) => sleep_until(last).await,
+            // They are not told; or whoever would tell has gone without a drain, and the process ends.
             None => std::future::pending().await,
         }
     }

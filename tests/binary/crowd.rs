@@ -51,7 +51,7 @@ impl Crowd {
 
     /// Waits until `more` requests have been answered from now on.
     pub(crate) fn wait_for(&self, more: usize) {
-        let (most, deadline) = (self.answered.load(Ordering::Relaxed) + more, Instant::now() + Duration::from_secs(60));
+        let (most, deadline) = (self.answered.load(Ordering::Relaxed) + more, Instant::now() + Duration::from_mins(1));
         while self.answered.load(Ordering::Relaxed) < most {
             assert!(Instant::now() < deadline, "nobody is answered any more");
             sleep(PAUSE);

@@ -19,6 +19,7 @@ use crate::{
     client::{Client, get},
     crowd::{Crowd, Seen},
     fault_proxy::Weather,
+    figures::tell,
     firehose::TwoSinks,
     process::{Ended, Place, Server},
     scrape::Scrape,
@@ -67,7 +68,7 @@ fn an_instance_is_handed_over_twice_under_load_to_another_executable_and_nobody_
     assert!((handovers(&chain, "taken_over") - 1.0).abs() < 0.1);
     let seen = crowd.end();
     let log = chain.stop();
-    println!("{} requests, {} of them 429, the longest took {:?}", seen.requests, seen.refused, seen.worst);
+    tell(format_args!("{} requests, {} of them 429, the longest took {:?}", seen.requests, seen.refused, seen.worst));
     holds(&seen, &log);
     let instances: Vec<&str> = log.lines().filter(|line| line.contains("\"instance\":")).collect();
     assert_eq!(instances.len(), 3, "each says which instance it is");
@@ -223,7 +224,7 @@ fn a_handover_gives_firehose_every_line_and_repeats_few() {
     holds(&seen, &chain.stop());
     seen.book.compare(&sinks.bucket.objects());
     assert_eq!(sinks.lacking(&seen.book), Vec::<String>::new());
-    println!("{} of {} lines came twice", sinks.doubled(), seen.book.acknowledged.len());
+    tell(format_args!("{} of {} lines came twice", sinks.doubled(), seen.book.acknowledged.len()));
     assert!(sinks.doubled() * 4 < seen.book.acknowledged.len(), "{} came twice", sinks.doubled());
 }
 

@@ -26,7 +26,7 @@ fn secret(generation: u64) -> String {
 fn keys(place: &Place, generations: &[u64]) -> String {
     let section = |generation: &u64| {
         let secret = secret(*generation);
-        let secret = if generation % 2 == 0 {
+        let secret = if generation.is_multiple_of(2) {
             format!("key = '{secret}'")
         } else {
             format!("key_hash = 'sha256:{}'", sha256(place, &secret))
@@ -83,10 +83,10 @@ fn no_request_with_a_valid_key_is_refused_while_keys_rotate_under_load() {
             let take_over = |text: &str| {
                 let before = reloads(&server, "taken_over");
                 replace(&place, "keys.toml", text);
-                if generation % 2 == 0 {
-                    reload(&server, "taken_over")
+                if generation.is_multiple_of(2) {
+                    reload(&server, "taken_over");
                 } else {
-                    await_reload(&server, "taken_over", before)
+                    await_reload(&server, "taken_over", before);
                 }
             };
             take_over(&keys(&place, &[generation - 1, generation]));

@@ -52,12 +52,14 @@ fn a_stream_is_added_and_used_on_connections_that_are_open() {
 #[test]
 fn a_stream_that_was_seen_becomes_a_declared_one() {
     let place = Place::new();
-    let server = serve(&place, &format!("{KEYS}[limits]\nstreams = 2\n"));
+    let base = format!("{KEYS}[limits]\nstreams = 2\n");
+    let seen = format!("{base}[streams.seen]\nunknown_fields = 'keep'\n[streams.seen.fields]\nn = 'int'\n");
+    let server = serve(&place, &base);
     let mut clients = [(); 4].map(|()| Client::connect(server.address).unwrap());
     for client in &mut clients {
         assert_eq!(answers(client, "seen", &["[{\"n\": 1, \"m\": \"x\"}]"]), [200]);
     }
-    write(&place, &format!("{KEYS}[limits]\nstreams = 2\n[streams.seen.fields]\nn = 'int'\n"));
+    write(&place, &seen);
     reload(&server, "taken_over");
     for client in &mut clients {
         assert_eq!(answers(client, "seen", &["[{\"n\": \"x\"}]", "[{\"n\": 7}]"]), [422, 200]);
@@ -65,12 +67,7 @@ fn a_stream_that_was_seen_becomes_a_declared_one() {
     // There is a place for one more, and not for two: what was seen keeps its own.
     assert_eq!(answers(&mut clients[0], "heard", &["[{}]"]), [200]);
     let before = in_force(&server);
-    write(
-        &place,
-        &format!(
-            "{KEYS}[limits]\nstreams = 2\n[streams.seen.fields]\nn = 'int'\n[streams.third]\n[hints]\nsampling = 0.5\n"
-        ),
-    );
+    write(&place, &format!("{seen}[streams.third]\n[hints]\nsampling = 0.5\n"));
     reload(&server, "refused");
     assert_eq!((in_force(&server), post(&server)), (before, (200, None)), "all or nothing");
     let ended = server.stop();

@@ -1,5 +1,5 @@
-//! A load balancer, as the tests see any: started with the operators' configuration in front of three instances, told of
-//! others that come and go, and asked who was taken out.
+//! A load balancer, as the tests see any: started with the operators' configuration in front of three instances, told
+//! of others that come and go, and asked who was taken out.
 
 use std::{
     collections::BTreeSet,
@@ -48,8 +48,8 @@ pub(crate) trait Balancer: Sized {
     /// Takes the instance called `name` out for good: behind its port there may be somebody else's soon.
     fn remove(&mut self, name: &str);
 
-    /// Has the instance called `name` end without anybody noticing: `stop` tells it to drain. When this returns, nothing is
-    /// sent to it any more.
+    /// Has the instance called `name` end without anybody noticing: `stop` tells it to drain. When this returns,
+    /// nothing is sent to it any more.
     fn drain(&mut self, name: &str, stop: impl FnOnce());
 
     /// Sends requests to the instance called `name` again, which has come back and is well.

@@ -32,8 +32,8 @@ struct Outcome<B> {
 }
 
 impl<B: Balancer> Outcome<B> {
-    /// Whether the request was under way when the instance died, or came before it was noticed. The other was not yet told
-    /// to drain then.
+    /// Whether the request was under way when the instance died, or came before it was noticed. The other was not yet
+    /// told to drain then.
     fn is_of_the_dead(&self, trouble: &Trouble) -> bool {
         trouble.ended >= self.dying
             && trouble.began <= self.noticed
@@ -57,8 +57,8 @@ impl<B: Balancer> Outcome<B> {
     }
 }
 
-/// One of three dies, when it is `busy`; one drains, and another takes its place. When nobody sends any more, somebody may
-/// `look` at the load balancer.
+/// One of three dies, when it is `busy`; one drains, and another takes its place. When nobody sends any more, somebody
+/// may `look` at the load balancer.
 fn change<B: Balancer>(busy: impl FnOnce(&B), look: impl FnOnce(&B)) -> Outcome<B> {
     let shared = Shared::new();
     // Syncs that are rare keep requests waiting, so that the one that dies has some.

@@ -12,7 +12,7 @@ use crate::{
     process::Place,
 };
 
-/// Who sends while a configuration is read again: some 800 batches a second, most of them over connections that are kept.
+/// Who sends while a configuration is read again: some 800 batches a second, most over connections that are kept.
 const HABITS: Habits = Habits { devices: 200, thinking: 150..350, leaving: [32, 1], key: "" };
 const RELOADS: usize = 5;
 const SOME: usize = 100;

@@ -30,7 +30,7 @@ pub(crate) struct Habits {
     pub(crate) devices: usize,
     /// How long a device thinks between two batches, in milliseconds.
     pub(crate) thinking: Range<u64>,
-    /// Behind how many of 256 batches devices with an even and with an odd number disconnect, to connect anew for the next.
+    /// Behind how many of 256 batches devices with an even and with an odd number disconnect.
     pub(crate) leaving: [u32; 2],
     /// The key that they use at first; empty for none.
     pub(crate) key: &'static str,
@@ -152,7 +152,7 @@ impl Devices {
         self.began.elapsed()
     }
 
-    /// Ends each device behind the batch that it has, and adds up, with the names that `balancer` has for the instances.
+    /// Ends each device behind the batch that it has, and adds up, with the names that `balancer` has for instances.
     pub(crate) fn end(self, balancer: &impl Balancer) -> Account {
         self.common.over.store(true, Ordering::Relaxed);
         let mut account = Account::default();

@@ -56,8 +56,8 @@ impl Haproxy {
         serves.then_some((child, address))
     }
 
-    /// Has it read its configuration again, as `systemctl reload haproxy` does, and waits until the worker has ended that
-    /// does not know.
+    /// Has it read its configuration again, as `systemctl reload haproxy` does, and waits until the worker has ended
+    /// that does not know.
     pub(crate) fn reload(&self) {
         let before = children(&self.child);
         kill_process(Pid::from_child(&self.child), Signal::USR2).unwrap();

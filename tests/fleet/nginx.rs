@@ -80,8 +80,8 @@ impl Nginx {
         serves.then_some((child, address))
     }
 
-    /// Tells it what the file of instances is to say, as an operator does, and waits until the workers have ended that did
-    /// not know.
+    /// Tells it what the file of instances is to say, as an operator does, and waits until the workers have ended that
+    /// did not know.
     fn reload(&mut self) {
         let before = children(&self.child);
         self.place.write("instances.conf", &lines(&self.instances));

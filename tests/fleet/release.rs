@@ -44,7 +44,7 @@ impl<'a> Release<'a> {
         self.shared.place().path("logweir.toml")
     }
 
-    /// Puts another file in the place of the program, as an installer does: by a rename. It differs by a note at its end.
+    /// Puts another file in the place of the program, as an installer does: by a rename. A note at its end differs.
     pub(crate) fn replace_program(&self) {
         let next = self.shared.place().path("logweir.next");
         fs::copy(PROGRAM, &next).unwrap();
@@ -57,8 +57,8 @@ impl<'a> Release<'a> {
         let (objects, linger) = (self.shared.objects(), self.linger);
         let keys = keys.iter().map(|(name, key)| format!("[[keys]]\nname = '{name}'\nkey = '{key}'\n"));
         let text = format!(
-            "[ingest]\nundeclared_streams = 'accept'\n[[sinks]]\nname = 'files'\ndir = '{}'\n[spool]\nseal_after = '2s'\n\
-             [ledger]\ninterval = '1s'\n[server]\nbehind_proxy = true\n[drain]\nlinger = '{linger}'\n{}",
+            "[ingest]\nundeclared_streams = 'accept'\n[[sinks]]\nname = 'files'\ndir = '{}'\n\
+             [spool]\nseal_after = '2s'\n[ledger]\ninterval = '1s'\n[server]\nbehind_proxy = true\n[drain]\nlinger = '{linger}'\n{}",
             objects.display(),
             keys.collect::<String>()
         );

@@ -1,5 +1,5 @@
-//! Instances that are replaced one after the other, while devices send, the program is another one, and keys rotate: every
-//! event that was acknowledged is stored once, and devices see nothing but 200 and 429.
+//! Instances that are replaced one after the other, while devices send, the program is another one, and keys rotate:
+//! every event that was acknowledged is stored once, and devices see nothing but 200 and 429.
 
 use rustix::process::Signal;
 
@@ -30,6 +30,8 @@ const UNKNOWN: u16 = 401;
 enum Way {
     /// It is taken out, stops, is started and is taken back (SIGTERM).
     Restart,
+    /// It stops and is started, and the load balancer is told nothing and did not look.
+    Stop,
     /// It hands its listening sockets over to a successor, and the load balancer is told nothing (SIGUSR2).
     HandOver,
 }
@@ -64,13 +66,18 @@ impl<'a, B: Balancer> Fleet<'a, B> {
                 instance.start_again();
                 self.balancer.take_back(name);
             }
+            Way::Stop => {
+                instance.stop();
+                instance.ended();
+                instance.start_again();
+            }
             Way::HandOver => instance.hand_over(),
         }
         assert!(instance.runs_the_program(), "{name} is the old program");
         self.devices.until_served(&self.balancer, name, SOME);
     }
 
-    /// Has each instance read its configuration again, with `keys`, and waits until it knows all of them and not `other`.
+    /// Has each instance read its configuration again, with `keys`, and waits until it knows them and not `other`.
     fn rotate(&self, keys: &[Key], other: Option<Key>) {
         self.release.configure(keys);
         for (instance, name) in self.instances.iter().zip(NAMES) {
@@ -86,10 +93,10 @@ impl<'a, B: Balancer> Fleet<'a, B> {
     fn end(mut self, way: Way, shared: &Shared) -> (B, Account) {
         let elapsed = self.devices.elapsed();
         let account = self.devices.end(&self.balancer);
-        // A load balancer that looks takes out whoever drains, and nobody else.
+        // One that looks takes out whoever drains; one that does not, whoever is not there; and nobody else.
         let taken_out = NAMES.map(|name| self.balancer.taken_out(name));
-        let drained = B::CHECKS && matches!(way, Way::Restart);
-        assert_eq!(taken_out, [u64::from(drained); 3], "{}", self.balancer.log());
+        let noticed = matches!((way, B::CHECKS), (Way::Restart, true) | (Way::Stop, false));
+        assert!(taken_out.iter().all(|times| (*times > 0) == noticed), "{taken_out:?}: {}", self.balancer.log());
         self.instances.iter_mut().for_each(Lasting::stop);
         self.instances.iter_mut().for_each(Lasting::ended);
         let stored = account.compare(&shared.objects());
@@ -97,7 +104,7 @@ impl<'a, B: Balancer> Fleet<'a, B> {
         self.release.audit(stored.events);
         assert!(account.given_up.is_empty(), "{:?}", account.given_up);
         tell(format_args!(
-            "{}, {way:?}: in {elapsed:.0?} {} requests, {} of them refused (429), {} failed; {stored}; by instance {:?}",
+            "{}, {way:?}: in {elapsed:.0?} {} requests, {} of them 429, {} failed; {stored}; by instance {:?}",
             B::NAME,
             account.attempts,
             account.refused,
@@ -108,8 +115,8 @@ impl<'a, B: Balancer> Fleet<'a, B> {
     }
 }
 
-/// Replaces three instances one after the other. Meanwhile all learn another key, the devices change to it, and all forget
-/// the old one.
+/// Replaces three instances one after the other. Meanwhile all learn another key, the devices change to it, and all
+/// forget the old one.
 fn replace_all<B: Balancer>(way: Way) -> Option<(B, Account)> {
     if !is_installed::<B>() {
         return None;
@@ -135,13 +142,23 @@ fn a_rolling_restart_behind_haproxy_is_seen_by_nobody() {
     assert!(haproxy.anomalies().is_empty(), "{}", haproxy.log());
 }
 
-/// What no nginx before 1.27.4 can: each reload closes connections of devices, one of which may just send over it. Nothing
-/// of that is stored, and it is sent again.
+/// What no nginx before 1.27.4 can: each reload closes connections of devices, one of which may just send over it.
+/// Nothing of that is stored, and it is sent again.
 #[test]
 fn a_rolling_restart_behind_nginx_is_seen_by_those_at_most_whose_idle_connection_a_reload_closes() {
     let Some((nginx, account)) = replace_all::<Nginx>(Way::Restart) else { return };
     for trouble in &account.troubles {
         assert!(trouble.met_a_closed_connection(), "{trouble:?}:\n{}", nginx.log());
+    }
+}
+
+/// Requests of which nothing was sent go elsewhere. One that meets a connection as its instance closes it is answered
+/// 502: nothing of it is stored, and it is sent again.
+#[test]
+fn instances_that_stop_behind_nginx_without_a_word_are_seen_by_those_at_most_whose_request_meets_a_closed_connection() {
+    let Some((nginx, account)) = replace_all::<Nginx>(Way::Stop) else { return };
+    for trouble in &account.troubles {
+        assert_eq!(trouble.status, Some(502), "{trouble:?}:\n{}", nginx.log());
     }
 }
 

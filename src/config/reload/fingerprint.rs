@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::differences::secrets;
-use crate::config::{Config, Key, print_effective};
+use crate::config::{Config, Key, keys::hex, print_effective};
 
 /// Bytes of the hash that are told: a gauge is a double, which holds 53 bits.
 const BYTES: usize = 6;
@@ -24,8 +24,4 @@ impl Config {
         }
         hash.finalize().iter().take(BYTES).fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

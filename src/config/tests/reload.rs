@@ -234,8 +234,6 @@ fn every_setting_of_the_reference_is_taken_over_or_told() {
         let is_taken = ["keys", "hints.", "fleet.", "mute", "warehouse.", "rollups.", "log.level", "watch."]
             .iter()
             .any(|prefix| path.starts_with(prefix))
-            || path.ends_with(".ack")
-            || path.ends_with(".priority")
             || path.ends_with("].max_lag_bytes")
             || path.ends_with("].max_lag_age")
             // The schema is the same here, so that the declaration is.
@@ -248,7 +246,9 @@ fn every_setting_of_the_reference_is_taken_over_or_told() {
 fn leaves(node: &Node, setting: &Setting, found: &mut Vec<Setting>) {
     match &node.value {
         Value::Table(entries) => {
-            entries.iter().for_each(|(key, node)| leaves(node, &setting.clone().key(key), found));
+            for (key, node) in entries {
+                leaves(node, &setting.clone().key(key), found);
+            }
         }
         Value::List(elements) if elements.iter().any(|element| matches!(element.value, Value::Table(_))) => {
             for (index, node) in elements.iter().enumerate() {
