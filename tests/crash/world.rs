@@ -423,7 +423,8 @@ impl World {
         self.hear();
         self.tail.end_process();
         if let Some(process) = self.process.take() {
-            self.quarantined |= process.metrics.render().contains("logweir_quarantined_total{");
+            let counts = process.metrics.counts(&[&logweir::metrics::QUARANTINED]);
+            self.quarantined |= counts.iter().any(|count| count.value > 0);
         }
     }
 

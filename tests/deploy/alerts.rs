@@ -145,8 +145,8 @@ fn an_instance_that_is_down_silences_its_symptoms_and_nobody_else_s() {
     command.args([format!("--web.listen-address=127.0.0.1:{port}"), "--cluster.listen-address=".into()]);
     let command = command.current_dir(dir.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let _process = Owned(command.spawn().unwrap());
-    let address = ([127, 0, 0, 1], port).into();
-    wait_until("Alertmanager serves", || std::net::TcpStream::connect(std::net::SocketAddr::from(address)).is_ok());
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    wait_until("Alertmanager serves", || std::net::TcpStream::connect(address).is_ok());
     let ready = "GET /-/ready HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
     wait_until("Alertmanager is ready", || ask(address, ready).0 == 200);
     let alert =

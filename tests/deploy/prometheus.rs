@@ -2,6 +2,7 @@
 //! shows something.
 
 use std::{
+    fmt::Write,
     fs,
     net::SocketAddr,
     process::{Command, Stdio},
@@ -65,7 +66,10 @@ impl Prometheus {
 
     /// How many series an expression gives.
     fn evaluate(&self, expression: &str) -> Result<usize, String> {
-        let encoded: String = expression.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let encoded = expression.bytes().fold(String::new(), |mut encoded, byte| {
+            write!(encoded, "%{byte:02X}").unwrap();
+            encoded
+        });
         let answer = self.get(&format!("query?query={encoded}"));
         if answer["status"] == "success" {
             Ok(answer["data"]["result"].as_array().map_or(1, Vec::len))

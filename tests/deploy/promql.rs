@@ -1,4 +1,4 @@
-//! The names in an expression of PromQL: which metrics it selects, by which labels, and by which it groups.
+//! The names in an expression of Prometheus: which metrics it selects, by which labels, and by which it groups.
 //!
 //! Whether an expression is one, promtool tells. What it does not tell is whether anybody has these metrics.
 

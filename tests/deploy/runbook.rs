@@ -12,7 +12,7 @@ use crate::{
 
 /// Programs of others that it tells to run.
 const OTHERS: [&str; 9] = ["-H", "curl", "systemctl", "journalctl", "gdb", "openssl", "iostat", "df", "kill"];
-/// How expressions of PromQL in it begin.
+/// How expressions of Prometheus in it begin.
 const EXPRESSIONS: [&str; 3] = ["topk(", "count by", "sum by"];
 
 fn runbook() -> String {

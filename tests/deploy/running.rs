@@ -12,7 +12,7 @@ use std::{
 use crate::tools::logweir;
 
 /// How long anything may take that must happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// The secret of the key `sdk`.
 const KEY: &str = "a-key-for-these-tests-only";
 /// What the admin port wants.
@@ -96,7 +96,8 @@ impl Running {
 
     /// Sends a batch: the answer's status.
     pub(crate) fn post(&self, stream: &str, body: &str, headers: &[(&str, &str)]) -> u16 {
-        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let headers: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let headers = headers.concat();
         let length = body.len();
         let head = format!(
             "POST /v1/logs/{stream} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nX-Api-Key: {KEY}\r\n\
