@@ -310,3 +310,6 @@ async fn discard(mut socket: tokio::net::TcpStream) {
     })
     .await;
 }
+
+#[cfg(test)]
+mod tests;
