@@ -334,6 +334,7 @@ impl Server {
         let _ = self.stop_accepting.send(Some(ending));
         let workers = self.acceptor.join();
         let _ = self.stop_working.send(Some(ending));
+        tracing::info!("nobody is accepted any more: who connects from now on is the next process's");
         workers.into_iter().for_each(WorkerHandle::join);
         let segments = self.spool.shelf();
         self.spool.close();

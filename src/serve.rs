@@ -84,7 +84,6 @@ fn give_way(server: Server, signals: Signals, config: &Config, successor: Option
         Some(successor) => signals.pass_on_to(successor.id()),
         None => signals.exit_on_another(),
     }
-    tracing::info!(stays, "nobody is accepted any more: who connects from now on is the next process's");
     let (handover, timeout) = (config.drain.handover.get(), config.drain.timeout.get());
     let Stopped { segments_left, bytes_left } = server.give_way(handover, timeout, stays);
     if config.spool.keeps() {

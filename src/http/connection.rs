@@ -319,3 +319,6 @@ async fn discard(mut socket: tokio::net::TcpStream) {
     })
     .await;
 }
+
+#[cfg(test)]
+mod tests;

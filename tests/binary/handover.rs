@@ -104,6 +104,7 @@ fn a_connection_is_answered_whatever_it_was_doing_when_the_instance_was_handed_o
     assert_eq!(book.send(&mut new, "new", 1).unwrap(), 200);
     // What was begun before is finished behind the moment from which on nobody is accepted.
     chain.entry(NO_MORE, 1);
+    sleep(Duration::from_millis(300));
     let mut waits = Client::connect(chain.address).unwrap();
     in_body.write_all(&body('b')).unwrap();
     in_head.write_all(&[&head[30..], &body('h')].concat()).unwrap();
