@@ -40,7 +40,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
@@ -117,6 +117,8 @@ pub struct Server {
     /// What the process may come to need, in bytes.
     ceiling: u64,
     max_connections: usize,
+    /// Which configuration is in force.
+    version: AtomicU64,
     /// The runtime of everything that is neither hot nor a sink's.
     runtime: Runtime,
     sinks: Sinks,
@@ -188,10 +190,12 @@ impl Server {
         predecessor: Option<(Predecessor, [TcpListener; 2])>,
     ) -> Result<Self, StartError> {
         let Loaded { mut config, streams, .. } = loaded;
+        let hash = config.fingerprint();
         config.server.max_connections = descriptors::connections(&config, descriptors::raise())?;
         let (predecessor, handed_over) = predecessor.map(handed_over).unzip();
         let sockets = listen::sockets(&config, handed_over)?;
         let metrics = Arc::new(Metrics::new()?);
+        apply::show(&metrics, apply::FIRST_VERSION, hash);
         let (lanes, intake) = queue::queues(config.workers(), config.queue.batches);
         let published = intake.published();
         let prepared = Prepared::new(&config, &metrics)?;
@@ -252,6 +256,7 @@ impl Server {
             spool_dir,
             ceiling,
             max_connections: most,
+            version: AtomicU64::new(apply::FIRST_VERSION),
             runtime,
             sinks,
             hearts,

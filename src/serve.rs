@@ -34,7 +34,7 @@ pub fn serve(loaded: Loaded, file: Option<PathBuf>) -> ExitCode {
     };
     // Only now: who reads this may send a signal at once.
     app::announce(&server, &loaded.config);
-    let mut in_force = InForce::new(&server, loaded, file, telemetry, signals.changed());
+    let mut in_force = InForce::new(loaded, file, telemetry, signals.changed());
     notify::ready(&format!("serving on {}", server.address()));
     loop {
         let next = match signals.wait() {

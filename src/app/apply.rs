@@ -1,14 +1,17 @@
 //! What a server that runs takes over of a configuration that was read again.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::atomic::Ordering};
 
 use super::{Server, ceiling::memory_ceiling, policy};
 use crate::{
-    config::{Config, Loaded, is_loopback},
-    metrics,
+    config::{Loaded, is_loopback},
+    metrics::{self, Metrics},
     schema::CatalogFull,
     spool::Need,
 };
+
+/// The version of the configuration that a server starts with.
+pub(super) const FIRST_VERSION: u64 = 1;
 
 /// A configuration that is sound cannot be put in force as things stand.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,11 +32,12 @@ pub enum ApplyError {
 
 impl Server {
     /// Puts in force what `loaded` says about keys, mutes, hints, quotas, streams and the lags of best-effort sinks: for
-    /// every request that comes from now on. Nothing else of it is looked at.
+    /// every request that comes from now on; and tells which version of the configuration that is. Nothing else of it is
+    /// looked at.
     ///
     /// # Errors
     /// [`ApplyError`]; then nothing has changed.
-    pub fn apply(&self, loaded: &Loaded) -> Result<(), ApplyError> {
+    pub fn apply(&self, loaded: &Loaded) -> Result<u64, ApplyError> {
         let Loaded { config, streams, .. } = loaded;
         let address = self.address();
         if config.all_keys().next().is_none() && !is_loopback(address) {
@@ -54,15 +58,16 @@ impl Server {
         let mut config = config.clone();
         config.server.max_connections = self.max_connections;
         self.service.metrics.gauge(&metrics::MEMORY_CEILING, &[]).set(memory_ceiling(&config) as f64);
-        Ok(())
+        let version = self.version.fetch_add(1, Ordering::Relaxed) + 1;
+        show(&self.service.metrics, version, loaded.config.fingerprint());
+        Ok(version)
     }
+}
 
-    /// Shows which configuration is in force: the one that was put in force as the `version`th.
-    pub fn show_version(&self, version: u64, config: &Config) {
-        let metrics = &self.service.metrics;
-        metrics.gauge(&metrics::CONFIG_VERSION, &[]).set(version as f64);
-        metrics.gauge(&metrics::CONFIG_HASH, &[]).set(config.fingerprint() as f64);
-    }
+/// Shows which configuration is in force, and the number by which instances are compared.
+pub(super) fn show(metrics: &Metrics, version: u64, hash: u64) {
+    metrics.gauge(&metrics::CONFIG_VERSION, &[]).set(version as f64);
+    metrics.gauge(&metrics::CONFIG_HASH, &[]).set(hash as f64);
 }
 
 #[cfg(test)]

@@ -21,8 +21,6 @@ use crate::{
 pub struct InForce {
     source: Source,
     running: Loaded,
-    /// 1 at the start, and one more for each that was taken over.
-    version: u64,
     telemetry: Telemetry,
     watch: Arc<Watching>,
 }
@@ -39,21 +37,14 @@ enum Refusal {
 }
 
 impl InForce {
-    /// What `server` was started with, which was read from `file`. When a file that it was read from has changed, `changed`
-    /// is told.
-    pub fn new(
-        server: &Server,
-        loaded: Loaded,
-        file: Option<PathBuf>,
-        telemetry: Telemetry,
-        changed: Arc<Notify>,
-    ) -> Self {
+    /// What a server was started with, which was read from `file`. When a file that it was read from has changed, `changed` is
+    /// told.
+    pub fn new(loaded: Loaded, file: Option<PathBuf>, telemetry: Telemetry, changed: Arc<Notify>) -> Self {
         let source = file.map_or(Source::Embedded, Source::File);
-        server.show_version(1, &loaded.config);
         tell_warnings(&loaded);
         let watch = Arc::new(Watching::new(&loaded));
         watch_files(Arc::clone(&watch), changed);
-        Self { source, running: loaded, version: 1, telemetry, watch }
+        Self { source, running: loaded, telemetry, watch }
     }
 
     /// The settings.
@@ -81,19 +72,13 @@ impl InForce {
         let Reload { in_effect, read, changed, restart } =
             config::reload(self.source.clone(), config::environment(), &self.running)?;
         app::changes(&read, &self.running)?;
-        server.apply(&in_effect)?;
-        self.version += 1;
-        server.show_version(self.version, &in_effect.config);
+        let version = server.apply(&in_effect)?;
         self.watch.set(in_effect.look.clone(), &in_effect.config);
         let (was, is) = (self.running.config.log.level, in_effect.config.log.level);
         self.running = in_effect;
         // The line is written if either level lets it.
         self.telemetry.set_level(was.max(is));
-        tracing::info!(
-            version = self.version,
-            changed = listed(&changed),
-            "the configuration was read again and is in force"
-        );
+        tracing::info!(version, changed = listed(&changed), "the configuration was read again and is in force");
         if !restart.is_empty() {
             tracing::warn!(settings = listed(&restart), "these settings have changed and need a restart");
         }
