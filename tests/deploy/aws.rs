@@ -15,7 +15,7 @@ use logweir::metrics;
 use serde_json::{Value, json};
 
 use crate::{
-    instance::{GROUP, Instance, said, script, until},
+    instance::{GROUP, Instance, PATIENCE, said, script, until},
     moto_server::Moto,
     tools::{logweir, read, root, succeeds, tool},
 };
@@ -421,7 +421,9 @@ fn who_writes_may_do_what_the_sink_does_and_who_reads_may_not() {
     instance.kill();
     let dir = instance.dir.path().to_owned();
     let as_user = |user: &str, arguments: &[&str]| {
-        let mut command = instance.command(logweir());
+        // What is not permitted would be tried for ever.
+        let mut command = instance.command("timeout");
+        command.arg(PATIENCE.as_secs().to_string()).arg(logweir());
         let key = |at: usize| found[user][at].as_str().unwrap();
         command.env("AWS_ACCESS_KEY_ID", key(0)).env("AWS_SECRET_ACCESS_KEY", key(1)).env_remove("AWS_ENDPOINT_URL");
         command.args(arguments).arg("--config").arg(dir.join("logweir.toml"));
@@ -437,8 +439,8 @@ fn who_writes_may_do_what_the_sink_does_and_who_reads_may_not() {
     let mut analyst = as_user("Analyst", &["replay", "--spool", spool]);
     let mut analyst = analyst.stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
     until("the analyst is denied", || fs::read_to_string(&log).unwrap().contains("AccessDenied"));
-    analyst.kill().unwrap();
-    analyst.wait().unwrap();
+    succeeds(Path::new("kill"), &[&analyst.id().to_string()]);
+    assert_eq!(analyst.wait().unwrap().code(), Some(75), "what is not stored is kept");
 
     // The writer can, also where the object is there already and is compared (412, then HEAD).
     said(&mut as_user("Writer", &["replay", "--spool", spool]));
