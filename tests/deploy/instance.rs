@@ -1,5 +1,5 @@
 //! An instance on AWS, as far as what runs on it can see: its metadata (`IMDSv2`), its auto-scaling group and its volumes
-//! (in moto), its units (processes, by a stand-in for systemctl), the CloudWatch agent (a UDP socket).
+//! (in moto), its units (processes, by a stand-in for systemctl), the `CloudWatch` agent (a UDP socket).
 
 use std::{
     collections::BTreeMap,
@@ -22,17 +22,8 @@ use crate::{
 /// How long anything may take. No test waits for it unless it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 /// What stands for programs that only a real instance has.
-const STAND_INS: [&str; 9] = [
-    "systemctl",
-    "systemd-escape",
-    "mount",
-    "umount",
-    "mountpoint",
-    "blkid",
-    "mkfs.xfs",
-    "chown",
-    "chgrp",
-];
+const STAND_INS: [&str; 9] =
+    ["systemctl", "systemd-escape", "mount", "umount", "mountpoint", "blkid", "mkfs.xfs", "chown", "chgrp"];
 /// The group's name.
 pub(crate) const GROUP: &str = "logweir-fleet";
 
@@ -90,7 +81,7 @@ impl Instance {
             processes: Vec::new(),
         };
         let mut launch = instance.command(&python);
-        instance.with_the_group_of_moto(&mut launch);
+        launch.env_remove("AWS_ENDPOINT_URL_AUTO_SCALING");
         let launched = said(launch.args(["-c", LAUNCH]));
         [instance.id, instance.volume, instance.zone] = serde_json::from_str(&launched).unwrap();
         instance.set("instance-id", &instance.id);
@@ -127,17 +118,16 @@ impl Instance {
         command
     }
 
-    /// moto has the group, which it protects but whose hooks it does not know. For tests of protection.
-    pub(crate) fn with_the_group_of_moto(&self, command: &mut Command) {
-        command.env_remove("AWS_ENDPOINT_URL_AUTO_SCALING");
-    }
-
     /// Runs the watcher, with `settings` of its environment.
     pub(crate) fn watch(&mut self, settings: &[(&str, &str)]) {
         let mut command = self.command(tool("python3").unwrap());
         command.arg(root().join("deploy/aws/logweir-lifecycle"));
         for (name, value) in settings {
-            if value.is_empty() { command.env_remove(name) } else { command.env(name, value) };
+            if value.is_empty() {
+                command.env_remove(name)
+            } else {
+                command.env(name, value)
+            };
         }
         let log = fs::File::create(self.dir.path().join("watcher")).unwrap();
         command.stdout(log.try_clone().unwrap()).stderr(log);
@@ -208,7 +198,7 @@ impl Instance {
 
     /// The next packet that the agent gets.
     pub(crate) fn figures(&self) -> String {
-        let mut buffer = [0; 65536];
+        let mut buffer = [0; 8192];
         let len = self.agent.recv(&mut buffer).unwrap();
         String::from_utf8_lossy(&buffer[..len]).into_owned()
     }
@@ -216,7 +206,7 @@ impl Instance {
     /// What the AWS CLI answers to `arguments`, of moto.
     pub(crate) fn aws(&self, arguments: &[&str]) -> String {
         let mut command = self.command(tool("aws").unwrap());
-        self.with_the_group_of_moto(&mut command);
+        command.env_remove("AWS_ENDPOINT_URL_AUTO_SCALING");
         said(command.args(arguments).args(["--output", "text"])).trim().to_owned()
     }
 
@@ -238,7 +228,6 @@ impl Instance {
         walk(&self.dir.path().join("objects/heard"), &mut found);
         found
     }
-
 }
 
 impl Drop for Instance {
@@ -275,7 +264,7 @@ impl Service {
         let head = "POST /v1/logs/heard HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nConnection: close\r\n";
         write!(connection, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
         let mut answer = String::new();
-        connection.read_to_string(&mut answer).unwrap();
+        BufReader::new(connection).read_line(&mut answer).expect("the service answers");
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 }

@@ -22,7 +22,7 @@ case "$name $*" in
         echo $! >"$PLAY/replay.pid"
         wait $!
         ;;
-    "systemctl stop logweir-replay@"*) end "$PLAY/replay.pid" ;;
+    "systemctl --no-block stop logweir-replay@"*) end "$PLAY/replay.pid" ;;
     "systemctl --quiet is-active logweir.service") [[ -e $PLAY/logweir.pid ]] ;;
     "systemd-escape --path "*) sed 's|^/||; s|-|\\x2d|g; s|/|-|g' <<<"$2" ;;
     # What is mounted is a link: a volume's directory lies beside its disk.
