@@ -423,7 +423,7 @@ impl World {
         self.hear();
         self.tail.end_process();
         if let Some(process) = self.process.take() {
-            let counts = process.metrics.counts(&[&logweir::metrics::QUARANTINED]);
+            let counts = process.metrics.counts(&[&metrics::QUARANTINED]);
             self.quarantined |= counts.iter().any(|count| count.value > 0);
         }
     }
