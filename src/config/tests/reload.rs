@@ -261,7 +261,7 @@ fn leaves(node: &Node, setting: &Setting, found: &mut Vec<Setting>) {
 
 /// The example configuration with another value of `setting`: the first of many that can be read.
 fn with_another(setting: &Setting, running: &Config) -> Config {
-    const WORDS: &str = "2s 3MiB 127.0.0.1:1 ~/x x 7 0.25 true false 11 ['x'] [] none file s3 firehose now oldest stored \
+    const WORDS: &str = "2s 3s 3MiB 127.0.0.1:1 ~/x x 7 0.25 true false 11 ['x'] [] none file s3 firehose now oldest stored \
                          memory low high loader copy_job none keep reject postgres redshift wire data off verify gzip zstd \
                          single lines kms json pretty debug warn accept refuse sha256:00";
     let text = with_examples();
