@@ -29,7 +29,8 @@ async fn served(client: impl AsyncFnOnce(&mut tokio::net::TcpStream, &Draining))
     let (strain, metrics) = (Strain::default(), Metrics::new().unwrap());
     let answer = async |_| Response::new(Either::Left(Full::from(Bytes::from_static(b"ok"))));
     let serving = serve(server, answer, &limits, &draining, (&strain, &metrics));
-    tokio::join!(serving, client(&mut stream, &draining));
+    // In this order at each turn: what the client does is there before the runtime has heard of it.
+    futures_util::future::join(client(&mut stream, &draining), serving).await;
 }
 
 async fn turns() {
