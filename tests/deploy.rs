@@ -17,22 +17,22 @@ mod containers;
 mod dashboard;
 #[path = "deploy/debian.rs"]
 mod debian;
-#[path = "deploy/known.rs"]
-mod known;
 #[path = "deploy/instance.rs"]
 mod instance;
+#[path = "deploy/known.rs"]
+mod known;
 #[path = "deploy/kubernetes.rs"]
 mod kubernetes;
 #[path = "deploy/lifecycle.rs"]
 mod lifecycle;
 #[path = "deploy/manuals.rs"]
 mod manuals;
+#[path = "common/moto.rs"]
+mod moto_server;
 #[path = "deploy/prometheus.rs"]
 mod prometheus;
 #[path = "deploy/promql.rs"]
 mod promql;
-#[path = "common/moto.rs"]
-mod moto_server;
 #[path = "deploy/reference.rs"]
 mod reference;
 #[path = "deploy/runbook.rs"]
