@@ -4,16 +4,7 @@
 //! workers, the acceptor, the admin port. Serving begins before a sink has stored anything. What is slow or can fail comes
 //! before the spool: a process that succeeds another one waits there, see [`handover`](crate::handover).
 //!
-//! Stop: readiness turns off while requests are still served, for the linger; the acceptor hands over what is
-//! connected and closes its socket; the workers finish what they have; the spool's writer settles, seals and ends; the
-//! sinks store what they can until the time is over. What they could not stays in the spool. The admin port is closed
-//! last: how the uploads come on is what people look at then.
-//!
-//! Giving way is a stop that waits for nobody: somebody else has the sockets. What waits in their queues is left there, the
-//! workers finish what they have, the writer settles and seals, and the process ends in the middle of its uploads. That is
-//! as good as a kill, which loses nothing: what was on its way is done again by the next process, an object under the same
-//! key, where it finds it stored; a line that was not known to be delivered is sent once more. **The spool's lock goes with
-//! the process, and not before:** only then no thread is left that could still move a cursor or write a file.
+//! How it ends, and in which order, tells [`stop`].
 
 mod apply;
 mod audit;
@@ -30,6 +21,7 @@ mod replay;
 mod schema;
 mod sessions;
 mod sinks;
+mod stop;
 mod stores;
 mod stranded;
 mod sweep;
@@ -44,11 +36,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    runtime::Runtime,
-    sync::watch,
-    time::{self, Instant as TokioInstant},
-};
+use tokio::{runtime::Runtime, sync::watch};
 
 pub use apply::ApplyError;
 pub use audit::{AuditFailure, AuditRequest, audit};
@@ -60,6 +48,7 @@ pub use load::{Load, LoadFailure, LoadRequest, LoadRound};
 pub use replay::{Replay, ReplayError, Replayed};
 pub use schema::{Breaking, Changes, SchemaFailure, SchemaRequest, changes, definitions, schema};
 pub use sessions::SessionError;
+pub use stop::Stopped;
 pub use stores::StoreSetupError;
 pub use stranded::{Stranded, stranded};
 
@@ -80,7 +69,6 @@ use crate::{
         WorkerHandle,
     },
     metrics::{self, Metrics},
-    notify,
     queue::{self, Intake, Published},
     schema::Catalog,
     spool::{Held, Spool, StartError as SpoolError},
@@ -89,14 +77,6 @@ use crate::{
 
 /// Threads of the background that may block: for the keeping of the sinks' lags.
 const BLOCKING_THREADS: usize = 1;
-/// Into how many parts the time for the drain falls of which requests may take the first. One slow client must not take
-/// the time in which the sinks store what everybody else has sent.
-const REQUESTS_SHARE: u32 = 2;
-/// How long before connections are cut those that wait for the sinks are told what is promised by then.
-const LAST_ANSWERS: Duration = Duration::from_millis(200);
-/// What a process that gives way waits for behind its spool, while nobody serves: for the calls of line sinks that are on
-/// their way, and for its last heartbeats.
-const LAST_CALLS: Duration = Duration::from_millis(250);
 /// Connections of the admin port.
 const ADMIN_CONNECTIONS: usize = 64;
 
@@ -161,15 +141,6 @@ impl StartError {
                 | Self::Succession(SuccessionError::OtherSpool { .. })
         )
     }
-}
-
-/// What was done when a server stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stopped {
-    /// Segments that some sink still needs; they stay in the spool, if that is on disk.
-    pub segments_left: usize,
-    /// Their length in bytes.
-    pub bytes_left: u64,
 }
 
 impl Server {
@@ -302,79 +273,6 @@ impl Server {
     /// From now on every answer closes its connection; or not any more.
     pub fn prepare_to_give_way(&self, way: bool) {
         self.service.health.give_way(way);
-    }
-
-    /// Stops: serves on for `linger` while readiness is off, then finishes within `timeout`. Blocks.
-    pub fn stop(self, linger: Duration, timeout: Duration) -> Stopped {
-        self.runtime.spawn(notify::extend_for(linger + timeout));
-        self.service.health.leave();
-        if !linger.is_zero() {
-            tracing::info!(?linger, "not ready any more; still serving");
-            std::thread::sleep(linger);
-        }
-        self.service.health.drain();
-        self.spool.hurry();
-        self.drain(false, timeout)
-    }
-
-    /// Gives way: requests that are under way may take `handover`, nothing that can be taken up again is waited for, and
-    /// the process is to end at once. What would not outlive it is waited for as by [`Self::stop`]. Who waits in the
-    /// listening socket's queue is left there if that `stays`, since somebody else has the socket, too. Blocks.
-    pub fn give_way(self, handover: Duration, timeout: Duration, stays: bool) -> Stopped {
-        self.service.health.give_way(true);
-        self.service.health.end();
-        if self.spool_dir.is_none() {
-            self.runtime.spawn(notify::extend_for(timeout));
-            self.spool.hurry();
-            return self.drain(stays, timeout);
-        }
-        drop(self.sockets);
-        let now = TokioInstant::now();
-        let ending = Ending { cut: now + handover, last_answers: Some(now), queue_stays: stays };
-        let _ = self.stop_accepting.send(Some(ending));
-        let workers = self.acceptor.join();
-        let _ = self.stop_working.send(Some(ending));
-        tracing::info!("nobody is accepted any more: who connects from now on is the next process's");
-        workers.into_iter().for_each(WorkerHandle::join);
-        let segments = self.spool.shelf();
-        self.spool.close();
-        let (mut sinks, hearts) = (self.sinks, self.hearts);
-        self.runtime.block_on(async {
-            let lines = time::timeout(LAST_CALLS, sinks.lines_finished());
-            let _ = tokio::join!(lines, hearts.end_within(LAST_CALLS));
-        });
-        let (segments_left, bytes_left) = segments.kept();
-        sinks.end();
-        self.runtime.shutdown_background();
-        Stopped { segments_left, bytes_left }
-    }
-
-    /// Finishes within `timeout`; whoever waits in the listening socket's queue is served, too, unless that stays.
-    fn drain(self, queue_stays: bool, timeout: Duration) -> Stopped {
-        let deadline = Instant::now() + timeout;
-        let cut = TokioInstant::now() + timeout / REQUESTS_SHARE;
-        // With a disk it is kept, whether or not it is told.
-        let last_answers = self.spool_dir.is_none().then(|| cut.checked_sub(LAST_ANSWERS).unwrap_or(cut));
-        let ending = Ending { cut, last_answers, queue_stays };
-        // Else nobody would be refused who connects from now on, and nobody be answered.
-        drop(self.sockets);
-        let _ = self.stop_accepting.send(Some(ending));
-        let workers = self.acceptor.join();
-        let _ = self.stop_working.send(Some(ending));
-        workers.into_iter().for_each(WorkerHandle::join);
-        let segments = self.spool.shelf();
-        self.spool.close();
-        let mut sinks = self.sinks;
-        sinks.finish(&self.runtime, &segments, deadline);
-        segments.tidy();
-        sinks.tell_left(&segments);
-        let (segments_left, bytes_left) = segments.kept();
-        // Behind the last object, so that nothing it says is not so.
-        self.hearts.end(&self.runtime, deadline);
-        self.admin.stop();
-        sinks.end();
-        self.runtime.shutdown_background();
-        Stopped { segments_left, bytes_left }
     }
 }
 

@@ -66,7 +66,9 @@ fn stop(server: Server, signals: Signals, config: &Config, signal: &str) -> Exit
     tracing::info!(signal, linger = %config.drain.linger, timeout = %config.drain.timeout, "draining");
     notify::stopping();
     signals.exit_on_another();
-    let Stopped { segments_left, bytes_left } = server.stop(config.drain.linger.get(), config.drain.timeout.get());
+    let drain = &config.drain;
+    let stopped = server.stop(drain.linger.get(), drain.handover.get(), drain.timeout.get());
+    let Stopped { segments_left, bytes_left } = stopped;
     if segments_left == 0 {
         tracing::info!("stopped; everything is stored");
     } else if config.spool.keeps() {
