@@ -1,6 +1,6 @@
 //! The configurations as they are shipped, read by the program that they are for.
 
-use std::process::Command;
+use std::{fs, net::SocketAddr, process::Command};
 
 use crate::{
     balancer::{Balancer, is_installed},
@@ -32,8 +32,27 @@ fn is_sound(mut command: Command) {
 fn haproxy_finds_its_configuration_sound() {
     if is_installed::<Haproxy>() {
         let mut command = Command::new("haproxy");
-        command.args(["-c", "-f", CONFIGURATION]);
+        command.args(["-c", "-f", CONFIGURATION]).env("LOGWEIR_UNPRIVILEGED", "yes");
         is_sound(command);
+    }
+}
+
+/// Where the tests are root's and the package has made its user, as on a Debian.
+#[test]
+fn haproxy_that_root_starts_does_not_stay_root_s() {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let user = users.lines().find_map(|line| line.strip_prefix("haproxy:x:")?.split(':').next());
+    let Some(user) = user.filter(|_| is_installed::<Haproxy>() && rustix::process::geteuid().is_root()) else {
+        tell(format_args!("left out: only root can start HAProxy as root, if there is its user"));
+        return;
+    };
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
+    let haproxy = Haproxy::start_by_root([nobody; 3]);
+    for worker in haproxy.workers() {
+        let status = fs::read_to_string(format!("/proc/{worker}/status")).unwrap();
+        let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap();
+        assert!(uid.split_whitespace().all(|id| id == user), "{uid}");
+        assert_eq!(fs::read_link(format!("/proc/{worker}/root")).unwrap().to_str(), Some("/var/lib/haproxy"));
     }
 }
 
