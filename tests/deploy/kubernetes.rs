@@ -103,7 +103,8 @@ fn the_kustomization_has_every_file_or_says_why_not() {
 fn what_is_told_to_apply_is_told_in_an_order_that_works() {
     let text = read("deploy/kubernetes/kustomization.yaml");
     let at = |command: &str| text.find(command).unwrap_or_else(|| panic!("no {command}"));
-    let (namespace, secret) = ("kubectl apply --filename deploy/kubernetes/namespace.yaml", "--filename my-secret.yaml");
+    let (namespace, secret) =
+        ("kubectl apply --filename deploy/kubernetes/namespace.yaml", "--filename my-secret.yaml");
     assert!(at(namespace) < at(secret) && at(secret) < at("kubectl apply --kustomize deploy/kubernetes"));
     let text = read("deploy/kubernetes/secret-example.yaml");
     assert!(text.find(namespace).unwrap() < text.find(secret).unwrap());

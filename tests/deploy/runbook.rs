@@ -89,7 +89,11 @@ fn every_command_of_the_runbook_is_one_with_its_options() {
     for command in spans(&runbook).into_iter().chain(lines(&runbook)) {
         let as_the_unit = command.strip_prefix(AS_THE_UNIT).and_then(|command| command.strip_prefix(' '));
         let Some(arguments) = as_the_unit.or_else(|| command.strip_prefix("logweir ")) else { continue };
-        assert_eq!(command.contains(INSTALLED), as_the_unit.is_some(), "as whom, and with which environment: {command}");
+        assert_eq!(
+            command.contains(INSTALLED),
+            as_the_unit.is_some(),
+            "as whom, and with which environment: {command}"
+        );
         let arguments = arguments.split('#').next().unwrap();
         let is_name = |word: &&str| word.bytes().all(|byte| byte.is_ascii_lowercase());
         let subcommands = arguments.split(' ').take_while(is_name);
@@ -114,7 +118,11 @@ fn nobody_is_told_to_stop_the_service_and_leave_its_socket() {
         let text = read(&format!("deploy/{place}"));
         for (at, stop) in text.match_indices("systemctl stop") {
             let units = text[at + stop.len()..].strip_prefix(" logweir");
-            assert!(units.is_some_and(|units| units.starts_with(".socket logweir.service")), "{place}: {}", &text[at..]);
+            assert!(
+                units.is_some_and(|units| units.starts_with(".socket logweir.service")),
+                "{place}: {}",
+                &text[at..]
+            );
             seen += 1;
         }
     }
