@@ -4,14 +4,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     process::{Command, Stdio},
-    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 
 use crate::{
     known::assert_known,
-    running::{Owned, PATIENCE, ask, free_port},
+    owned::{Owned, ask, free_port, until},
     tools::{read, root, run, succeeds, tool},
 };
 
@@ -155,9 +154,9 @@ fn an_instance_that_is_down_silences_its_symptoms_and_nobody_else_s() {
     let command = command.current_dir(dir.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let _process = Owned(command.spawn().unwrap());
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
-    wait_until("Alertmanager serves", || std::net::TcpStream::connect(address).is_ok());
+    until("Alertmanager serves", || std::net::TcpStream::connect(address).ok());
     let ready = "GET /-/ready HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
-    wait_until("Alertmanager is ready", || ask(address, ready).0 == 200);
+    until("Alertmanager is ready", || (ask(address, ready).0 == 200).then_some(()));
     let alert =
         |name: &str, instance: &str| json!({"labels": {"alertname": name, "instance": instance, "cluster": "c"}});
     let alerts = json!([alert("LogweirDown", "a"), alert("LogweirNotReady", "a"), alert("LogweirNotReady", "b")]);
@@ -178,15 +177,6 @@ fn an_instance_that_is_down_silences_its_symptoms_and_nobody_else_s() {
         let silenced = list.iter().filter(|alert| alert["status"]["state"] == "suppressed");
         silenced.map(|it| (it["labels"]["alertname"].clone(), it["labels"]["instance"].clone())).collect::<Vec<_>>()
     };
-    wait_until("something is silenced", || !silenced().is_empty());
+    until("something is silenced", || (!silenced().is_empty()).then_some(()));
     assert_eq!(silenced(), [(json!("LogweirNotReady"), json!("a"))]);
-}
-
-/// Waits until `is_so`.
-pub(crate) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < PATIENCE, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
 }

@@ -129,6 +129,16 @@ fn nobody_is_told_to_stop_the_service_and_leave_its_socket() {
     assert!(seen > 4, "{seen}");
 }
 
+/// A policy of scaling takes a desired capacity back, long before there is load.
+#[test]
+fn an_advert_is_prepared_by_the_least_number_of_instances() {
+    let runbook = runbook();
+    let (_, advert) = runbook.split_once("### An advert is coming\n").unwrap();
+    let advert = advert.split("\n### ").next().unwrap();
+    assert!(advert.contains("--min-size") && advert.contains("`minReplicas`"), "{advert}");
+    assert!(!runbook.contains("set-desired-capacity"));
+}
+
 /// With a `runuser` that says as whom, since the tests need not be root's.
 #[test]
 fn commands_of_the_runbook_have_the_environment_and_the_user_of_the_unit() {

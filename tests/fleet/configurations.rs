@@ -37,6 +37,35 @@ fn haproxy_finds_its_configuration_sound() {
     }
 }
 
+/// Beside a choice stands the attribute of an ALB, `NAME = VALUE`: as the template sets it, which AWS takes.
+#[test]
+fn what_the_configurations_say_of_an_alb_is_what_the_template_sets() {
+    let read = |path: &str| fs::read_to_string(format!("{}/deploy/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let template = read("cloudformation/fleet.yaml");
+    let mut seen = 0;
+    for name in [
+        "HealthCheckIntervalSeconds",
+        "HealthCheckTimeoutSeconds",
+        "HealthyThresholdCount",
+        "HealthCheckPath",
+        "idle_timeout.timeout_seconds",
+        "load_balancing.algorithm.type",
+        "routing.http.xff_header_processing.mode",
+        "slow_start.duration_seconds",
+    ] {
+        let value = |text: &str| text.split([',', '.', ' ', '}', '\n']).next().unwrap().trim_matches('"').to_owned();
+        let set = [format!("\n      {name}: "), format!("{{Key: {name}, Value: ")];
+        let set = set.iter().find_map(|set| template.split(set.as_str()).nth(1)).map(value);
+        for path in ["haproxy/haproxy.cfg", "nginx/nginx.conf"] {
+            for told in read(path).split(&format!("{name} = ")).skip(1) {
+                assert_eq!(Some(value(told)), set, "{path}: {name}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 8, "{seen}");
+}
+
 /// Where the tests are root's and the package has made its user, as on a Debian.
 #[test]
 fn haproxy_that_root_starts_does_not_stay_root_s() {

@@ -7,8 +7,6 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
-
 use crate::{
     balancer::{Balancer, PORTS_TRIED, children, end, lasting_address, until, until_replaced},
     process::Place,
