@@ -29,6 +29,8 @@ mod lifecycle;
 mod manuals;
 #[path = "common/moto.rs"]
 mod moto_server;
+#[path = "deploy/owned.rs"]
+mod owned;
 #[path = "deploy/prometheus.rs"]
 mod prometheus;
 #[path = "deploy/promql.rs"]

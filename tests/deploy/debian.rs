@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     serving::Serving,
-    tools::{logweir, root, succeeds, tool},
+    tools::{logweir, read, root, succeeds, tool},
     unit_file::Unit,
 };
 
@@ -125,7 +125,10 @@ fn holds_everything(package: &Package) {
     for file in &package.files {
         assert!(!file.starts_with("/usr/local") && !file.starts_with("/lib"), "{file}");
         let mode = fs::metadata(package.path(file)).unwrap().permissions().mode() & 0o7777;
-        assert!([0o644, 0o755].contains(&mode), "{file} has {mode:o}");
+        // What may hold keys is for root, and after postinst for the service.
+        let secret = file == "/etc/logweir/logweir.toml";
+        let fits = if secret { mode == 0o640 } else { [0o644, 0o755].contains(&mode) };
+        assert!(fits, "{file} has {mode:o}");
     }
     assert_eq!(package.control("conffiles"), "/etc/logweir/logweir.toml\n");
     let control = package.control("control");
@@ -145,6 +148,11 @@ fn touches_little(package: &Package) {
     let postinst = package.control("postinst");
     let at = |text: &str| postinst.find(text).unwrap_or_else(|| panic!("no {text}: {postinst}"));
     assert!(at("systemd-sysusers") < at("deb-systemd-invoke start logweir.service logweir.socket"));
+    // The service can read its configuration when it starts, and others cannot.
+    for owned in ["chown root:logweir /etc/logweir/logweir.toml", "chmod 0640 /etc/logweir/logweir.toml"] {
+        assert!(at("systemd-sysusers logweir.conf") < at(owned));
+        assert!(at(owned) < at("deb-systemd-invoke start logweir.service logweir.socket"));
+    }
     assert!(at("deb-systemd-invoke start") < at("deb-systemd-invoke try-restart logweir.service >"));
     for line in postinst.lines().filter(|line| line.contains("restart")) {
         assert!(!line.contains("logweir.socket"), "an upgrade would close the port: {line}");
@@ -158,6 +166,14 @@ fn touches_little(package: &Package) {
         let path = package.dir.path().join("control").join(script);
         succeeds(Path::new("/bin/sh"), &["-n", path.to_str().unwrap()]);
     }
+}
+
+#[test]
+fn the_packaged_configuration_advises_no_key_in_the_clear() {
+    let text = read("deploy/debian/logweir.toml");
+    assert!(text.contains("logweir key new --name"));
+    let keys = text.lines().filter(|line| line.trim_start_matches('#').trim_start().starts_with("key = "));
+    assert_eq!(keys.collect::<Vec<_>>(), [""; 0]);
 }
 
 fn serves_as_its_unit_says(package: &Package) {

@@ -13,9 +13,12 @@ use crate::{
 
 const DIR: &str = "deploy/kubernetes";
 /// Files of other kinds than Kubernetes' own, which its schemas do not know.
-const OTHERS: [&str; 3] = ["kustomization.yaml", "monitoring.yaml", "prometheus-adapter.yaml"];
+const OTHERS: [&str; 4] = ["kustomization.yaml", "monitoring.yaml", "prometheus-adapter.yaml", "rules.yaml"];
 /// Files that are for whoever needs them, and not applied with the others.
-const BESIDE: [&str; 4] = ["monitoring.yaml", "prometheus-adapter.yaml", "replay.yaml", "secret-example.yaml"];
+const BESIDE: [&str; 5] =
+    ["monitoring.yaml", "prometheus-adapter.yaml", "replay.yaml", "rules.yaml", "secret-example.yaml"];
+/// What belongs to no namespace.
+const OF_THE_CLUSTER: [&str; 1] = ["StorageClass"];
 /// What statefulset.yaml takes from the example of a Secret.
 const TOKEN: (&str, &str) = ("ADMIN__TOKEN", "an-example-token-of-the-admin-port");
 
@@ -85,10 +88,74 @@ fn the_kustomization_has_every_file_or_says_why_not() {
     {
         for document in documents(&format!("{DIR}/{name}")).unwrap() {
             let metadata = &document["metadata"];
+            if OF_THE_CLUSTER.contains(&document["kind"].as_str().unwrap()) {
+                assert!(metadata["namespace"].is_null(), "{name}");
+                continue;
+            }
             let of = if document["kind"] == "Namespace" { &metadata["name"] } else { &metadata["namespace"] };
             assert_eq!(of, "logweir", "{name}");
         }
     }
+}
+
+/// The secret stands in the namespace, and the pods do not start without it.
+#[test]
+fn what_is_told_to_apply_is_told_in_an_order_that_works() {
+    let text = read("deploy/kubernetes/kustomization.yaml");
+    let at = |command: &str| text.find(command).unwrap_or_else(|| panic!("no {command}"));
+    let (namespace, secret) =
+        ("kubectl apply --filename deploy/kubernetes/namespace.yaml", "--filename my-secret.yaml");
+    assert!(at(namespace) < at(secret) && at(secret) < at("kubectl apply --kustomize deploy/kubernetes"));
+    let text = read("deploy/kubernetes/secret-example.yaml");
+    assert!(text.find(namespace).unwrap() < text.find(secret).unwrap());
+}
+
+#[test]
+fn the_spools_have_a_class_that_is_shipped_and_encrypted_and_outlives_its_claim() {
+    let (Some(set), Some(class)) = (manifest("statefulset.yaml"), manifest("storageclass.yaml")) else { return };
+    let claim = &set["spec"]["volumeClaimTemplates"][0]["spec"];
+    assert_eq!(claim["storageClassName"], class["metadata"]["name"]);
+    assert_eq!(class["parameters"], serde_json::json!({"type": "gp3", "encrypted": "true"}));
+    assert_eq!((&class["provisioner"], &class["reclaimPolicy"]), (&"ebs.csi.aws.com".into(), &"Retain".into()));
+    assert_eq!(class["volumeBindingMode"], "WaitForFirstConsumer");
+}
+
+/// The operator calls a job as the label says that `jobLabel` names, of the Service.
+#[test]
+fn the_alerts_know_the_job_as_the_operator_calls_it() {
+    let (Some(monitor), Some(services)) = (manifest("monitoring.yaml"), documents("deploy/kubernetes/services.yaml"))
+    else {
+        return;
+    };
+    let job = &services[1]["metadata"]["labels"][monitor["spec"]["jobLabel"].as_str().unwrap()];
+    let rules = read("deploy/prometheus/alerts.yaml");
+    let asked: BTreeSet<&str> = rules.split("{job=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(asked.into_iter().collect::<Vec<_>>(), [job.as_str().unwrap()]);
+}
+
+/// To write it anew: `LOGWEIR_UPDATE_GOLDEN=1 cargo nextest run --test deploy rules`.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "where tests run is no setting of the server")]
+fn the_rules_for_the_operator_are_the_alerts() {
+    const HEAD: &str = "\
+# deploy/prometheus/alerts.yaml for the Prometheus operator, written by tests/deploy/kubernetes.rs. Change them there.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: logweir
+  namespace: logweir
+spec:
+";
+    let alerts = read("deploy/prometheus/alerts.yaml");
+    let groups = &alerts[alerts.find("\ngroups:\n").unwrap() + 1..];
+    let lines = groups.lines().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("  {line}\n") });
+    let wanted = HEAD.to_owned() + &lines.collect::<String>();
+    if std::env::var_os("LOGWEIR_UPDATE_GOLDEN").is_some() {
+        fs::write(root().join(DIR).join("rules.yaml"), &wanted).unwrap();
+    }
+    assert!(read("deploy/kubernetes/rules.yaml") == wanted, "LOGWEIR_UPDATE_GOLDEN=1 writes it anew");
+    let Some(rules) = manifest("rules.yaml") else { return };
+    assert_eq!(rules["spec"], document("deploy/prometheus/alerts.yaml").unwrap());
 }
 
 #[test]

@@ -11,9 +11,9 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    alerts::wait_until,
     dashboard::panels,
-    running::{Owned, Running, TOKEN, ask, free_port},
+    owned::{Owned, ask, free_port, until},
+    running::{Running, TOKEN},
     tools::{root, tool},
 };
 
@@ -51,9 +51,9 @@ impl Prometheus {
         let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = Owned(command.spawn().unwrap());
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        wait_until("Prometheus serves", || std::net::TcpStream::connect(address).is_ok());
+        until("Prometheus serves", || std::net::TcpStream::connect(address).ok());
         let ready = "GET /-/ready HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
-        wait_until("Prometheus is ready", || ask(address, ready).0 == 200);
+        until("Prometheus is ready", || (ask(address, ready).0 == 200).then_some(()));
         Some(Self { address, _process: process, _dir: dir })
     }
 
@@ -82,13 +82,14 @@ impl Prometheus {
 #[test]
 fn every_expression_is_evaluated_by_a_real_prometheus_and_the_dashboard_shows_a_running_server() {
     let running = Running::start();
-    let Some(prometheus) = Prometheus::start(running.admin) else { return };
-    wait_until("there are some scrapes under load", || {
+    let Some(prometheus) = Prometheus::start(running.server.admin) else { return };
+    until("there are some scrapes under load", || {
         let body = r#"{"events":[{"ad_id":"x"},{"ad_id":"y"}]}"#;
         let sent_at = logweir::batch::Clock::default().now().get().to_string();
         assert_eq!(running.post("heard", body, &[("X-Sent-At", &sent_at)]), 200);
         let stored = prometheus.evaluate("rate(logweir_stored_events_total[1m]) > 0").unwrap();
-        prometheus.evaluate("count_over_time(logweir_spool_room_bytes[5m]) >= 6").unwrap() > 0 && stored > 0
+        (prometheus.evaluate("count_over_time(logweir_spool_room_bytes[5m]) >= 6").unwrap() > 0 && stored > 0)
+            .then_some(())
     });
     for (title, expressions) in panels() {
         let shown = || {
@@ -102,7 +103,7 @@ fn every_expression_is_evaluated_by_a_real_prometheus_and_the_dashboard_shows_a_
         };
         // Some happens seldom: a rate needs two scrapes with it in between.
         if !shown() && !SILENT.contains(&title.as_str()) {
-            wait_until(&format!("{title:?} shows something"), shown);
+            until(&format!("{title:?} shows something"), || shown().then_some(()));
         }
     }
     // Every rule has been evaluated by now, and nothing is wrong with any; of a server that is well no page is told.

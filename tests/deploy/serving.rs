@@ -1,25 +1,21 @@
 //! A server that runs as a package, an image or a unit would run it, and what it answers.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
-    process::{Child, Command, ExitStatus, Stdio},
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Command, ExitStatus, Stdio},
     sync::mpsc::sync_channel,
     thread,
-    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// How long anything may take that must happen.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// How often a process is asked whether it has ended.
-const LOOK: Duration = Duration::from_millis(10);
+use crate::owned::{Owned, PATIENCE, ask, until};
 
 /// A process that serves. It is killed if it is dropped before it has ended.
 pub(crate) struct Serving {
-    process: Child,
+    process: Owned,
     /// Its public port.
     pub(crate) address: SocketAddr,
     /// Its admin port.
@@ -37,8 +33,8 @@ impl Serving {
             command.env(format!("LOGWEIR__{name}"), value);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut process = command.spawn().unwrap();
-        let log = BufReader::new(process.stderr.take().unwrap());
+        let mut process = Owned(command.spawn().unwrap());
+        let log = BufReader::new(process.0.stderr.take().unwrap());
         let (tell, told) = sync_channel(1_024);
         // Read to its end, so that the server never waits for a reader; what nobody takes is let go.
         let reading = move || log.lines().map_while(Result::ok).for_each(|line| drop(tell.try_send(line)));
@@ -65,54 +61,27 @@ impl Serving {
         }
     }
 
-    /// Sends a batch: what is answered, from the status on.
+    /// Sends a batch: what is answered, after its status.
     pub(crate) fn post(&self, stream: &str, body: &str) -> String {
         let length = body.len();
         let head =
             format!("POST /v1/logs/{stream} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {length}");
-        ask(self.address, &format!("{head}\r\nHost: test\r\nConnection: close\r\n\r\n{body}"))
+        told(ask(self.address, &format!("{head}\r\nHost: test\r\nConnection: close\r\n\r\n{body}")))
     }
 
-    /// What the admin port answers, from the status on.
+    /// What the admin port answers, after its status.
     pub(crate) fn get(&self, path: &str) -> String {
-        ask(self.admin, &format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"))
+        told(ask(self.admin, &format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")))
     }
 
     /// Ends it as `systemctl stop` does.
     pub(crate) fn stop(mut self) -> ExitStatus {
-        kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.process.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "it does not end");
-            thread::sleep(LOOK);
-        }
+        kill_process(Pid::from_child(&self.process.0), Signal::TERM).unwrap();
+        until("the server has ended", || self.process.0.try_wait().unwrap())
     }
 }
 
-impl Drop for Serving {
-    fn drop(&mut self) {
-        // One that was waited for is left alone: its id may be another's by now.
-        if let Ok(None) = self.process.try_wait() {
-            let _ = self.process.kill();
-            let _ = self.process.wait();
-        }
-    }
-}
-
-fn ask(address: SocketAddr, request: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    let mut chunk = [0; 4_096];
-    loop {
-        match stream.read(&mut chunk).unwrap() {
-            0 => break,
-            read => answer.extend_from_slice(&chunk[..read]),
-        }
-    }
-    String::from_utf8(answer).unwrap().strip_prefix("HTTP/1.1 ").unwrap().to_owned()
+/// Status and body in one text.
+fn told((status, body): (u16, String)) -> String {
+    format!("{status} {body}")
 }

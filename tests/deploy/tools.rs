@@ -1,7 +1,5 @@
 //! Programs that the tests run.
 
-#![allow(dead_code, reason = "ground for the tests that follow")]
-
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::figures::{on_a_build_service, tell};
 
 /// How long anything may take that must happen at all.
@@ -96,6 +98,20 @@ pub(crate) fn lasting_address() -> SocketAddr {
         let address = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(LASTING_PORTS)));
         TcpListener::bind(address).is_ok().then_some(address)
     })
+}
+
+/// Ends `child` and those that end with it if it is told to: for a `drop`, which neither panics nor waits for ever.
+pub(crate) fn end(child: &mut Child) {
+    let deadline = Instant::now() + PATIENCE;
+    let _ = kill_process(Pid::from_child(child), Signal::TERM);
+    while let Ok(None) = child.try_wait() {
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            return;
+        }
+        sleep(LOOK);
+    }
 }
 
 /// The processes of `master`, by their ids.

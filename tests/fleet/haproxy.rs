@@ -1,7 +1,7 @@
 //! `HAProxy`: started with the operators' configuration, asked and told over its runtime API, and read by its log.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener},
@@ -14,7 +14,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
-    balancer::{Balancer, PATIENCE, PORTS_TRIED, children, until, until_replaced},
+    balancer::{Balancer, PATIENCE, PORTS_TRIED, children, end, until, until_replaced},
     process::Place,
 };
 
@@ -34,7 +34,7 @@ pub(crate) struct Haproxy {
 
 impl Haproxy {
     /// `None` if it ends at once, as it does if the port is not free any more.
-    fn try_start(place: &Place, instances: [SocketAddr; 3]) -> Option<(Child, SocketAddr)> {
+    fn try_start(place: &Place, instances: [SocketAddr; 3], by_root: bool) -> Option<(Child, SocketAddr)> {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let output = File::create(place.path("haproxy.log")).unwrap();
         let mut command = Command::new("haproxy");
@@ -44,6 +44,9 @@ impl Haproxy {
         command.env("LOGWEIR_FRONT", address.to_string()).env("LOGWEIR_STATS", socket(place));
         command.env("LOGWEIR_CHECK_INTERVAL", format!("{}ms", CHECK_INTERVAL.as_millis()));
         command.env("LOGWEIR_SLOWSTART", "3s");
+        if !by_root {
+            command.env("LOGWEIR_UNPRIVILEGED", "yes");
+        }
         for (number, instance) in (1..).zip(instances) {
             command.env(format!("LOGWEIR_{number}"), instance.to_string());
         }
@@ -54,6 +57,19 @@ impl Haproxy {
             (ended || serves).then_some(serves && !ended)
         });
         serves.then_some((child, address))
+    }
+
+    /// As Debian's unit starts it. Nothing is looked at of the instances.
+    pub(crate) fn start_by_root(instances: [SocketAddr; 3]) -> Self {
+        let place = Place::new();
+        let haproxy = (0..PORTS_TRIED).find_map(|_| Self::try_start(&place, instances, true));
+        let (child, address) = haproxy.unwrap_or_else(|| panic!("HAProxy does not start:\n{}", log(&place)));
+        Self { child, address, place }
+    }
+
+    /// The processes that do the work.
+    pub(crate) fn workers(&self) -> BTreeSet<u32> {
+        until("HAProxy's worker", || Some(children(&self.child)).filter(|workers| !workers.is_empty()))
     }
 
     /// Has it read its configuration again, as `systemctl reload haproxy` does, and waits until the worker has ended
@@ -106,7 +122,7 @@ impl Balancer for Haproxy {
 
     fn start(instances: [SocketAddr; 3]) -> Self {
         let place = Place::new();
-        let haproxy = (0..PORTS_TRIED).find_map(|_| Self::try_start(&place, instances));
+        let haproxy = (0..PORTS_TRIED).find_map(|_| Self::try_start(&place, instances, false));
         let (child, address) = haproxy.unwrap_or_else(|| panic!("HAProxy does not start:\n{}", log(&place)));
         let haproxy = Self { child, address, place };
         for name in ["i1", "i2", "i3"] {
@@ -163,8 +179,7 @@ impl Drop for Haproxy {
     /// Its worker ends with it only if it is told to end.
     fn drop(&mut self) {
         if let Ok(None) = self.child.try_wait() {
-            let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-            let _ = self.child.wait();
+            end(&mut self.child);
         }
     }
 }

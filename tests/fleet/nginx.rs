@@ -7,10 +7,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
-
 use crate::{
-    balancer::{Balancer, PORTS_TRIED, children, lasting_address, until, until_replaced},
+    balancer::{Balancer, PORTS_TRIED, children, end, lasting_address, until, until_replaced},
     process::Place,
 };
 
@@ -173,8 +171,7 @@ impl Drop for Nginx {
     /// Its workers end with it only if it is told to end.
     fn drop(&mut self) {
         if let Ok(None) = self.child.try_wait() {
-            let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-            let _ = self.child.wait();
+            end(&mut self.child);
         }
     }
 }

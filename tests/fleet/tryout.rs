@@ -2,17 +2,18 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::process::CommandExt,
     path::Path,
     process::{Child, Command, Stdio},
 };
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::{
     account::Account,
-    balancer::{is_installed, lasting_address, until},
+    balancer::{end, is_installed, lasting_address, until},
     device::{Batch, Device},
     haproxy::Haproxy,
     process::Place,
@@ -29,8 +30,7 @@ struct Running(Child);
 impl Drop for Running {
     fn drop(&mut self) {
         if let Ok(None) = self.0.try_wait() {
-            let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
-            let _ = self.0.wait();
+            end(&mut self.0);
         }
     }
 }
@@ -51,17 +51,21 @@ fn a_fleet_to_try_serves_in_one_command_and_ends_with_ctrl_c() {
         return;
     }
     let text = fs::read_to_string(SCRIPT).unwrap();
-    assert!(text.lines().count() <= 40, "it is to be read before it is run");
+    assert!(text.lines().count() <= 55, "it is to be read before it is run");
     let (place, address) = (Place::new(), free());
-    let mut command = Command::new(SCRIPT);
-    command.env("PORT", address.port().to_string()).env("DATA", place.path("")).env("LOGWEIR", PROGRAM);
-    // Ctrl-C goes to the whole group that stands before the terminal.
-    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut running = Running(command.spawn().unwrap());
+    std::os::unix::fs::symlink(PROGRAM, place.path("logweir")).unwrap();
+    let mut running = Running(script(&place, ".", address).stdout(Stdio::piped()).spawn().unwrap());
     until("the fleet to serve", || {
         assert_eq!(running.0.try_wait().unwrap(), None, "it ended:\n{}", logs(&place));
         TcpStream::connect(address).is_ok().then_some(())
     });
+
+    // Another one at the same port, with data of its own, starts nothing and pretends nothing.
+    let mut second = Running(script(&place, "another", address).stdout(Stdio::piped()).spawn().unwrap());
+    let refused = until("the second to end", || second.0.try_wait().unwrap());
+    let said = BufReader::new(second.0.stdout.take().unwrap()).lines().next();
+    assert!(refused.code() == Some(1) && said.is_none(), "{refused}: {said:?}");
+    assert!(!place.path("another").exists(), "it started instances");
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut account = Account::default();
@@ -84,6 +88,16 @@ fn a_fleet_to_try_serves_in_one_command_and_ends_with_ctrl_c() {
     }
     assert!(TcpStream::connect(address).is_err(), "HAProxy still listens");
     assert_eq!(account.compare(&place.path("objects")).events, 18);
+}
+
+/// The script, started in `place`, from which its paths count.
+fn script(place: &Place, data: &str, address: SocketAddr) -> Command {
+    let mut command = Command::new(SCRIPT);
+    command.current_dir(place.path("")).env("PORT", address.port().to_string());
+    command.env("DATA", data).env("LOGWEIR", "./logweir");
+    // Ctrl-C goes to the whole group that stands before the terminal.
+    command.process_group(0).stdin(Stdio::null()).stderr(Stdio::null());
+    command
 }
 
 fn log(place: &Path, number: u16) -> std::path::PathBuf {
