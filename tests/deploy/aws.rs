@@ -9,7 +9,12 @@
 #[path = "aws/programs.rs"]
 mod programs;
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    process::{Child, Command},
+};
 
 use logweir::metrics;
 use serde_json::{Value, json};
@@ -156,8 +161,17 @@ fn moto_makes_the_stacks_and_the_services_show_what_matters() {
     let devices = &found["security_groups"][0]["IpPermissions"];
     assert_eq!(devices[0]["FromPort"], 80);
     let instances = &found["security_groups"][1]["IpPermissions"];
-    assert_eq!(instances.as_array().unwrap().len(), 1, "nothing but the load balancer gets in: {instances}");
-    assert_eq!(instances[0]["UserIdGroupPairs"][0]["GroupId"], found["security_groups"][0]["GroupId"]);
+    assert_eq!(instances.as_array().unwrap().len(), 2, "nothing but the load balancer and Prometheus: {instances}");
+    let (balancer, prometheus) = (&instances[0], &instances[1]);
+    assert_eq!((&balancer["FromPort"], &prometheus["FromPort"]), (&json!(8080), &json!(9090)));
+    assert_eq!(balancer["UserIdGroupPairs"][0]["GroupId"], found["security_groups"][0]["GroupId"]);
+    assert_ne!(prometheus["UserIdGroupPairs"][0]["GroupId"], found["security_groups"][0]["GroupId"]);
+    let data = launched["UserData"].as_str().unwrap();
+    assert!(
+        data.contains("\nLOGWEIR__ADMIN__LISTEN=0.0.0.0:9090\n") && data.contains(":secret:logweir/token-"),
+        "{data}"
+    );
+    assert!(data.contains("\nLOGWEIR_SETTINGS_URL=s3://example-artifacts/logweir.toml\n"), "{data}");
     let schedule = found["schedule"].as_array().unwrap();
     assert_eq!((&schedule[0]["MinSize"], &schedule[0]["TimeZone"]), (&json!(12), &json!("Asia/Seoul")));
     assert_eq!(schedule[1]["MinSize"], 2);
@@ -191,9 +205,19 @@ fn moto_makes_the_stacks_and_the_services_show_what_matters() {
         for statement in
             found[role]["inline"].as_object().unwrap().values().flat_map(|it| it["Statement"].as_array().unwrap())
         {
-            // What knows no resource has a condition, or only looks.
+            // What knows no resource has a condition, only looks, or is Session Manager's; parameters are nobody's business.
             let anything = statement["Resource"] == "*" && statement["Condition"].is_null();
-            assert!(!anything || statement["Action"].to_string().contains("ec2:Describe"), "{statement}");
+            let action = statement["Action"].to_string();
+            let known = action.contains("ec2:Describe") || action.contains("ssmmessages:OpenDataChannel");
+            assert!(!anything || known, "{statement}");
+            assert!(!action.contains("Parameter") && !action.contains('*'), "{statement}");
+            // What is done to instances is done to the one that asks.
+            if statement["Resource"].to_string().contains(":instance/") {
+                assert_eq!(
+                    statement["Condition"]["StringEquals"]["aws:ARN"], "${ec2:SourceInstanceARN}",
+                    "{statement}"
+                );
+            }
         }
     }
 
@@ -236,8 +260,18 @@ fn the_commands_of_the_manual_give_what_the_templates_ask_for() {
     }
     assert_eq!(deployed, TEMPLATES.map(str::to_owned).into());
     // What it names in backticks as a parameter or an alarm exists.
-    for word in ["CertificateArn", "AdvertMinSize", "AdvertUp", "AdvertDown", "ReservedLcus", "DrainLimit", "MinSize"] {
-        assert!(manual.contains(&format!("`{word}`")) || manual.contains(word));
+    for word in [
+        "AdminTokenSecretArn",
+        "AdvertDown",
+        "AdvertMinSize",
+        "AdvertUp",
+        "CertificateArn",
+        "DrainLimit",
+        "PrometheusSecurityGroup",
+        "ReservedLcus",
+        "SettingsUrl",
+    ] {
+        assert!(manual.contains(&format!("`{word}`")), "{word}");
         assert!(!templates["fleet"]["Parameters"][word].is_null(), "{word}");
     }
     for alarm in ["SpoolNotEmptied", "OrphanedSpools"] {
@@ -246,6 +280,63 @@ fn the_commands_of_the_manual_give_what_the_templates_ask_for() {
             "{alarm}"
         );
     }
+}
+
+#[test]
+fn prometheus_looks_for_the_instances_of_the_fleet_where_they_listen() {
+    let Some(templates) = templates() else { return };
+    let resources = &templates["fleet"]["Resources"];
+    let python = tool("python3").unwrap();
+    let convert = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1]))))";
+    let prometheus = succeeds(&python, &["-c", convert, "deploy/prometheus/prometheus.yaml"]);
+    let prometheus: Value = serde_json::from_str(&prometheus).unwrap();
+    let discovery = &prometheus["scrape_configs"][0]["ec2_sd_configs"][0];
+    // The stack's name by the manual's commands, and a tag that instances bear.
+    let filter = &discovery["filters"][0];
+    assert_eq!(filter["values"], json!([GROUP]));
+    let key = filter["name"].as_str().unwrap().strip_prefix("tag:").unwrap();
+    let tags = &resources["LaunchTemplate"]["Properties"]["LaunchTemplateData"]["TagSpecifications"];
+    let instance = tags.as_array().unwrap().iter().find(|it| it["ResourceType"] == "instance").unwrap();
+    let tag = instance["Tags"].as_array().unwrap().iter().find(|it| it["Key"] == key).unwrap();
+    assert_eq!(tag["Value"], json!({"Ref": "AWS::StackName"}));
+    assert!(read("deploy/cloudformation/README.md").contains("--stack-name logweir-$1") && GROUP == "logweir-fleet");
+    // The port is open to it, and what it reads asks for the token that it sends.
+    let ingress = &resources["PrometheusIngress"]["Properties"];
+    assert_eq!((&ingress["FromPort"], &ingress["ToPort"]), (&discovery["port"], &discovery["port"]));
+    assert_eq!(ingress["SourceSecurityGroupId"]["Ref"], "PrometheusSecurityGroup");
+    assert_eq!(prometheus["scrape_configs"][0]["authorization"]["type"], "Bearer");
+    let rule = templates["fleet"]["Rules"]["PrometheusSendsToken"].to_string();
+    assert!(rule.contains("AdminTokenSecretArn") && rule.contains("PrometheusSecurityGroup"), "{rule}");
+    // Only those who read it, and who are read by it, are named.
+    let listen =
+        &resources["LaunchTemplate"]["Properties"]["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Fn::Sub"][1];
+    assert_eq!(listen["AdminListen"]["Fn::If"], json!(["HasPrometheus", "0.0.0.0:9090", "127.0.0.1:9090"]));
+}
+
+#[test]
+fn private_subnets_are_told_every_service_that_is_called_there() {
+    let Some(templates) = templates() else { return };
+    let of = |template: &str, parameter: &str| {
+        templates[template]["Parameters"][parameter]["Description"].as_str().unwrap().to_owned()
+    };
+    let (fleet, loader) = (of("fleet", "InstanceSubnets"), of("loader", "Subnets"));
+    let mut called = BTreeSet::from(["cloudformation", "ssm", "ssmmessages"].map(str::to_owned));
+    for file in ["adopt-spool", "fetch-keys", "fetch-settings", "fetch-token", "tell-load"] {
+        let text = read(&format!("deploy/aws/{file}"));
+        let calls =
+            text.split("aws ").skip(1).filter_map(|it| it.split_once(' ')).map(|(service, _)| service.to_owned());
+        called.extend(calls.filter(|it| ["ec2", "s3", "secretsmanager", "cloudwatch"].contains(&it.as_str())));
+    }
+    let watcher = read("deploy/aws/logweir-lifecycle");
+    called.extend(watcher.split(" aws(\"").skip(1).map(|it| it.split_once('"').unwrap().0.to_owned()));
+    assert!(called.contains("autoscaling") && called.contains("ec2"), "{called:?}");
+    for service in called {
+        let endpoint = if service == "cloudwatch" { "monitoring" } else { &service };
+        let named = |it: &str| it.to_ascii_lowercase().split(|of: char| !of.is_alphanumeric()).any(|it| it == endpoint);
+        assert!(named(&fleet), "{endpoint}: {fleet}");
+        assert!(["autoscaling", "ec2"].contains(&endpoint) || named(&loader), "{endpoint}: {loader}");
+    }
+    assert!(fleet.contains("kinesis-firehose") && loader.contains("redshift-data"));
 }
 
 #[test]
@@ -298,6 +389,9 @@ fn attributes_of_the_load_balancer_fit_the_server_behind_it() {
     let heartbeat = hook["HeartbeatTimeout"].as_u64().unwrap();
     assert!(heartbeat >= 3 * 100 && read("deploy/aws/logweir-lifecycle").contains("setting(\"HEARTBEAT\", 100)"));
     assert!(templates["fleet"]["Parameters"]["DrainLimit"]["MaxValue"].as_u64().unwrap() < 100 * heartbeat);
+    // From InService on, which is the boot, until it serves.
+    assert_eq!(resources["Fleet"]["Properties"]["DefaultInstanceWarmup"], 180);
+    assert_eq!(resources["DemandPolicy"]["Properties"]["EstimatedInstanceWarmup"], 180);
     let scaled =
         &resources["DemandPolicy"]["Properties"]["TargetTrackingConfiguration"]["CustomizedMetricSpecification"];
     assert_eq!((&scaled["Period"], &scaled["Statistic"]), (&json!(10), &json!("Average")));
@@ -404,6 +498,19 @@ fn volumes_that_nobody_has_are_found_and_counted() {
     assert_eq!(found[2], json!([1.0]));
 }
 
+/// A process that does not outlive its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        if let Ok(None) = self.0.try_wait() {
+            // `timeout` passes on the signal that it gets, and SIGKILL cannot be passed on.
+            let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+            let _ = self.0.wait();
+        }
+    }
+}
+
 #[test]
 fn who_writes_may_do_what_the_sink_does_and_who_reads_may_not() {
     let Some(moto) = Moto::start() else { return };
@@ -437,10 +544,10 @@ fn who_writes_may_do_what_the_sink_does_and_who_reads_may_not() {
     // An analyst cannot write.
     let log = dir.join("denied");
     let mut analyst = as_user("Analyst", &["replay", "--spool", spool]);
-    let mut analyst = analyst.stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    let mut analyst = Killed(analyst.stderr(fs::File::create(&log).unwrap()).spawn().unwrap());
     until("the analyst is denied", || fs::read_to_string(&log).unwrap().contains("AccessDenied"));
-    succeeds(Path::new("kill"), &[&analyst.id().to_string()]);
-    assert_eq!(analyst.wait().unwrap().code(), Some(75), "what is not stored is kept");
+    succeeds(Path::new("kill"), &[&analyst.0.id().to_string()]);
+    assert_eq!(analyst.0.wait().unwrap().code(), Some(75), "what is not stored is kept");
 
     // The writer can, also where the object is there already and is compared (412, then HEAD).
     said(&mut as_user("Writer", &["replay", "--spool", spool]));

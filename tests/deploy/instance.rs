@@ -108,6 +108,8 @@ impl Instance {
             .env("LOGWEIR_FLEET", GROUP)
             .env("LOGWEIR_LIFECYCLE_GROUP", GROUP)
             .env("LOGWEIR_LIFECYCLE_SPOOL", self.dir.path().join("spool"))
+            // Something is mounted there, on any machine.
+            .env("LOGWEIR_LIFECYCLE_MOUNT", "/")
             .env("LOGWEIR_LIFECYCLE_IMDS", format!("http://{}", self.stub.address))
             .env("LOGWEIR_LIFECYCLE_STATSD", self.agent.local_addr().unwrap().to_string())
             .env("LOGWEIR_LIFECYCLE_POLL", "0.2")
@@ -120,8 +122,15 @@ impl Instance {
 
     /// Runs the watcher, with `settings` of its environment.
     pub(crate) fn watch(&mut self, settings: &[(&str, &str)]) {
-        let mut command = self.command(tool("python3").unwrap());
-        command.arg(root().join("deploy/aws/logweir-lifecycle"));
+        self.watch_by(&[], settings);
+    }
+
+    /// As [`Instance::watch`], started by a program and its arguments.
+    pub(crate) fn watch_by(&mut self, starter: &[&str], settings: &[(&str, &str)]) {
+        let python = tool("python3").unwrap();
+        let words: Vec<&str> = starter.iter().copied().chain([python.to_str().unwrap()]).collect();
+        let mut command = self.command(words[0]);
+        command.args(&words[1..]).arg(root().join("deploy/aws/logweir-lifecycle"));
         for (name, value) in settings {
             if value.is_empty() {
                 command.env_remove(name)
@@ -136,6 +145,11 @@ impl Instance {
 
     /// Starts the service with `sink`, a section of its configuration, and gives the port of its metrics.
     pub(crate) fn serve(&mut self, sink: &str) -> Service {
+        self.serve_with(sink, &[])
+    }
+
+    /// As [`Instance::serve`], with `settings` of its environment.
+    pub(crate) fn serve_with(&mut self, sink: &str, settings: &[(&str, &str)]) -> Service {
         let (public, admin) = (free_port(), free_port());
         let place = self.dir.path().to_str().unwrap();
         let config = format!(
@@ -146,7 +160,7 @@ impl Instance {
         );
         fs::write(self.dir.path().join("logweir.toml"), config.replace("DIR", place)).unwrap();
         let mut command = self.command(logweir());
-        command.arg("--config").arg(self.dir.path().join("logweir.toml"));
+        command.arg("--config").arg(self.dir.path().join("logweir.toml")).envs(settings.iter().copied());
         let log = fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("log")).unwrap();
         command.stdout(Stdio::null()).stderr(log);
         let child = command.spawn().unwrap();

@@ -4,9 +4,18 @@
 //! moto knows no `RecordLifecycleActionHeartbeat` and no `CompleteLifecycleAction`, so those two go to the stub, which
 //! takes anything; protection from scale-in goes to moto.
 
-use std::{fs, thread, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    thread,
+    time::Duration,
+};
 
-use crate::instance::{GROUP, Instance, until};
+use crate::{
+    instance::{GROUP, Instance, until},
+    tools::tool,
+    unit_file::Unit,
+};
 
 /// A sink that is there.
 const DIRECTORY: &str = "kind = 'file'\ndir = 'DIR/objects'";
@@ -122,6 +131,101 @@ fn a_spool_that_cannot_be_emptied_is_kept_and_tagged() {
     assert!(instance.calls().contains("systemctl --no-block stop logweir-replay@"), "{}", instance.calls());
     let survey = logweir::spool::survey(&instance.dir.path().join("spool")).unwrap();
     assert_eq!(survey.segments, 1, "{survey:?}");
+}
+
+/// The watcher's capabilities, as its unit sets them, for `setpriv`; `None` without it, or if this is not root.
+fn as_its_unit() -> Option<Vec<String>> {
+    let setpriv = tool("setpriv")?;
+    // Nobody else has a directory that this user may not look into, or capabilities to take away.
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return None;
+    }
+    let unit = Unit::of("deploy/aws/logweir-lifecycle.service");
+    assert_eq!((unit.one("NoNewPrivileges"), unit.all("User").len()), ("yes", 0), "it is root, and nothing more");
+    let left = unit.one("CapabilityBoundingSet").to_ascii_lowercase();
+    let left: String = left.split_whitespace().map(|it| format!(",+{}", it.strip_prefix("cap_").unwrap())).collect();
+    let words = ["--no-new-privs", "--inh-caps=-all", &format!("--bounding-set=-all{left}")].map(str::to_owned);
+    Some([setpriv.to_str().unwrap().to_owned()].into_iter().chain(words).collect())
+}
+
+/// A directory of another user, as the spool's volume is, and what the watcher does with what is in it.
+fn drained_as_its_unit(spooled: bool) -> Option<Instance> {
+    let words = as_its_unit()?;
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut instance = Instance::launch()?;
+    let volume = instance.dir.path().join("volume");
+    fs::create_dir(&volume).unwrap();
+    let spool = volume.join("spool");
+    if spooled {
+        let service = instance.serve(NOBODY);
+        service.take();
+        instance.kill();
+        fs::rename(instance.dir.path().join("spool"), &spool).unwrap();
+        fs::remove_file(instance.dir.path().join("logweir.pid")).unwrap();
+    }
+    chown(&volume, Some(65_534), Some(65_534)).unwrap();
+    fs::set_permissions(&volume, fs::Permissions::from_mode(0o750)).unwrap();
+    instance.set(STATE, "Terminated");
+    let settings = [
+        ("LOGWEIR_LIFECYCLE_METRICS", "http://127.0.0.1:9/metrics"),
+        ("LOGWEIR_LIFECYCLE_LIMIT", "8"),
+        ("LOGWEIR_LIFECYCLE_SPOOL", spool.to_str().unwrap()),
+    ];
+    instance.watch_by(&words, &settings);
+    instance.until_watcher_says("drained\n");
+    assert_completed(&instance);
+    Some(instance)
+}
+
+#[test]
+fn with_the_capabilities_of_its_unit_a_spool_of_another_user_is_not_taken_for_empty() {
+    let Some(instance) = drained_as_its_unit(true) else { return };
+    assert!(!instance.volume_is_deleted_with_it(), "{}", instance.watcher_log());
+    assert!(instance.tag(&instance.volume, "logweir:unstored").ends_with('Z'));
+    // It was seen, and tried.
+    assert!(instance.calls().contains("systemctl start logweir-replay@"), "{}", instance.watcher_log());
+}
+
+#[test]
+fn with_the_capabilities_of_its_unit_an_empty_volume_of_another_user_is_seen_to_be_empty() {
+    let Some(instance) = drained_as_its_unit(false) else { return };
+    assert!(instance.volume_is_deleted_with_it(), "{}", instance.watcher_log());
+    assert!(!instance.calls().contains("logweir-replay@"), "{}", instance.calls());
+}
+
+#[test]
+fn a_volume_that_is_not_mounted_is_not_taken_for_empty() {
+    let Some(mut instance) = Instance::launch() else { return };
+    let place = instance.dir.path().to_str().unwrap().to_owned();
+    instance.set(STATE, "Terminated");
+    instance.watch(&[("LOGWEIR_LIFECYCLE_METRICS", "http://127.0.0.1:9/metrics"), ("LOGWEIR_LIFECYCLE_MOUNT", &place)]);
+    instance.until_watcher_says("drained\n");
+    assert!(instance.watcher_log().contains(&format!("there is no volume at {place}")), "{}", instance.watcher_log());
+    assert_completed(&instance);
+    assert!(!instance.volume_is_deleted_with_it());
+    assert!(instance.tag(&instance.volume, "logweir:unstored").ends_with('Z'));
+}
+
+#[test]
+fn what_the_watcher_cannot_read_is_not_taken_for_empty() {
+    let Some(mut instance) = Instance::launch() else { return };
+    // Not a directory.
+    fs::write(instance.dir.path().join("spool"), "").unwrap();
+    instance.set(STATE, "Terminated");
+    instance.watch(&[("LOGWEIR_LIFECYCLE_METRICS", "http://127.0.0.1:9/metrics")]);
+    instance.until_watcher_says("drained\n");
+    assert!(instance.watcher_log().contains("nobody knows what is on the volume"), "{}", instance.watcher_log());
+    assert!(!instance.volume_is_deleted_with_it());
+}
+
+#[test]
+fn figures_behind_a_token_are_read_with_it() {
+    let Some(mut instance) = Instance::launch() else { return };
+    let token = ("LOGWEIR__ADMIN__TOKEN", "a-token-that-is-long-enough-for-it");
+    let service = instance.serve_with(DIRECTORY, &[token]);
+    instance.watch(&[("LOGWEIR_LIFECYCLE_METRICS", &service.metrics()), token]);
+    assert!(instance.figures().contains("logweir_demand_ratio:"));
+    assert!(!instance.watcher_log().contains("a-token"));
 }
 
 #[test]

@@ -26,9 +26,12 @@ case "$name $*" in
     "systemctl --quiet is-active logweir.service") [[ -e $PLAY/logweir.pid ]] ;;
     "systemd-escape --path "*) sed 's|^/||; s|-|\\x2d|g; s|/|-|g' <<<"$2" ;;
     # What is mounted is a link: a volume's directory lies beside its disk.
-    "mount -o noatime "*) rmdir "$4" && ln -s "$3.files" "$4" ;;
+    "mount -o noatime "*)
+        [[ -d $3.files ]] || { echo "mount: wrong fs type" >&2; exit 32; }
+        rmdir "$4" && ln -s "$3.files" "$4"
+        ;;
     "mountpoint --quiet "*) [[ -L $2 ]] ;;
     "umount "*) rm "$1" ;;
-    "blkid "*) exit "$(cat "$PLAY/blkid" 2>/dev/null || echo 2)" ;;
+    "blkid "*) exit "$(cat "$2.known" 2>/dev/null || echo 0)" ;;
     *) ;;
 esac

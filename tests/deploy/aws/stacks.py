@@ -83,6 +83,9 @@ fleet = create(
     BundleUrl="s3://example-artifacts/logweir.tar.gz",
     BundleSha256="0" * 64,
     KeysSecretArn=f"arn:aws:secretsmanager:{REGION}:123456789012:secret:logweir/keys-AbCdEf",
+    SettingsUrl="s3://example-artifacts/logweir.toml",
+    PrometheusSecurityGroup=ec2.create_security_group(GroupName="prometheus", Description="it", VpcId=vpc)["GroupId"],
+    AdminTokenSecretArn=f"arn:aws:secretsmanager:{REGION}:123456789012:secret:logweir/token-AbCdEf",
     AdvertMinSize="12",
     ReservedLcus="500",
 )
