@@ -259,6 +259,8 @@ fn a_keys_file_that_became_a_pipe_neither_deafens_the_process_nor_keeps_it_from_
     let mut client = Client::connect(server.address).unwrap();
     assert_eq!(post_on(&mut client, &secret(0), "heard", "[{}]"), 200);
     let ended = server.stop();
+    // Whoever looks through the place afterwards would wait for it.
+    fs::remove_file(place.path("keys.toml")).unwrap();
     assert!(ended.stderr.contains("keys.toml, which cannot be read: it is no regular file"), "{}", ended.stderr);
 }
 
@@ -285,7 +287,7 @@ fn a_new_key_is_shown_once_and_its_section_opens_the_server() {
     assert!(key.starts_with("lw_") && key.len() == 67, "{key}");
     let hash = sha256(&place, key);
     let section = format!(
-        "[[keys]]\nname = \"web\"\nkey_hash = \"sha256:{hash}\"\nstreams = [\"heard\", \"seen\"]\nbrowser = true"
+        "\n[[keys]]\nname = \"web\"\nkey_hash = \"sha256:{hash}\"\nstreams = [\"heard\", \"seen\"]\nbrowser = true"
     );
     assert_eq!(made.stdout, section);
     let again = place.run(&["key", "new", "--name", "web"]);
