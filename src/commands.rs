@@ -13,7 +13,7 @@ pub use key::new_key;
 pub use load::load_objects;
 pub use manuals::{completions, man};
 pub use rehearse::rehearse;
-pub use reload::InForce;
+pub use reload::{InForce, Reloading};
 pub use schema::{check, schema};
 
 use std::{

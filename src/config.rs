@@ -82,7 +82,7 @@ pub use privacy::Privacy;
 pub use problem::{Place, Position, Problem, Problems};
 pub use queue::Queue;
 pub use quota::{Allowance, Quota};
-pub use reload::{Reload, reload};
+pub use reload::{Reload, listed, reload};
 pub use rollups::{Rollup, Rollups};
 pub use secret::Secret;
 pub use server::{Server, is_loopback};

@@ -2,7 +2,7 @@
 //!
 //! A metric is declared here once and nowhere else. Whoever counts asks [`Metrics`] for a handle when it is set up and
 //! keeps it: counting is then one atomic addition, without a look-up. Labels are bounded: streams by
-//! `limits.streams`, sinks by the configuration, everything else by an enum in the code.
+//! `limits.streams`, sinks by the configuration, keys by a number in `http::policy`, everything else by an enum in the code.
 
 use std::{fmt, time::Instant};
 
@@ -88,7 +88,7 @@ declare! {
     BUILD_INFO: Kind::Gauge, "logweir_build_info", Count, ["version", "commit"], "1, with the version that runs and the commit that it was built from.";
     RELOADS: Kind::Counter, "logweir_reloads_total", Count, ["outcome"], "Times that the configuration was read again while serving: taken over; or refused, because it was not sound or would break loads, and then nothing has changed.";
     CONFIG_VERSION: Kind::Gauge, "logweir_config_version", Count, [], "Which configuration is in force: 1 is that of the start, and each one that was taken over while serving is one more.";
-    CONFIG_HASH: Kind::Gauge, "logweir_config_hash", Count, [], "A number made from every setting in force, and from hashes of the secrets: instances that serve under the same configuration show the same.";
+    CONFIG_HASH: Kind::Gauge, "logweir_config_hash", Count, [], "A number made from every setting in force and from hashes of the keys and the other secrets of this server, but not from passwords of warehouses: instances that serve under the same configuration show the same. It tells nothing about a secret that is random, and whether a guess is right about one that is not.";
     HANDOVERS: Kind::Counter, "logweir_handovers_total", Count, ["outcome"], "Times that a process was to hand over to a successor and serves on, because that failed; and 1, taken over, in a process that is such a successor.";
     READY: Kind::Gauge, "logweir_ready", Count, [], "1 if /readyz answers 200, else 0.";
     UNREADY: Kind::Gauge, "logweir_unready", Count, ["cause"], "1 for each cause for which /readyz answers 503 now, else 0.";
@@ -108,7 +108,7 @@ declare! {
     ACCEPT_ERRORS: Kind::Counter, "logweir_accept_errors_total", Count, [], "Failed attempts to accept a connection, on either port.";
 
     REQUESTS: Kind::Counter, "logweir_requests_total", Count, ["outcome"], "Requests to store a batch, by what came of them.";
-    KEY_REQUESTS: Kind::Counter, "logweir_key_requests_total", Count, ["key"], "Of these, those with a key that is known, by its name; without keys, all that could be read so far.";
+    KEY_REQUESTS: Kind::Counter, "logweir_key_requests_total", Count, ["key"], "Of these, those with a key that is known, by its name, and (others) for all behind the first 20000 that came since the start; without keys, all that could be read so far.";
     REQUEST_BYTES: Kind::Counter, "logweir_request_bytes_total", Bytes, [], "Bytes of request bodies read, as they came.";
     OFFERED_BYTES: Kind::Counter, "logweir_offered_bytes_total", Bytes, [], "Bytes of request bodies that could have been taken, those of refused requests included: as announced, or as read, or else as is typical.";
     REQUEST_SECONDS: Kind::Histogram(Buckets::Seconds), "logweir_request_seconds", Seconds, [], "From a request's head to its answer, for batches that were taken.";

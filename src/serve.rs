@@ -4,7 +4,7 @@ use std::{net::TcpListener, path::PathBuf, process::ExitCode};
 
 use crate::{
     app::{self, Server, Stopped},
-    commands::{self, EXIT_CONFIG, EXIT_UNAVAILABLE, InForce},
+    commands::{self, EXIT_CONFIG, EXIT_UNAVAILABLE, InForce, Reloading},
     config::{self, Config, Loaded},
     handover::{self, Handover},
     notify,
@@ -39,9 +39,10 @@ pub fn serve(loaded: Loaded, file: Option<PathBuf>) -> ExitCode {
     loop {
         let next = match signals.wait() {
             Told::Reload => {
-                notify::reloading();
-                in_force.reload(&server);
-                notify::ready(&format!("serving on {}", server.address()));
+                match in_force.reload(&server) {
+                    Reloading::Begun => notify::reloading(),
+                    Reloading::Done => notify::ready(&format!("serving on {}", server.address())),
+                }
                 continue;
             }
             Told::Stop(signal) => Handover::Stops(signal),

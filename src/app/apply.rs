@@ -1,10 +1,10 @@
 //! What a server that runs takes over of a configuration that was read again.
 
-use std::{net::SocketAddr, sync::atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 use super::{Server, ceiling::memory_ceiling, policy};
 use crate::{
-    config::{Loaded, is_loopback},
+    config::Loaded,
     metrics::{self, Metrics},
     schema::CatalogFull,
     spool::Need,
@@ -22,12 +22,12 @@ pub enum ApplyError {
         /// `limits.streams`.
         max: usize,
     },
-    /// The public socket was passed in and can be reached from elsewhere, and nobody would need a key.
-    #[error("keys: there is none left, and the public socket listens on {address}, which others can reach")]
-    NoKey {
-        /// Its address.
-        address: SocketAddr,
-    },
+    /// There were keys, and nobody would need one any more.
+    #[error(
+        "keys: none is left of those in force, and without any everybody could post; add one, or restart the instance if \
+         that is meant"
+    )]
+    NoKeyLeft,
 }
 
 impl Server {
@@ -39,9 +39,9 @@ impl Server {
     /// [`ApplyError`]; then nothing has changed.
     pub fn apply(&self, loaded: &Loaded) -> Result<u64, ApplyError> {
         let Loaded { config, streams, .. } = loaded;
-        let address = self.address();
-        if config.all_keys().next().is_none() && !is_loopback(address) {
-            return Err(ApplyError::NoKey { address });
+        // Whatever it listens on: behind a proxy of the same machine a loopback address is everybody's.
+        if config.all_keys().next().is_none() && self.service.policies.current().keys.keys().next().is_some() {
+            return Err(ApplyError::NoKeyLeft);
         }
         let declared = self.service.catalog.declare(streams.iter().cloned());
         declared.map_err(|CatalogFull { max }| ApplyError::Streams { max })?;

@@ -25,6 +25,8 @@ pub(super) fn policy(config: &Config, before: Option<&Policy>) -> Policy {
 
 /// The keys of `config`. Those of one name are one key with several secrets.
 fn keyring(config: &Config, before: Option<&Policy>) -> Keyring {
+    let known: HashMap<&str, &Key> =
+        before.into_iter().flat_map(|before| before.keys.keys()).map(|key| (key.name.as_str(), key)).collect();
     let mut keys: Vec<(Key, Vec<KeyDigest>)> = Vec::new();
     let mut places = HashMap::new();
     for key in config.all_keys() {
@@ -32,8 +34,9 @@ fn keyring(config: &Config, before: Option<&Policy>) -> Keyring {
         if place == keys.len() {
             let streams = key.streams.iter().filter_map(|name| StreamName::new(name).ok());
             let streams = (!key.streams.is_empty()).then(|| streams.collect());
-            let quota = quota(config, key, before);
-            keys.push((Key { name: key.name.clone(), streams, browser: key.browser, quota }, Vec::new()));
+            let quota = quota(config, key, known.get(key.name.as_str()).copied());
+            let key = Key { name: key.name.clone(), streams, browser: key.browser, quota, ..Key::default() };
+            keys.push((key, Vec::new()));
         }
         if let Some((_, digests)) = keys.get_mut(place) {
             digests.extend(key.digest());
@@ -42,11 +45,10 @@ fn keyring(config: &Config, before: Option<&Policy>) -> Keyring {
     Keyring::new(keys)
 }
 
-/// What `key` may send, if that is limited.
-fn quota(config: &Config, key: &crate::config::Key, before: Option<&Policy>) -> Option<Arc<Quota>> {
+/// What `key` may send, if that is limited. It was `known` before, if it was there.
+fn quota(config: &Config, key: &crate::config::Key, known: Option<&Key>) -> Option<Arc<Quota>> {
     let allowance = allowance(config, &key.quota);
-    let known = before.and_then(|before| before.keys.keys().find(|known| known.name == key.name)?.quota.clone());
-    match known {
+    match known.and_then(|known| known.quota.clone()) {
         Some(known) if known.allowance() == allowance => Some(known),
         _ => allowance.limits().then(|| Arc::new(Quota::new(allowance, config.pacing.retry_after_cap.get()))),
     }
@@ -77,6 +79,19 @@ mod tests {
 
     fn key(name: &str, secret: &str, quota: &str) -> String {
         format!("[[keys]]\nname = '{name}'\nkey = '{secret}-0123456789abcdef'\n{quota}\n")
+    }
+
+    /// Many times as long as that takes is still less than it takes to look each key up among all the others.
+    #[test]
+    fn as_many_keys_as_there_may_be_are_put_in_force_one_by_one() {
+        let mut config = config("");
+        config.keys = (0..20_000)
+            .map(|number| crate::config::Key { name: format!("key-{number:05}"), ..crate::config::Key::default() })
+            .collect();
+        let first = policy(&config, None);
+        let before = std::time::Instant::now();
+        assert_eq!(policy(&config, Some(&first)).keys.keys().count(), 20_000);
+        assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
     }
 
     #[test]

@@ -42,9 +42,10 @@ pub fn new_key(asked: &KeyNewArgs) -> ExitCode {
     told.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
 }
 
-/// What the configuration, or its keys file, is to say.
+/// What the configuration, or its keys file, is to say. It begins with an empty line, since what it is put behind may not
+/// end in one: `logweir key new … >> keys.toml`.
 fn section(asked: &KeyNewArgs, key: &str) -> String {
-    let mut section = format!("[[keys]]\nname = \"{}\"\nkey_hash = \"{}\"\n", asked.name, key_hash(key));
+    let mut section = format!("\n[[keys]]\nname = \"{}\"\nkey_hash = \"{}\"\n", asked.name, key_hash(key));
     if !asked.stream.is_empty() {
         let names: Vec<String> = asked.stream.iter().map(|name| format!("\"{name}\"")).collect();
         let _ = writeln!(section, "streams = [{}]", names.join(", "));

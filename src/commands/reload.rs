@@ -1,28 +1,37 @@
 //! Changes without a restart: a configuration that is read again is put in force as a whole, or not at all.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
-    time::Duration,
-};
+mod reader;
+
+use std::{path::PathBuf, sync::Arc};
 
 use tokio::sync::Notify;
 
+use self::reader::{Reader, Taken, read_again};
 use crate::{
-    app::{self, ApplyError, Breaking, Server},
-    config::{self, Config, Loaded, Look, Problems, Reload, Setting, Source},
+    app::{ApplyError, Breaking, Server},
+    config::{Config, Loaded, Problems, Reload, Source, listed},
     metrics,
     telemetry::Telemetry,
 };
 
+/// The most bytes of what is wrong with a configuration that one line of the log tells.
+const MAX_TOLD_BYTES: usize = 8 * 1024;
+
 /// What is in force while a server runs.
 #[derive(Debug)]
 pub struct InForce {
-    source: Source,
-    running: Loaded,
+    running: Arc<Loaded>,
     telemetry: Telemetry,
-    watch: Arc<Watching>,
+    reader: Reader<Result<Reload, Refusal>>,
+}
+
+/// How far a reload has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reloading {
+    /// The files are being read.
+    Begun,
+    /// What was read is in force, or refused; nothing else is being read.
+    Done,
 }
 
 /// Why nothing was taken over.
@@ -34,17 +43,22 @@ enum Refusal {
     Breaking(#[from] Breaking),
     #[error(transparent)]
     AsThingsStand(#[from] ApplyError),
+    #[error("no thread could be started that reads it: {0}")]
+    NoThread(#[from] std::io::Error),
 }
 
 impl InForce {
-    /// What a server was started with, which was read from `file`. When a file that it was read from has changed, `changed` is
-    /// told.
-    pub fn new(loaded: Loaded, file: Option<PathBuf>, telemetry: Telemetry, changed: Arc<Notify>) -> Self {
+    /// What a server was started with, which was read from `file`. When the configuration has been read again, because a file
+    /// that it was read from has changed or because it was asked for, `news` is told.
+    pub fn new(loaded: Loaded, file: Option<PathBuf>, telemetry: Telemetry, news: Arc<Notify>) -> Self {
         let source = file.map_or(Source::Embedded, Source::File);
         tell_warnings(&loaded);
-        let watch = Arc::new(Watching::new(&loaded));
-        watch_files(Arc::clone(&watch), changed);
-        Self { source, running: loaded, telemetry, watch }
+        let running = Arc::new(loaded);
+        let reader = Reader::new(&running, news, move |running| read_again(source.clone(), running));
+        if let Err(error) = reader.start() {
+            tracing::warn!(%error, "the files of the configuration are not watched; SIGHUP reads them again");
+        }
+        Self { running, telemetry, reader }
     }
 
     /// The settings.
@@ -52,30 +66,35 @@ impl InForce {
         &self.running.config
     }
 
-    /// Reads the configuration again, for `server`: takes over what can be, and tells what needs a restart. What is not
-    /// sound, or would break loads, changes nothing.
-    pub fn reload(&mut self, server: &Server) {
-        // Looked at before, so that what is written meanwhile is noticed.
-        let look = self.watch.state().look.now();
-        let outcome = match self.take_over(server) {
+    /// Puts in force for `server` what has been read: takes over what can be, and tells what needs a restart. What is not
+    /// sound, or would break loads, changes nothing. If nothing has been read, it is read now, by another thread: the one that
+    /// waits for signals never waits for a file. To be called on each SIGHUP and each piece of news.
+    pub fn reload(&mut self, server: &Server) -> Reloading {
+        let read = match self.reader.take_or_ask() {
+            Ok(Taken::Asked) => return Reloading::Begun,
+            Ok(Taken::Read(read)) => read,
+            Err(error) => Err(error.into()),
+        };
+        let outcome = match read.and_then(|reload| self.take_over(reload, server)) {
             Ok(()) => "taken_over",
             Err(refusal) => {
-                self.watch.set(look, &self.running.config);
-                tracing::error!(problems = %refusal, "the configuration was read again and is refused: everything stays as it was");
+                let problems = shortened(&refusal.to_string());
+                tracing::error!(
+                    problems,
+                    "the configuration was read again and is refused: everything stays as it was"
+                );
                 "refused"
             }
         };
         server.metrics().counter(&metrics::RELOADS, &[outcome]).increment(1);
+        if self.reader.settle(&self.running) { Reloading::Begun } else { Reloading::Done }
     }
 
-    fn take_over(&mut self, server: &Server) -> Result<(), Refusal> {
-        let Reload { in_effect, read, changed, restart } =
-            config::reload(self.source.clone(), config::environment(), &self.running)?;
-        app::changes(&read, &self.running)?;
+    fn take_over(&mut self, reload: Reload, server: &Server) -> Result<(), Refusal> {
+        let Reload { in_effect, read: _, changed, restart } = reload;
         let version = server.apply(&in_effect)?;
-        self.watch.set(in_effect.look.clone(), &in_effect.config);
         let (was, is) = (self.running.config.log.level, in_effect.config.log.level);
-        self.running = in_effect;
+        self.running = Arc::new(in_effect);
         // The line is written if either level lets it.
         self.telemetry.set_level(was.max(is));
         tracing::info!(version, changed = listed(&changed), "the configuration was read again and is in force");
@@ -88,76 +107,36 @@ impl InForce {
     }
 }
 
-impl Drop for InForce {
-    fn drop(&mut self) {
-        self.watch.state().ended = true;
-        self.watch.news.notify_all();
+/// The beginning of `text`, in whole lines if there are any, and what is left out.
+fn shortened(text: &str) -> String {
+    if text.len() <= MAX_TOLD_BYTES {
+        return text.to_owned();
     }
-}
-
-fn listed(settings: &[Setting]) -> String {
-    settings.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    let begin = &text[..text.floor_char_boundary(MAX_TOLD_BYTES)];
+    let begin = begin.rfind('\n').map_or(begin, |end| &begin[..end]);
+    format!("{begin}\n… and {} bytes more, which `logweir check` tells", text.len() - begin.len())
 }
 
 fn tell_warnings(loaded: &Loaded) {
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
 }
 
-/// The files that are looked at, and how often.
-#[derive(Debug)]
-struct Watching {
-    state: Mutex<WatchState>,
-    news: Condvar,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[derive(Debug)]
-struct WatchState {
-    look: Look,
-    interval: Duration,
-    ended: bool,
-}
-
-impl Watching {
-    fn new(loaded: &Loaded) -> Self {
-        let state =
-            WatchState { look: loaded.look.clone(), interval: loaded.config.watch.interval.get(), ended: false };
-        Self { state: Mutex::new(state), news: Condvar::new() }
-    }
-
-    fn state(&self) -> MutexGuard<'_, WatchState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The files have been read, and `config` is in force.
-    fn set(&self, look: Look, config: &Config) {
-        let mut state = self.state();
-        (state.look, state.interval) = (look, config.watch.interval.get());
-        drop(state);
-        self.news.notify_all();
-    }
-}
-
-/// Looks on a thread of its own, since a file system may hang: until `watch` has ended.
-fn watch_files(watch: Arc<Watching>, changed: Arc<Notify>) {
-    if watch.state().look.is_at_nothing() {
-        return;
-    }
-    let looking = move || {
-        let mut state = watch.state();
-        while !state.ended {
-            if state.interval.is_zero() {
-                state = watch.news.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            let interval = state.interval;
-            let waited = watch.news.wait_timeout(state, interval).unwrap_or_else(PoisonError::into_inner);
-            state = waited.0;
-            if waited.1.timed_out() && !state.ended && state.look.is_changed() {
-                changed.notify_one();
-            }
-        }
-    };
-    if let Err(error) = thread::Builder::new().name("config-watch".to_owned()).spawn(looking) {
-        tracing::warn!(%error, "the files of the configuration are not watched; SIGHUP reads them again");
+    #[test]
+    fn what_is_wrong_is_told_in_whole_lines_up_to_a_limit() {
+        assert_eq!(shortened("a\nb"), "a\nb");
+        let line = format!("{}é\n", "x".repeat(98));
+        let long = line.repeat(100_000 / line.len());
+        let told = shortened(&long);
+        assert!(told.len() < MAX_TOLD_BYTES + 100, "{}", told.len());
+        let lines: Vec<&str> = told.lines().collect();
+        let (last, whole) = lines.split_last().unwrap();
+        assert!(whole.len() == MAX_TOLD_BYTES / line.len() && whole.iter().all(|told| *told == line.trim_end()));
+        let left_out = long.len() - whole.len() * line.len() + 1;
+        assert_eq!(*last, format!("… and {left_out} bytes more, which `logweir check` tells"));
+        assert!(shortened(&"é".repeat(MAX_TOLD_BYTES)).len() < MAX_TOLD_BYTES + 100, "one line without an end");
     }
 }

@@ -191,7 +191,9 @@ fn together(lists: &mut [Listed<'_>]) {
                 let text = if other == list { String::new() } else { format!(" of {}", lists[other].report.name()) };
                 (format!("keys[{place}]"), text, if other == list { Some(place) } else { None })
             };
-            let first = *names.entry(key.name.as_str()).or_insert((list, index));
+            // What is no name is told already; and it may be the key.
+            let first =
+                if is_key_name(&key.name) { *names.entry(&key.name).or_insert((list, index)) } else { (list, index) };
             if first != (list, index) {
                 let same = &lists[first.0].keys[first.1];
                 let (other, of, here) = whose(first, lists);
@@ -204,7 +206,7 @@ fn together(lists: &mut [Listed<'_>]) {
                         lists[list].report.between(
                             setting(index, part),
                             &here.map(|place| setting(place, part)).into_iter().collect::<Vec<_>>(),
-                            format!("is not that of {other}{of}, which has the same name, {:?}", key.name),
+                            format!("is not that of {other}{of}, which has the same name"),
                             "choose another name; or, to let a new secret and an old one open the same key, write the same",
                         );
                     }

@@ -6,7 +6,7 @@ use super::{
     Config, Look, Problem, Problems, environment,
     keys::{self, KeysFile},
     read,
-    report::{Content, Document, Report, unreadable},
+    report::{Content, Document, Report, Unread, unreadable},
     spool, validate,
 };
 use crate::schema::Stream;
@@ -67,7 +67,9 @@ impl Reading {
         let mut dir = PathBuf::new();
         let document = match source {
             Source::File(path) => {
-                let document = Document::open(&path).map_err(|error| unreadable(&path, &error))?;
+                let document = Document::open(&path).map_err(|Unread { error, content }| {
+                    unreadable(&path, &error).of(Look::new(vec![(path.clone(), content)]))
+                })?;
                 dir = path.parent().map(Path::to_owned).unwrap_or_default();
                 files.push((path, document.content()));
                 document
@@ -75,7 +77,7 @@ impl Reading {
             Source::Embedded => Document::of("the embedded default", include_str!("../../config/default.toml")),
             Source::Text { name, text } => Document::of(name, text),
         };
-        let tree = document.parse().map_err(Problems::new)?;
+        let tree = document.parse().map_err(|problems| Problems::new(problems).of(Look::new(files.clone())))?;
         let mut report = Report::new(document, tree);
         spool::kind::spell_out(report.tree());
         let misplaced = environment::overlay(report.tree(), variables);
@@ -83,8 +85,7 @@ impl Reading {
         spool::kind::fill_in(report.tree());
         let (mut config, misreads): (Config, _) = read::read(report.tree());
         report.misread(misreads);
-        let keys = keys::read(&mut config, &dir, &mut report);
-        files.extend(keys.as_ref().map(|keys| (keys.path.clone(), keys.content)));
+        let keys = keys::read(&mut config, &dir, &mut report, &mut files);
         Ok(Self { config, report, keys, files })
     }
 
@@ -96,7 +97,7 @@ impl Reading {
         let config = self.config.clone();
         let (streams, problems) = self.check(&config);
         if !problems.is_empty() {
-            return Err(Problems::new(problems));
+            return Err(Problems::new(problems).of(self.look()));
         }
         let exposed = self.keys.as_ref().filter(|keys| keys.exposed).map(|keys| {
             format!(
@@ -107,7 +108,12 @@ impl Reading {
         });
         let source = self.report.name().to_owned();
         let warnings = exposed.into_iter().collect();
-        Ok((Loaded { source, config, streams, look: Look::new(self.files.clone()), warnings }, self))
+        Ok((Loaded { source, config, streams, look: self.look(), warnings }, self))
+    }
+
+    /// The files that it was read from, or was to be.
+    pub(super) fn look(&self) -> Look {
+        Look::new(self.files.clone())
     }
 
     /// The streams that `config` declares, and what is wrong with it, told by the places of what was read.

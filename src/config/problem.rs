@@ -2,11 +2,14 @@
 
 use std::fmt;
 
-use super::setting::Setting;
+use super::{setting::Setting, watch::Look};
 
 /// Everything that was found wrong, in the order of the file; what stands in the environment comes last.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    problems: Vec<Problem>,
+    look: Look,
+}
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,19 +59,30 @@ impl Position {
 impl Problems {
     pub(super) fn new(mut problems: Vec<Problem>) -> Self {
         problems.sort_by(|one, other| one.place.cmp(&other.place));
-        Self(problems)
+        Self { problems, look: Look::default() }
+    }
+
+    /// The same, in a configuration that was to be read from the files of `look`.
+    #[must_use]
+    pub(super) fn of(self, look: Look) -> Self {
+        Self { look, ..self }
+    }
+
+    /// The files that it was to be read from, as far as they are known, and what they held.
+    pub fn look(&self) -> &Look {
+        &self.look
     }
 
     /// The problems; there is at least one.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
-        self.0.iter()
+        self.problems.iter()
     }
 }
 
 /// A problem a paragraph, without a line break at the end.
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.0.iter().enumerate() {
+        for (index, problem) in self.problems.iter().enumerate() {
             let end = if index == 0 { "" } else { "\n" };
             write!(f, "{end}{problem}")?;
         }

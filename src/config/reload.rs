@@ -17,6 +17,9 @@ use super::{
 };
 use crate::schema::{Schema, Stream};
 
+/// The most settings that a line of the log names.
+const MAX_LISTED: usize = 20;
+
 /// What becomes of a configuration that is read again.
 #[derive(Debug)]
 pub struct Reload {
@@ -45,7 +48,8 @@ pub fn reload(
     let restart = differences(&config, &read.config);
     let (streams, problems) = reading.check(&config);
     if !problems.is_empty() {
-        return Err(Problems::new(problems.into_iter().map(|problem| until_restart(problem, &restart)).collect()));
+        let problems = problems.into_iter().map(|problem| until_restart(problem, &restart)).collect();
+        return Err(Problems::new(problems).of(read.look));
     }
     let (old, new) = (&running.config.streams, &config.streams);
     let same = |stream: &Stream| old.get(stream.name.as_str()) == new.get(stream.name.as_str());
@@ -54,6 +58,15 @@ pub fn reload(
         streams.into_iter().map(|stream| known(&stream).filter(|_| same(&stream)).unwrap_or(stream)).collect();
     let in_effect = Loaded { config, streams, ..read.clone() };
     Ok(Reload { in_effect, read, changed, restart })
+}
+
+/// `settings` for a line of the log: the first of them by name, and how many more there are.
+pub fn listed(settings: &[Setting]) -> String {
+    let mut named: Vec<String> = settings.iter().take(MAX_LISTED).map(ToString::to_string).collect();
+    if let more @ 1.. = settings.len().saturating_sub(MAX_LISTED) {
+        named.push(format!("and {more} more"));
+    }
+    named.join(", ")
 }
 
 /// What is in effect when `read` comes to who runs with `running`. Every section is named, so that a new one is decided on.
@@ -116,9 +129,8 @@ fn schema<'l>(loaded: &'l Loaded, name: &str) -> Option<&'l Schema> {
 
 /// A problem that is only there until a restart has put what was read in effect as a whole.
 fn until_restart(problem: Problem, restart: &[Setting]) -> Problem {
-    let settings: Vec<String> = restart.iter().map(ToString::to_string).collect();
     Problem {
-        what: format!("{}, as long as what needs a restart is not in effect: {}", problem.what, settings.join(", ")),
+        what: format!("{}, as long as what needs a restart is not in effect: {}", problem.what, listed(restart)),
         remedy: format!("restart the instance; or {}", problem.remedy),
         ..problem
     }

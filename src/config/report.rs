@@ -4,7 +4,7 @@ mod document;
 
 use std::{fmt::Display, ops::RangeInclusive};
 
-pub(super) use self::document::{Content, Document, content, unreadable};
+pub(super) use self::document::{Content, Document, Unread, content, unreadable};
 use super::{
     environment::{self, Cause, Misplaced},
     nearest::nearest,

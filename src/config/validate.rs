@@ -46,6 +46,7 @@ pub(super) fn check(config: &Config, report: &mut Report, mut file: Option<&mut 
     config.rollups.check(&config.streams, report);
     config.drain.check(report);
     config.watch.check(report);
+    keyless(config, report);
     ports(config, report);
     sizes(config, report);
     directories(config, report);
@@ -62,6 +63,18 @@ pub(super) fn check(config: &Config, report: &mut Report, mut file: Option<&mut 
     cut_names(config, report);
     counted(config, report);
     streams::resolve(&config.streams, config.privacy.key().as_ref(), report)
+}
+
+/// Who names a file of keys wants keys: one that is empty opens nothing to everybody.
+fn keyless(config: &Config, report: &mut Report) {
+    if config.keys_file.is_some() && config.all_keys().next().is_none() {
+        report.between(
+            "keys_file",
+            &["keys".into()],
+            "names a file without a key, and there is none elsewhere: everybody could post",
+            "put a [[keys]] section there, as `logweir key new` prints it, or leave keys_file out",
+        );
+    }
 }
 
 fn ports(config: &Config, report: &mut Report) {

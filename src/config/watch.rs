@@ -37,7 +37,7 @@ impl Watch {
 }
 
 /// What files held when they were last read, and at the last look.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Look {
     files: Vec<PathBuf>,
     read: Vec<Content>,
@@ -75,6 +75,18 @@ impl Look {
         Self { files: self.files.clone(), read: self.contents(), seen: None }
     }
 
+    /// Also the files of `other` that are not among these, as they were when `other` read them.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        for (file, read) in other.files.into_iter().zip(other.read) {
+            if !self.files.contains(&file) {
+                self.files.push(file);
+                self.read.push(read);
+            }
+        }
+        Self { seen: None, ..self }
+    }
+
     fn contents(&self) -> Vec<Content> {
         self.files.iter().map(|file| content(file)).collect()
     }
@@ -106,6 +118,19 @@ mod tests {
         assert_eq!([now.is_changed(), now.is_changed()], [false, false], "it was read meanwhile");
         fs::remove_file(&one).unwrap();
         assert_eq!([look.is_changed(), look.is_changed(), look.is_changed()], [false, true, false]);
+    }
+
+    #[test]
+    fn files_of_two_looks_are_looked_at_each_as_it_was_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, other, third] = ["one", "other", "third"].map(|name| dir.path().join(name));
+        fs::write(&one, "a").unwrap();
+        let before = Look::new(vec![(one.clone(), content(&one)), (third.clone(), content(&third))]);
+        fs::write(&one, "b").unwrap();
+        let mut look = Look::new(vec![(one.clone(), content(&one)), (other.clone(), content(&other))]).and(before);
+        assert_eq!([look.is_changed(), look.is_changed()], [false, false], "the later reading of the two counts");
+        fs::write(&third, "there is one now").unwrap();
+        assert_eq!([look.is_changed(), look.is_changed()], [false, true]);
     }
 
     #[test]

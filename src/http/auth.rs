@@ -3,9 +3,10 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
+use ::metrics::Counter;
 use http::{HeaderMap, header::AUTHORIZATION};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
@@ -24,6 +25,8 @@ pub struct Key {
     pub browser: bool,
     /// What it may send, if that is limited.
     pub quota: Option<Arc<Quota>>,
+    /// Requests that came with it, once there was one. It goes with the policy that the key stands in.
+    pub requests: OnceLock<Counter>,
 }
 
 /// The SHA-256 of a secret.

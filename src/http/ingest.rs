@@ -205,7 +205,7 @@ fn head(
         return Err(closed(worker));
     }
     let key = policy.keys.find(headers, query)?;
-    worker.counts.key(&key.name);
+    worker.counts.key(&key, &worker.service.policies);
     let name = StreamName::new(stream).map_err(|_| Problem::InvalidStreamName)?;
     if !key.allows(stream) {
         return Err(Problem::StreamNotAllowed);

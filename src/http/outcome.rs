@@ -9,7 +9,7 @@ use std::{
 
 use ::metrics::{Counter, Histogram};
 
-use super::{Problem, worker::Route};
+use super::{Key, Policies, Problem, worker::Route};
 use crate::{
     admission::{Cause, Reservation},
     batch::{Mending, Mendings, Reason, Rejections},
@@ -49,8 +49,6 @@ pub(super) struct Counts {
     pub(super) seconds: Histogram,
     /// How far clocks are ahead and behind.
     skews: [Histogram; 2],
-    /// Each key's counter, by its name. Bounded by the configuration.
-    keys: RefCell<HashMap<String, Counter>>,
 }
 
 /// More than this no clock is said to be wrong, in milliseconds: 30 days, as far as an event's time is believed.
@@ -74,7 +72,6 @@ impl Counts {
             offered_bytes: metrics.counter(&metrics::OFFERED_BYTES, &[]),
             seconds: metrics.histogram(&metrics::REQUEST_SECONDS, &[]),
             skews: ["ahead", "behind"].map(|clock| metrics.histogram(&metrics::CLOCK_SKEW, &[clock])),
-            keys: RefCell::default(),
             metrics: Arc::clone(metrics),
         }
     }
@@ -100,15 +97,10 @@ impl Counts {
         if behind < 0 { ahead_of_us.record(skew) } else { behind_us.record(skew) }
     }
 
-    /// A request came with the key called `name`.
-    pub(super) fn key(&self, name: &str) {
-        if let Some(counter) = self.keys.borrow().get(name) {
-            counter.increment(1);
-            return;
-        }
-        let counter = self.metrics.counter(&metrics::KEY_REQUESTS, &[name]);
-        counter.increment(1);
-        self.keys.borrow_mut().insert(name.to_owned(), counter);
+    /// A request came with `key`.
+    pub(super) fn key(&self, key: &Key, policies: &Policies) {
+        let counter = || self.metrics.counter(&metrics::KEY_REQUESTS, &[policies.series(&key.name)]);
+        key.requests.get_or_init(counter).increment(1);
     }
 
     pub(super) fn refusal(&self, cause: Cause) {

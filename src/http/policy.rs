@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    collections::HashSet,
     rc::Rc,
     sync::{
         Arc, Mutex, PoisonError,
@@ -16,6 +17,12 @@ use crate::admission::{Moment, Mute};
 
 const SEND_INTERVAL: HeaderName = HeaderName::from_static("logweir-send-interval");
 const SAMPLING: HeaderName = HeaderName::from_static("logweir-sampling");
+
+/// The most keys whose requests are counted by their names while a process runs: a series once shown is shown until its end,
+/// whatever became of the key. Twice as many as one list of keys may have.
+const MAX_KEY_SERIES: usize = 20_000;
+/// What the requests of further keys are counted under. No key has such a name.
+const OTHER_KEYS: &str = "(others)";
 
 /// What may be changed while the server runs. It is replaced as a whole.
 #[derive(Debug, Default)]
@@ -79,18 +86,33 @@ impl Hints {
 pub struct Policies {
     version: AtomicU64,
     current: Mutex<Arc<Policy>>,
+    /// The keys whose requests are counted by their names, whether or not they are still there.
+    counted: Mutex<HashSet<String>>,
 }
 
 impl Policies {
     /// With `policy` in force.
     pub fn new(policy: Policy) -> Self {
-        Self { version: AtomicU64::new(0), current: Mutex::new(Arc::new(policy)) }
+        Self { version: AtomicU64::new(0), current: Mutex::new(Arc::new(policy)), counted: Mutex::default() }
     }
 
     /// Puts `policy` in force: for every request that comes from now on.
     pub fn replace(&self, policy: Policy) {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
         self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// What the requests of the key called `name` are counted under. To be asked once for each key of a policy.
+    pub(super) fn series<'n>(&self, name: &'n str) -> &'n str {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if counted.contains(name) {
+            return name;
+        }
+        if counted.len() == MAX_KEY_SERIES {
+            return OTHER_KEYS;
+        }
+        counted.insert(name.to_owned());
+        name
     }
 
     /// The policy in force.
@@ -128,6 +150,17 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_more_keys_are_counted_by_name_than_there_may_be_series() {
+        let policies = Policies::default();
+        for number in 0..MAX_KEY_SERIES {
+            let name = number.to_string();
+            assert_eq!(policies.series(&name), name);
+        }
+        assert_eq!((policies.series("one more"), policies.series("two more")), (OTHER_KEYS, OTHER_KEYS));
+        assert_eq!(policies.series("7"), "7", "one that is counted is counted on");
+    }
 
     #[test]
     fn a_worker_sees_a_new_policy_with_its_next_request() {

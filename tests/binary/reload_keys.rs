@@ -196,6 +196,88 @@ fn the_last_key_cannot_be_taken_from_a_socket_that_others_can_reach() {
     server.stop();
 }
 
+/// Where a proxy of the same machine stands in front, a loopback address is everybody's.
+#[test]
+fn the_last_key_cannot_be_taken_from_a_socket_of_this_machine_either() {
+    let place = Place::new();
+    place.write("keys.toml", &keys(&place, &[0]));
+    let server = serve(&place, "keys_file = 'keys.toml'\n[watch]\ninterval = '1s'\n");
+    let before = in_force(&server);
+    let mut client = Client::connect(server.address).unwrap();
+    // As a command leaves it that fails: `logweir key new --name 'A B' > keys.toml`.
+    place.write("keys.toml", "");
+    await_reload(&server, "refused", 0);
+    // Without naming a file it is the same.
+    write(&place, "[hints]\nsampling = 0.5\n");
+    await_reload(&server, "refused", 1);
+    assert_eq!(post_on(&mut client, &secret(0), "heard", "[{}]"), 200, "the key is still the key");
+    assert_eq!(post_on(&mut client, &secret(1), "heard", "[{}]"), 401);
+    let answer = client.post(Post { stream: "heard", headers: &[], body: b"[{}]" }).unwrap();
+    assert_eq!((answer.status, answer.header("logweir-sampling")), (401, None), "nothing of it is in force");
+    assert_eq!(in_force(&server), before);
+    let ended = server.stop();
+    assert!(ended.stderr.contains("keys_file names a file without a key"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("keys: none is left of those in force"), "{}", ended.stderr);
+}
+
+#[test]
+fn who_names_a_file_of_keys_does_not_start_without_a_key() {
+    let place = Place::new();
+    place.write("keys.toml", "");
+    write(&place, "keys_file = 'keys.toml'\n");
+    let refused = place.run(&["--config", "logweir.toml"]);
+    assert_eq!(refused.code, Some(78), "{}", refused.stderr);
+    assert!(refused.stderr.contains("logweir.toml:1: keys_file names a file without a key"), "{}", refused.stderr);
+}
+
+/// A file that could not be read yet, or was not sound, is read again once it is.
+#[test]
+fn a_keys_file_that_was_refused_is_noticed_when_it_is_mended() {
+    let place = Place::new();
+    let server = serve(&place, "[watch]\ninterval = '1s'\n[[keys]]\nname = 'old'\nkey = 'hush-the-old-key-of-all'\n");
+    write(&place, "keys_file = 'keys.toml'\n[watch]\ninterval = '1s'\n");
+    await_reload(&server, "refused", 0);
+    place.write("keys.toml", &keys(&place, &[0]).replace("name", "nmae"));
+    await_reload(&server, "refused", 1);
+    place.write("keys.toml", &keys(&place, &[0]));
+    await_reload(&server, "taken_over", 0);
+    let mut client = Client::connect(server.address).unwrap();
+    assert_eq!(post_on(&mut client, &secret(0), "heard", "[{}]"), 200);
+    assert_eq!(post_on(&mut client, "hush-the-old-key-of-all", "heard", "[{}]"), 401);
+    server.stop();
+}
+
+#[test]
+fn a_keys_file_that_became_a_pipe_neither_deafens_the_process_nor_keeps_it_from_ending() {
+    let place = Place::new();
+    place.write("keys.toml", &keys(&place, &[0]));
+    let server = serve(&place, "keys_file = 'keys.toml'\n[watch]\ninterval = '1s'\n");
+    fs::remove_file(place.path("keys.toml")).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, place.path("keys.toml"), rustix::fs::Mode::RUSR).unwrap();
+    await_reload(&server, "refused", 0);
+    reload(&server, "refused");
+    let mut client = Client::connect(server.address).unwrap();
+    assert_eq!(post_on(&mut client, &secret(0), "heard", "[{}]"), 200);
+    let ended = server.stop();
+    // Whoever looks through the place afterwards would wait for it.
+    fs::remove_file(place.path("keys.toml")).unwrap();
+    assert!(ended.stderr.contains("keys.toml, which cannot be read: it is no regular file"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_new_key_can_be_put_behind_a_line_that_does_not_end() {
+    let place = Place::new();
+    let made = place.run(&["key", "new", "--name", "web"]);
+    assert!(made.stdout.starts_with("\n[[keys]]\n"), "{}", made.stdout);
+    place.write("keys.toml", &format!("{}{}", keys(&place, &[0]).trim_end(), made.stdout));
+    let server = serve(&place, "keys_file = 'keys.toml'\n");
+    let mut client = Client::connect(server.address).unwrap();
+    for key in [&secret(0), made.stderr.lines().last().unwrap()] {
+        assert_eq!(post_on(&mut client, key, "heard", "[{}]"), 200);
+    }
+    server.stop();
+}
+
 #[test]
 fn a_new_key_is_shown_once_and_its_section_opens_the_server() {
     let place = Place::new();
@@ -205,7 +287,7 @@ fn a_new_key_is_shown_once_and_its_section_opens_the_server() {
     assert!(key.starts_with("lw_") && key.len() == 67, "{key}");
     let hash = sha256(&place, key);
     let section = format!(
-        "[[keys]]\nname = \"web\"\nkey_hash = \"sha256:{hash}\"\nstreams = [\"heard\", \"seen\"]\nbrowser = true"
+        "\n[[keys]]\nname = \"web\"\nkey_hash = \"sha256:{hash}\"\nstreams = [\"heard\", \"seen\"]\nbrowser = true"
     );
     assert_eq!(made.stdout, section);
     let again = place.run(&["key", "new", "--name", "web"]);

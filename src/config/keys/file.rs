@@ -9,7 +9,7 @@ use super::Key;
 use crate::config::{
     Config, Setting,
     read::read as read_tree,
-    report::{Content, Document, Report},
+    report::{Content, Document, Report, Unread},
 };
 
 /// What the file says.
@@ -23,8 +23,6 @@ struct Keys {
 pub(in crate::config) struct KeysFile {
     /// Where it is.
     pub path: PathBuf,
-    /// What it holds.
-    pub content: Content,
     /// What is found wrong in it.
     pub report: Report,
     /// Whether it can be read by every user of the machine, and what it holds is worth that they cannot.
@@ -32,8 +30,13 @@ pub(in crate::config) struct KeysFile {
 }
 
 /// Reads the file that `config` names, if it names one, from `dir`, into `config`. What is wrong with it as a file is noted
-/// in `report`, which is that of the configuration.
-pub(in crate::config) fn read(config: &mut Config, dir: &Path, report: &mut Report) -> Option<KeysFile> {
+/// in `report`, which is that of the configuration; and in `files` that it was tried, and what it held.
+pub(in crate::config) fn read(
+    config: &mut Config,
+    dir: &Path,
+    report: &mut Report,
+    files: &mut Vec<(PathBuf, Content)>,
+) -> Option<KeysFile> {
     let setting = Setting::from("keys_file");
     let named = config.keys_file.as_ref()?;
     if named.as_os_str().is_empty() {
@@ -43,7 +46,8 @@ pub(in crate::config) fn read(config: &mut Config, dir: &Path, report: &mut Repo
     let path = dir.join(named);
     let document = match Document::open(&path) {
         Ok(document) => document,
-        Err(error) => {
+        Err(Unread { error, content }) => {
+            files.push((path.clone(), content));
             report.wrong(
                 setting.clone(),
                 format!("is {}, which cannot be read: {error}", path.display()),
@@ -53,6 +57,7 @@ pub(in crate::config) fn read(config: &mut Config, dir: &Path, report: &mut Repo
             return None;
         }
     };
+    files.push((path.clone(), document.content()));
     let tree = match document.parse() {
         Ok(tree) => tree,
         Err(problems) => {
@@ -60,7 +65,7 @@ pub(in crate::config) fn read(config: &mut Config, dir: &Path, report: &mut Repo
             return None;
         }
     };
-    let (readable_by_all, content) = (document.readable_by_all, document.content());
+    let readable_by_all = document.readable_by_all;
     let mut its = Report::new(document, tree);
     let (Keys { keys }, misreads) = read_tree(its.tree());
     if !misreads.is_empty() {
@@ -70,5 +75,5 @@ pub(in crate::config) fn read(config: &mut Config, dir: &Path, report: &mut Repo
     its.misread(misreads);
     let exposed = readable_by_all && keys.iter().any(|key| !key.key.is_empty());
     config.keys_of_file = keys;
-    Some(KeysFile { path, content, report: its, exposed })
+    Some(KeysFile { path, report: its, exposed })
 }

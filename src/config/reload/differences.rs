@@ -1,7 +1,7 @@
 //! Where two configurations differ: by the settings' paths, never by their values, so that a secret that was changed is
 //! told, too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::config::{
     Config, Key, KeyDigest, print_written,
@@ -36,23 +36,30 @@ fn tree(config: &Config) -> Option<Value> {
 
 /// Every secret but those of keys.
 pub(in crate::config) fn secrets(config: &Config) -> Vec<(Setting, &Secret)> {
-    vec![
-        ("admin.token".into(), &config.admin.token),
-        ("privacy.hash_key".into(), &config.privacy.hash_key),
+    let mut secrets = own_secrets(config);
+    secrets.extend([
         ("warehouse.connection.password".into(), &config.warehouse.connection.password),
         ("rollups.export.password".into(), &config.rollups.export.password),
-    ]
+    ]);
+    secrets
+}
+
+/// Those of them that are made for the instance, so that they can be random and long: passwords of other systems are what
+/// those allow.
+pub(super) fn own_secrets(config: &Config) -> Vec<(Setting, &Secret)> {
+    vec![("admin.token".into(), &config.admin.token), ("privacy.hash_key".into(), &config.privacy.hash_key)]
 }
 
 /// Notes how the keys differ. Their order says nothing, nor which text they stand in.
 fn keys(one: &Config, other: &Config, found: &mut Vec<Setting>) {
     let setting = |name: &str| Setting::from("keys").key(name);
+    let (ones, others) = (by_name(one), by_name(other));
     let mut told = BTreeSet::new();
     for key in other.all_keys().chain(one.all_keys()) {
         if !told.insert(&key.name) {
             continue;
         }
-        match (named(one, &key.name), named(other, &key.name)) {
+        match (ones.get(key.name.as_str()), others.get(key.name.as_str())) {
             (Some((old, were)), Some((new, are))) => {
                 let Key { name: _, key: _, key_hash: _, streams, browser, quota } = new;
                 for (part, differs) in [
@@ -69,10 +76,14 @@ fn keys(one: &Config, other: &Config, found: &mut Vec<Setting>) {
     }
 }
 
-/// The key called `name`, and its secrets.
-fn named<'c>(config: &'c Config, name: &str) -> Option<(&'c Key, BTreeSet<KeyDigest>)> {
-    let all = || config.all_keys().filter(|key| key.name == name);
-    Some((all().next()?, all().filter_map(Key::digest).collect()))
+/// The keys of `config` by their names, each with its secrets. There may be many: neither is looked for among the others.
+fn by_name(config: &Config) -> HashMap<&str, (&Key, BTreeSet<KeyDigest>)> {
+    let mut found = HashMap::new();
+    for key in config.all_keys() {
+        let (_, secrets) = found.entry(key.name.as_str()).or_insert_with(|| (key, BTreeSet::new()));
+        secrets.extend(key.digest());
+    }
+    found
 }
 
 /// Notes where `one` and `other`, which stand at `setting`, differ: the narrowest settings that tell it.

@@ -1,12 +1,13 @@
 //! The text of a configuration, and where in it something stands.
 
 use std::{
-    fs::File,
+    fs::OpenOptions,
     io::{self, Read},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
 };
 
+use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
 use crate::config::{
@@ -35,9 +36,20 @@ pub(in crate::config) enum Content {
     Unreadable(io::ErrorKind),
 }
 
+/// Why a file could not be read as a text, and what it held.
+#[derive(Debug)]
+pub(in crate::config) struct Unread {
+    pub error: io::Error,
+    pub content: Content,
+}
+
 impl Content {
     fn of(bytes: &[u8]) -> Self {
         Self::Is(Sha256::digest(bytes).into())
+    }
+
+    fn unreadable(error: &io::Error) -> Self {
+        Self::Unreadable(error.kind())
     }
 }
 
@@ -51,10 +63,12 @@ impl Document {
     ///
     /// # Errors
     /// The operating system's, or what is wrong with the file as a text.
-    pub(in crate::config) fn open(path: &Path) -> io::Result<Self> {
-        let (bytes, mode) = read(path)?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8"))?;
+    pub(in crate::config) fn open(path: &Path) -> Result<Self, Unread> {
+        let (bytes, mode) = read(path).map_err(|error| Unread { content: Content::unreadable(&error), error })?;
+        let text = String::from_utf8(bytes).map_err(|wrong| Unread {
+            content: Content::of(wrong.as_bytes()),
+            error: io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8"),
+        })?;
         Ok(Self { name: path.display().to_string(), text, readable_by_all: mode & READABLE_BY_ALL != 0 })
     }
 
@@ -104,15 +118,20 @@ pub(in crate::config) fn unreadable(path: &Path, error: &io::Error) -> Problems 
 pub(in crate::config) fn content(path: &Path) -> Content {
     match read(path) {
         Ok((bytes, _)) => Content::of(&bytes),
-        Err(error) => Content::Unreadable(error.kind()),
+        Err(error) => Content::unreadable(&error),
     }
 }
 
-/// The bytes and the permissions of the file at `path`.
+/// The bytes and the permissions of the file at `path`. Nothing else is read: a pipe or a device may have no end, or never
+/// begin, so that it is not waited for either.
 #[expect(clippy::disallowed_methods, reason = "the reader is limited")]
 fn read(path: &Path) -> io::Result<(Vec<u8>, u32)> {
-    let file = File::open(path)?;
-    let mode = file.metadata()?.mode();
+    let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    let mode = metadata.mode();
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_BYTES {
@@ -150,8 +169,28 @@ mod tests {
         fs::write(&path, vec![b' '; MAX_BYTES as usize]).unwrap();
         assert!(Document::open(&path).is_ok());
         fs::write(&path, vec![b' '; MAX_BYTES as usize + 1]).unwrap();
-        let error = Document::open(&path).err().unwrap();
+        let Unread { error, .. } = Document::open(&path).err().unwrap();
         assert_eq!(unreadable(&path, &error).iter().count(), 1);
         assert!(error.to_string().contains("more than 4194304 bytes"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_neither_read_nor_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+        for path in [&pipe, dir.path(), Path::new("/dev/zero")] {
+            let Unread { error, content: held } = Document::open(path).err().unwrap();
+            assert_eq!(error.to_string(), "it is no regular file", "{}", path.display());
+            assert_eq!(held, content(path));
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_holds_what_it_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f.toml");
+        fs::write(&path, [0xff]).unwrap();
+        assert_eq!(Document::open(&path).err().unwrap().content, content(&path));
     }
 }

@@ -56,7 +56,7 @@ fn two_secrets_open_one_key_if_they_agree_in_everything_else() {
     let config = load_text(&two("quota = { requests = 2 }", "quota = { requests = 2.0 }")).unwrap().config;
     assert_eq!(config.all_keys().count(), 2);
     broken(&[
-        (&two("", "browser = true"), 11, "keys[1].browser", "is not that of keys[0], which has the same name, \"a\""),
+        (&two("", "browser = true"), 11, "keys[1].browser", "is not that of keys[0], which has the same name"),
         (&two("", "quota = { requests = 2 }"), 11, "keys[1].quota", "is not that of keys[0]"),
         (&(two("", "streams = ['heard']") + "[streams.heard]\n"), 11, "keys[1].streams", "is not that of keys[0]"),
     ]);
@@ -73,7 +73,19 @@ fn keys_of_a_file_are_keys_like_others() {
     load_file(&plain("app", HUSH), &plain("app", "0123456789abcdef")).unwrap();
     let open = "[server]\nlisten = '0.0.0.0:80'\n[[mute]]\nkey = 'tv'\n";
     load_file(&file, open).unwrap();
-    assert_eq!(told(&load_file("", open).unwrap_err()), ["f.toml:6 server.listen", "f.toml:8 mute[0].key"]);
+    assert_eq!(told(&load_file("", open).unwrap_err()), ["f.toml:1 keys_file"], "one thing is missing");
+}
+
+#[test]
+fn a_keys_file_without_a_key_is_refused_unless_there_is_one_elsewhere() {
+    for file in ["", "# logweir key new\n", "keys = []\n"] {
+        let problems = load_file(file, "").unwrap_err();
+        assert_eq!(told(&problems), ["f.toml:1 keys_file"], "{problems}");
+        assert!(problems.to_string().contains("everybody could post"), "{problems}");
+        load_file(file, &plain("app", HUSH)).unwrap();
+    }
+    // What is wrong with the keys is told, and nothing else.
+    assert_eq!(told(&load_file("", "[[keys]]\nnme = 'a'\n").unwrap_err()).len(), 2);
 }
 
 #[test]
@@ -135,6 +147,13 @@ fn no_error_of_a_keys_file_shows_a_key() {
         format!("[[keys]]\nbrowser = '{HUSH}'\nquota = '{HUSH}'\nquota.'{HUSH}' = 1\n"),
         format!("[[keys]]\nquota = {{ '{HUSH}' = 1, burst = '{HUSH}' }}\n"),
         HUSH.to_owned(),
+        format!(
+            "[[keys]]\nname = '{HUSH}!'\nkey = '{HUSH}'\n[[keys]]\nname = '{HUSH}!'\nkey = 'x{HUSH}'\nbrowser = true\n"
+        ),
+        // A name that a key may have, and that may be one all the same.
+        format!(
+            "[[keys]]\nname = '{HUSH}'\nkey = 'x{HUSH}'\n[[keys]]\nname = '{HUSH}'\nkey = 'y{HUSH}'\nbrowser = true\n"
+        ),
     ];
     for at in (0..sound.len()).filter(|at| sound.is_char_boundary(*at)) {
         for put in ["", "'", "\"", "\n", "[", "]", "=", "#", "\\", "\u{0}", "{"] {

@@ -3,7 +3,7 @@
 use super::{
     super::reload::{
         differences::{differences, secrets},
-        merged, reload,
+        listed, merged, reload,
     },
     files::{load_examples, with_examples},
     *,
@@ -208,6 +208,71 @@ fn another_setting_or_secret_makes_another_fingerprint_and_a_hash_is_as_good_as_
     assert!(all.iter().all(|number| *number < 1 << 48));
     let (plain, hashed) = (load_with(RUNNING, &[]).unwrap(), load_with(&hashed, &[]).unwrap());
     assert!(differences(&plain.config, &hashed.config).is_empty());
+}
+
+#[test]
+fn a_password_of_another_system_has_no_part_in_the_fingerprint() {
+    let of = |variables: &[(&str, &str)]| load_with(RUNNING, variables).unwrap().config.fingerprint();
+    for password in ["LOGWEIR__WAREHOUSE__CONNECTION__PASSWORD", "LOGWEIR__ROLLUPS__EXPORT__PASSWORD"] {
+        // Whether there is one at all is no secret.
+        assert_eq!(of(&[(password, "hush")]), of(&[(password, "summer-2026")]), "{password}");
+    }
+    for own in ["LOGWEIR__ADMIN__TOKEN", "LOGWEIR__PRIVACY__HASH_KEY", "LOGWEIR__KEYS__0__KEY"] {
+        assert_ne!(of(&[(own, "hush-0123456789-0")]), of(&[(own, "hush-0123456789-1")]), "{own}");
+    }
+}
+
+#[test]
+fn a_line_of_the_log_names_so_many_settings_and_counts_the_rest() {
+    let settings = |count: usize| (0..count).map(|at| Setting::from("keys").index(at)).collect::<Vec<_>>();
+    assert_eq!(listed(&settings(2)), "keys[0], keys[1]");
+    assert!(listed(&settings(20)).ends_with("keys[18], keys[19]"));
+    let told = listed(&settings(20_000));
+    assert!(told.ends_with("keys[19], and 19980 more"), "{told}");
+}
+
+/// Many times as long as that takes is still less than it takes to look each key up among all the others.
+#[test]
+fn as_many_keys_as_there_may_be_are_compared_one_by_one() {
+    let mut running = running().config;
+    let key = |number: usize| Key {
+        name: format!("key-{number:05}"),
+        key_hash: Secret::new(format!("sha256:{number:064}")),
+        ..Key::default()
+    };
+    (running.keys, running.keys_of_file) = ((0..10_000).map(key).collect(), (10_000..20_000).map(key).collect());
+    let mut read = running.clone();
+    for key in read.keys.iter_mut().chain(&mut read.keys_of_file) {
+        key.browser = true;
+    }
+    let before = std::time::Instant::now();
+    assert_eq!(differences(&running, &read).len(), 20_000);
+    assert!(before.elapsed() < std::time::Duration::from_secs(10), "{:?}", before.elapsed());
+}
+
+/// The files that were to be read are known, so that it is noticed when they are mended.
+#[test]
+fn what_is_refused_says_which_files_it_was_to_be_read_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let load = || load(Source::File(path("f.toml")), std::iter::empty());
+    let is_noticed = |name: &str, text: &[u8]| {
+        let mut look = load().unwrap_err().look().clone();
+        assert_eq!([look.is_changed(), look.is_changed()], [false, false], "{name}: nothing has changed");
+        std::fs::write(path(name), text).unwrap();
+        assert_eq!([look.is_changed(), look.is_changed()], [false, true], "{name}");
+    };
+    let sound = format!("keys_file = 'keys.toml'\n{SINK}{STREAM}");
+    is_noticed("f.toml", b"\xff");
+    is_noticed("f.toml", b"[[sinks");
+    is_noticed("f.toml", b"[nonsense]");
+    is_noticed("f.toml", sound.as_bytes());
+    is_noticed("keys.toml", b"\xff");
+    is_noticed("keys.toml", b"[[keys");
+    is_noticed("keys.toml", b"");
+    is_noticed("keys.toml", b"[[keys]]\nname = 'a'\nkey = 'short'\n");
+    is_noticed("keys.toml", b"[[keys]]\nname = 'a'\nkey = '0123456789abcdef'\n");
+    load().unwrap();
 }
 
 /// What is written in the reference, each setting with another value, one at a time.
