@@ -24,6 +24,7 @@ mod sinks;
 mod stop;
 mod stores;
 mod stranded;
+mod succeed;
 mod sweep;
 mod vigil;
 
@@ -31,9 +32,8 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     os::fd::{AsFd, BorrowedFd},
-    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tokio::{runtime::Runtime, sync::watch};
@@ -69,10 +69,10 @@ use crate::{
         WorkerHandle,
     },
     metrics::{self, Metrics},
-    queue::{self, Intake, Published},
+    queue::{self, Published},
     schema::Catalog,
     spool::{Held, Spool, StartError as SpoolError},
-    succession::{Estate, Predecessor, SuccessionError},
+    succession::{Estate, Predecessor, SpoolDir, SuccessionError},
 };
 
 /// Threads of the background that may block: for the keeping of the sinks' lags.
@@ -93,7 +93,7 @@ pub struct Server {
     stop_accepting: watch::Sender<Option<Ending>>,
     stop_working: watch::Sender<Option<Ending>>,
     /// The spool's directory; `None` without a disk.
-    spool_dir: Option<PathBuf>,
+    spool_dir: Option<SpoolDir>,
     /// What the process may come to need, in bytes.
     ceiling: u64,
     max_connections: usize,
@@ -137,7 +137,7 @@ impl StartError {
         matches!(
             self,
             Self::Descriptors(_)
-                | Self::Listen(ListenError::NoKey { .. } | ListenError::NoToken { .. })
+                | Self::Listen(ListenError::NoKey { .. } | ListenError::NoToken { .. } | ListenError::Elsewhere { .. })
                 | Self::Succession(SuccessionError::OtherSpool { .. })
         )
     }
@@ -149,31 +149,32 @@ impl Server {
     /// # Errors
     /// [`StartError`]; the process is to end then, since what was started before may still run.
     pub fn start(loaded: Loaded) -> Result<Self, StartError> {
-        Self::start_after(loaded, None)
+        Self::start_after(loaded, background()?, None)
     }
 
-    /// As [`Self::start`], as the successor of a process that has this instance, once that one gives way.
+    /// As [`Self::start`], on `runtime`, which is one of [`background`]; if there is a predecessor, as the successor of that
+    /// process, which has this instance, once it gives way.
     ///
     /// # Errors
     /// [`StartError`], [`StartError::Succession`] if the other process goes on.
     pub fn start_after(
         loaded: Loaded,
+        runtime: Runtime,
         predecessor: Option<(Predecessor, [TcpListener; 2])>,
     ) -> Result<Self, StartError> {
         let Loaded { mut config, streams, .. } = loaded;
         let hash = config.fingerprint();
         config.server.max_connections = descriptors::connections(&config, descriptors::raise())?;
-        let (predecessor, handed_over) = predecessor.map(handed_over).unzip();
+        let (predecessor, handed_over) = predecessor.map(succeed::handed_over).unzip();
         let sockets = listen::sockets(&config, handed_over)?;
         let metrics = Arc::new(Metrics::new()?);
         apply::show(&metrics, apply::FIRST_VERSION, hash);
         let (lanes, intake) = queue::queues(config.workers(), config.queue.batches);
         let published = intake.published();
         let prepared = Prepared::new(&config, &metrics)?;
-        let runtime = background()?;
-        let spool_dir = config.spool.keeps().then(|| std::path::absolute(&config.spool.dir)).transpose()?;
-        let patience = take_over(&config, predecessor, spool_dir.as_deref(), &metrics)?;
-        let spool = open_spool(&config, intake, &metrics, patience)?;
+        let leaving = succeed::take_over(&config, predecessor, &metrics)?;
+        let spool = succeed::open_spool(&config, intake, &metrics, leaving)?;
+        let spool_dir = succeed::spool_dir(&config, &spool)?;
         retire(&config, &spool);
         let (sinks, places) = Sinks::start(&config, prepared, (spool.instance(), &spool.shelf()), &metrics);
         let quota = Quota::new(&config, Arc::clone(&published));
@@ -276,50 +277,6 @@ impl Server {
     }
 }
 
-/// A predecessor, and the sockets that it hands over.
-fn handed_over((predecessor, [public, admin]): (Predecessor, [TcpListener; 2])) -> (Predecessor, Sockets) {
-    let supervised = predecessor.estate.supervised;
-    (predecessor, Sockets { public, admin, supervised })
-}
-
-/// Waits until the process that is succeeded gives way, if there is one: how long the spool's lock may then take.
-fn take_over(
-    config: &Config,
-    predecessor: Option<Predecessor>,
-    spool: Option<&Path>,
-    metrics: &Metrics,
-) -> Result<Duration, SuccessionError> {
-    let [_failed, taken_over] =
-        ["failed", "taken_over"].map(|outcome| metrics.counter(&metrics::HANDOVERS, &[outcome]));
-    let Some(predecessor) = predecessor else { return Ok(Duration::ZERO) };
-    predecessor.take_over(spool)?;
-    taken_over.increment(1);
-    Ok(config.drain.handover.get() + config.drain.timeout.get())
-}
-
-/// The spool on disk, or the one in memory that nothing outlives.
-fn open_spool(
-    config: &Config,
-    intake: Intake,
-    metrics: &Arc<Metrics>,
-    patience: Duration,
-) -> Result<Spool, SpoolError> {
-    let settings = config.spool_settings();
-    if config.spool.keeps() {
-        Spool::open_within(settings, intake, metrics, patience)
-    } else {
-        match stranded(config) {
-            Ok(None) => {}
-            Ok(Some(stranded)) => {
-                let Stranded { segments, bytes, .. } = stranded;
-                tracing::warn!(segments, bytes, "{stranded}");
-            }
-            Err(error) => tracing::warn!(%error, "what the spool holds that was used before cannot be told"),
-        }
-        Spool::in_memory(settings, intake, metrics)
-    }
-}
-
 /// Says what the sinks still lacked that were configured when the spool was last used and are not any more.
 fn retire(config: &Config, spool: &Spool) {
     let known: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
@@ -334,7 +291,10 @@ fn retire(config: &Config, spool: &Spool) {
 }
 
 /// The runtime of everything that is neither hot nor a sink's.
-fn background() -> io::Result<Runtime> {
+///
+/// # Errors
+/// The operating system's, if there is no thread to be had.
+pub fn background() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(BLOCKING_THREADS)

@@ -41,7 +41,8 @@ pub enum Command {
     /// SIGUSR2 starts a successor, the executable that stands now where this one stood, and gives way to it once it is
     /// ready: no connection is refused, and uploads are not waited for. If the successor is not sound, this process serves
     /// on. SIGUSR1 gives way in the same manner where a supervisor has the listening sockets and starts the next process,
-    /// as systemd does with a socket unit.
+    /// as systemd does with a socket unit. A container ends with its first process: there, neither is for a server that is
+    /// the first process, nor for one below a program that only passes signals on (docker run --init).
     ///
     /// Exits with 0 after draining, 69 if the server cannot start here (its port is taken, or another process has the
     /// spool), 78 if the configuration or an argument is wrong or fewer files may be open than it needs, and 143 if it

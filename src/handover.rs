@@ -17,7 +17,14 @@
 //! ```
 //!
 //! Until "go" nothing is given up: if the successor is not sound, or ends, or takes too long, this process serves on, and
-//! says so in the log and in a metric. A signal to stop ends the successor first. Behind "go" it is passed on to it.
+//! says so in the log and in a metric. A signal to stop ends the successor first, and so does one to give way at once, if a
+//! supervisor has the sockets. Behind "go" a signal to stop is passed on to it, and so is one to read the configuration again
+//! that came since it was started: it may have read it before that was changed.
+//!
+//! The successor catches every signal from its first moments on, since it is the service from "go" on: what it cannot do yet
+//! waits until it serves. A signal to stop ends it at once.
+//!
+//! From "ready" on the successor goes on if this process ends, by whatever: see [`succession`](crate::succession).
 //!
 //! From "go" on new connections wait in the sockets' queues, at most `BACKLOG` of them: they are not refused, and are
 //! served by the successor. The successor is the same instance, since it has the same spool: received times go on, and so
@@ -30,7 +37,10 @@
 //!
 //! # Who does not hand over
 //!
-//! The first process of a container: the container ends with it, and the successor with the container.
+//! The first process of a container, which has the process id 1 there: the container ends with it, and the successor with the
+//! container. The same is so if a program that only passes signals on is the first one (`docker run --init`, tini) and ends
+//! with its child; but that cannot be told from a service manager that is the first process, so it is not refused. In a
+//! container, another one is to be started in the place of this one.
 
 use std::time::Duration;
 
@@ -94,10 +104,20 @@ enum Failure {
     Late,
 }
 
+/// How it came out.
+enum Outcome {
+    /// The successor was let.
+    Let(Successor),
+    /// This was told meanwhile, and the successor is no more.
+    Told(Told),
+}
+
 /// Starts a successor of `server`, and waits until it is ready and the clients have been told. Blocks.
 pub fn hand_over(server: &Server, signals: &mut Signals, config: &Config) -> Handover {
     match server.runtime().block_on(attempt(server, signals, config)) {
-        Ok(handover) => handover,
+        Ok(Outcome::Let(successor)) => Handover::GivesWay(Some(successor)),
+        Ok(Outcome::Told(Told::Stop(signal))) => Handover::Stops(signal),
+        Ok(Outcome::Told(Told::GiveWay | Told::HandOver | Told::Reload)) => give_way(server, signals, config),
         Err(failure) => {
             server.prepare_to_give_way(false);
             server.metrics().counter(&metrics::HANDOVERS, &["failed"]).increment(1);
@@ -108,7 +128,7 @@ pub fn hand_over(server: &Server, signals: &mut Signals, config: &Config) -> Han
     }
 }
 
-async fn attempt(server: &Server, signals: &mut Signals, config: &Config) -> Result<Handover, Failure> {
+async fn attempt(server: &Server, signals: &mut Signals, config: &Config) -> Result<Outcome, Failure> {
     if std::process::id() == FIRST_PROCESS {
         return Err(Failure::FirstProcess);
     }
@@ -117,22 +137,14 @@ async fn attempt(server: &Server, signals: &mut Signals, config: &Config) -> Res
     let (id, program) = (successor.id(), command.program.display());
     tracing::info!(successor = id, %program, "a successor was started");
     notify::status(&format!("handing over to process {id}"));
-    let ready = async {
-        timeout(START_LIMIT, successor.ready()).await.map_err(|_| Failure::Late)??;
-        server.prepare_to_give_way(true);
-        tracing::info!(successor = id, handover = %config.drain.handover, "the successor is ready: giving way to it");
-        select! {
-            () = sleep(config.drain.handover.get()) => {}
-            () = successor.ended() => return Err(SuccessionError::Ended.into()),
-        }
-        // In this order: what the successor tells the service manager counts only once it is the service.
-        notify::main_process(id);
-        successor.let_go().await.inspect_err(|_| notify::main_process(std::process::id())).map_err(Failure::from)
-    };
     let told = select! {
-        told = signals.next_before_all() => told,
-        ready = ready => return match ready {
-            Ok(()) => Ok(Handover::GivesWay(Some(successor))),
+        told = told(server, signals) => told,
+        ready = offer(server, &mut successor, config) => return match ready {
+            Ok(()) => Ok(Outcome::Let(successor)),
+            Err(failure @ Failure::Succession(SuccessionError::Ended)) => {
+                successor.dismiss_after_its_words().await;
+                Err(failure)
+            }
             Err(failure) => {
                 successor.dismiss();
                 Err(failure)
@@ -142,8 +154,33 @@ async fn attempt(server: &Server, signals: &mut Signals, config: &Config) -> Res
     tracing::info!(successor = id, "the successor is not needed any more");
     successor.dismiss();
     server.prepare_to_give_way(false);
-    Ok(match told {
-        Told::Stop(signal) => Handover::Stops(signal),
-        Told::GiveWay | Told::HandOver | Told::Reload => Handover::GivesWay(None),
-    })
+    Ok(Outcome::Told(told))
+}
+
+/// Waits until `successor` is ready, and then until the clients have been told; and lets it.
+async fn offer(server: &Server, successor: &mut Successor, config: &Config) -> Result<(), Failure> {
+    let id = successor.id();
+    timeout(START_LIMIT, successor.ready()).await.map_err(|_| Failure::Late)??;
+    server.prepare_to_give_way(true);
+    tracing::info!(successor = id, handover = %config.drain.handover, "the successor is ready: giving way to it");
+    select! {
+        () = sleep(config.drain.handover.get()) => {}
+        () = successor.ended() => return Err(SuccessionError::Ended.into()),
+    }
+    // In this order: what the successor tells the service manager counts only once it is the service.
+    notify::main_process(id);
+    successor.let_go().await.inspect_err(|_| notify::main_process(std::process::id())).map_err(Failure::from)
+}
+
+/// Waits for a signal that stands before a hand-over which has begun. To give way at once does so only where somebody else
+/// starts the next process: else there would be none.
+async fn told(server: &Server, signals: &mut Signals) -> Told {
+    loop {
+        match signals.next_before_all().await {
+            Told::GiveWay if !server.estate().supervised => {
+                tracing::warn!("told to give way: that is under way, to the successor");
+            }
+            told => return told,
+        }
+    }
 }

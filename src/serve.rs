@@ -1,6 +1,8 @@
 //! The life of a server, as a story: telemetry, start, signals, end, exit code.
 
-use std::{net::TcpListener, path::PathBuf, process::ExitCode};
+use std::{io, net::TcpListener, path::PathBuf, process::ExitCode};
+
+use tokio::runtime::Runtime;
 
 use crate::{
     app::{self, Server, Stopped},
@@ -17,21 +19,27 @@ use crate::{
 pub fn serve(loaded: Loaded, file: Option<PathBuf>) -> ExitCode {
     let telemetry = telemetry::start(&loaded.config.log);
     tracing::info!(version = version::VERSION, commit = version::COMMIT, configuration = loaded.source, "starting");
+    // Before all else: a signal that nobody catches ends a process, and this one may be the service already.
+    let (runtime, mut signals) = match caught() {
+        Ok(caught) => caught,
+        Err(error) => return commands::fail(EXIT_UNAVAILABLE, &error),
+    };
+    let meanwhile = match signals.exit_meanwhile() {
+        Ok(meanwhile) => meanwhile,
+        Err(error) => return commands::fail(EXIT_UNAVAILABLE, &error),
+    };
     let predecessor = match predecessor() {
         Ok(predecessor) => predecessor,
         Err(error) => return commands::fail(EXIT_CONFIG, &error),
     };
-    let server = match Server::start_after(loaded.clone(), predecessor) {
+    let server = match Server::start_after(loaded.clone(), runtime, predecessor) {
         Ok(server) => server,
         Err(error) => {
             let code = if error.is_configuration() { EXIT_CONFIG } else { EXIT_UNAVAILABLE };
             return commands::fail(code, &error);
         }
     };
-    let mut signals = match Signals::new(server.runtime()) {
-        Ok(signals) => signals,
-        Err(error) => return commands::fail(EXIT_UNAVAILABLE, &error),
-    };
+    drop(meanwhile);
     // Only now: who reads this may send a signal at once.
     app::announce(&server, &loaded.config);
     let mut in_force = InForce::new(loaded, file, telemetry, signals.changed());
@@ -52,9 +60,16 @@ pub fn serve(loaded: Loaded, file: Option<PathBuf>) -> ExitCode {
         match next {
             Handover::ServesOn => {}
             Handover::Stops(signal) => return stop(server, signals, in_force.config(), signal),
-            Handover::GivesWay(successor) => return give_way(server, signals, in_force.config(), successor.as_ref()),
+            Handover::GivesWay(successor) => return give_way(server, signals, in_force.config(), successor),
         }
     }
+}
+
+/// The runtime of what is not hot, and the signals, caught on it.
+fn caught() -> io::Result<(Runtime, Signals)> {
+    let runtime = app::background()?;
+    let signals = Signals::new(&runtime)?;
+    Ok((runtime, signals))
 }
 
 /// The process that this one is started to succeed, if there is one, and the sockets that it hands over.
@@ -81,10 +96,13 @@ fn stop(server: Server, signals: Signals, config: &Config, signal: &str) -> Exit
 }
 
 /// Ends so that the next process goes on, be it `successor` or one that somebody else starts.
-fn give_way(server: Server, signals: Signals, config: &Config, successor: Option<&Successor>) -> ExitCode {
+fn give_way(server: Server, signals: Signals, config: &Config, successor: Option<Successor>) -> ExitCode {
     let stays = successor.is_some() || server.estate().supervised;
     match successor {
-        Some(successor) => signals.pass_on_to(successor.id()),
+        Some(successor) => {
+            signals.pass_on_to(successor.id());
+            successor.leave_to();
+        }
         None => signals.exit_on_another(),
     }
     let (handover, timeout) = (config.drain.handover.get(), config.drain.timeout.get());

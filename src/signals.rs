@@ -2,15 +2,18 @@
 
 use std::{io, sync::Arc};
 
-use rustix::process::{Pid, kill_process};
+use rustix::process::{Pid, Signal as Passed, kill_process};
 use tokio::{
     runtime::{Handle, Runtime},
     signal::unix::{Signal, SignalKind, signal},
     sync::Notify,
+    task::JoinHandle,
 };
 
 /// What a process that was told twice to stop exits with: 128 and the number of SIGTERM.
 const EXIT_AT_ONCE: i32 = 143;
+/// What a process exits with that was told to stop before it served: it did what it was told.
+const EXIT_UNUSED: i32 = 0;
 
 /// What a signal tells the process to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +70,24 @@ impl Signals {
         Ok(Self { hangup_ends: true, ..Self::new(runtime)? })
     }
 
+    /// As long as what this returns lives, a signal to stop ends the process at once: it does not serve yet, so there is
+    /// nothing that it would have to finish. The others wait.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn exit_meanwhile(&self) -> io::Result<Meanwhile> {
+        let _inside = self.runtime.enter();
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Meanwhile(self.runtime.spawn(async move {
+            let signal = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            };
+            tracing::info!(signal, "told to stop before it served");
+            std::process::exit(EXIT_UNUSED);
+        })))
+    }
+
     /// What to tell when a file of the configuration has changed: as good as a hang-up.
     pub fn changed(&self) -> Arc<Notify> {
         Arc::clone(&self.changed)
@@ -96,17 +117,30 @@ impl Signals {
         }
     }
 
-    /// Passes the first one on that ends the process to `successor`, to which it gives way already, and exits when another
-    /// one comes.
+    /// Passes on to `successor`, to which it gives way already, what came too late for this process, and what comes: to read
+    /// the configuration again, and the first one that ends the process; and exits when another one of these comes.
     pub fn pass_on_to(mut self, successor: u32) {
-        self.runtime.clone().spawn(async move {
-            let signal = self.next().await;
-            tracing::info!(signal, successor, "passed on: the successor is what is to stop now");
-            let successor = i32::try_from(successor).ok().and_then(Pid::from_raw);
-            // It is not waited for as long as this process lives, so the id is nobody else's.
-            if let Some(Err(error)) = successor.map(|id| kill_process(id, rustix::process::Signal::TERM)) {
-                tracing::warn!(%error, "the successor has ended");
+        let runtime = self.runtime.clone();
+        // At once, since this process may be about to end.
+        let is_told = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = self.hangup.recv() => true,
+                () = std::future::ready(()) => false,
             }
+        });
+        if is_told {
+            pass_on("SIGHUP", successor, Passed::HUP);
+        }
+        runtime.spawn(async move {
+            let signal = loop {
+                tokio::select! {
+                    _ = self.terminate.recv() => break "SIGTERM",
+                    _ = self.interrupt.recv() => break "SIGINT",
+                    _ = self.hangup.recv() => pass_on("SIGHUP", successor, Passed::HUP),
+                }
+            };
+            pass_on(signal, successor, Passed::TERM);
             self.exit_on_another();
         });
     }
@@ -129,5 +163,26 @@ impl Signals {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.hangup.recv(), if self.hangup_ends => "SIGHUP",
         }
+    }
+}
+
+/// Sends `passed` to the process `successor`, because `signal` came.
+fn pass_on(signal: &str, successor: u32, passed: Passed) {
+    tracing::info!(signal, successor, "passed on: the successor is what it is for now");
+    let successor = i32::try_from(successor).ok().and_then(Pid::from_raw);
+    // It is not waited for as long as this process lives, so the id is nobody else's.
+    if let Some(Err(error)) = successor.map(|id| kill_process(id, passed)) {
+        tracing::warn!(%error, "the successor has ended");
+    }
+}
+
+/// While it lives, a signal to stop ends the process at once.
+#[derive(Debug)]
+#[must_use = "it ends when it is dropped"]
+pub struct Meanwhile(JoinHandle<()>);
+
+impl Drop for Meanwhile {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

@@ -89,7 +89,7 @@ mod writer;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use cursor::Position;
-pub use disk::{Disk, DiskFile, OpenError, RealDisk};
+pub use disk::{Disk, DiskFile, DiskId, OpenError, RealDisk};
 pub use follow::{CURSOR_INTERVAL, Followed, Follower, Lag, Mark, Piece, Stretch};
 pub use footer::{Content, Destination, Footer, Former};
 pub use memory::{MemoryDisk, RESERVE_BYTES};

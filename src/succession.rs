@@ -4,12 +4,16 @@
 //! sockets over it (`SCM_RIGHTS`). What goes over it, in this order:
 //!
 //! ```text
-//! old ──► new   the estate: its flags, the spool's directory, and with them the two listening sockets
+//! old ──► new   the estate: its flags, which spool it has, and with it the two listening sockets
 //! old ◄── new   R: its configuration is sound, and it lacks nothing but the spool
 //! old ──► new   G: take the spool, as soon as its lock is free
+//! old ──► new   the end of the stream: the old process has ended
 //! ```
 //!
-//! If either ends before, the other reads the end of the stream: the old one serves on then, and the new one ends.
+//! If the new one ends before G, the old one reads the end of the stream, and serves on. A successor that is not wanted is
+//! killed, so if it reads the end of the stream, the old one has ended, by itself or by a crash: then it goes on, whatever it
+//! was told by then. That nobody has the instance any more is proven by the spool's lock, and by nothing else. It waits for
+//! the lock as long as the old process lives, whatever the configuration of either says, and [`RELEASE_LIMIT`] longer.
 //!
 //! # Why not by `LISTEN_FDS`
 //!
@@ -20,7 +24,10 @@
 //!
 //! # Limits
 //!
-//! [`MAX_ESTATE_BYTES`] for the estate; [`GO_LIMIT`] for how long a successor that is ready waits to be let.
+//! [`MAX_ESTATE_BYTES`] for the estate; [`GO_LIMIT`] for how long a successor that is ready waits to be let. How long the
+//! old process takes to end is its own to limit; that it is waited for is told every [`WAITING_TOLD`].
+
+mod estate;
 
 use std::{
     io::{self, IoSlice, IoSliceMut, Read, Write},
@@ -28,11 +35,11 @@ use std::{
     net::TcpListener,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::{ffi::OsStrExt, net::UnixStream},
+        unix::net::UnixStream,
     },
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::net::{
@@ -41,12 +48,23 @@ use rustix::net::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::config::{CommandLine, SUCCESSOR};
+pub use self::estate::{Estate, SpoolDir};
+use crate::{
+    config::{CommandLine, SUCCESSOR},
+    spool::DiskId,
+};
 
-/// The longest estate, in bytes: a path is no longer on Linux.
-const MAX_ESTATE_BYTES: usize = 4_096;
+/// The longest estate, in bytes: a path has at most 4,096 on Linux.
+const MAX_ESTATE_BYTES: usize = 4_096 + 64;
 /// The longest that a successor which is ready waits to be let: longer than any `drain.handover`.
 const GO_LIMIT: Duration = Duration::from_mins(5);
+/// How long the kernel may take to release a lock of a process that has ended.
+const RELEASE_LIMIT: Duration = Duration::from_secs(5);
+/// How long a successor that has failed may take to end by itself, and how often it is looked whether it has.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+const LAST_WORDS_POLL: Duration = Duration::from_millis(5);
+/// How often a successor says that it still waits.
+const WAITING_TOLD: Duration = Duration::from_secs(10);
 const READY: u8 = b'R';
 const GO: u8 = b'G';
 /// What a supervisor sets for the process that it starts, and for no other.
@@ -72,8 +90,8 @@ pub enum SuccessionError {
     /// What came over the channel is not what a process of this kind sends.
     #[error("{SUCCESSOR} is set, and standard input is no channel to a process that is to be succeeded; do not set it")]
     NoPredecessor,
-    /// The process that was to be succeeded goes on, or has ended without a word.
-    #[error("the process that was to be succeeded has called it off")]
+    /// The process that was to be succeeded goes on.
+    #[error("the process that was to be succeeded has not let it within {GO_LIMIT:?}")]
     CalledOff,
     /// The configuration names another spool than the one that is to be taken over.
     #[error(
@@ -84,31 +102,6 @@ pub enum SuccessionError {
         /// What that process has.
         held: String,
     },
-}
-
-/// What is handed over, beside the sockets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Estate {
-    /// Whether a supervisor has the public socket, too, and passes it to whomever it starts next.
-    pub supervised: bool,
-    /// The spool's directory; `None` without a disk.
-    pub spool: Option<PathBuf>,
-}
-
-impl Estate {
-    /// One flag for each, and the path.
-    fn encode(&self) -> Vec<u8> {
-        let path = self.spool.as_deref().map(|spool| spool.as_os_str().as_bytes());
-        let mut bytes = vec![u8::from(self.supervised), u8::from(path.is_some())];
-        bytes.extend_from_slice(path.unwrap_or_default());
-        bytes
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let ([supervised @ (0 | 1), has_spool @ (0 | 1)], path) = bytes.split_first_chunk()? else { return None };
-        let spool = (*has_spool == 1).then(|| Path::new(std::ffi::OsStr::from_bytes(path)).to_owned());
-        Some(Self { supervised: *supervised == 1, spool })
-    }
 }
 
 /// A successor that was started: the old process's side.
@@ -171,6 +164,21 @@ impl Successor {
         self.channel.write_u8(GO).await.map_err(|_| SuccessionError::Ended)
     }
 
+    /// Leaves everything to it. It learns that this process has ended when that is so, and not before.
+    pub fn leave_to(self) {
+        // Whoever closed the channel now would say so too early.
+        std::mem::forget(self.channel);
+    }
+
+    /// Ends it, which has closed the channel, and so is about to end: it may say why before.
+    pub async fn dismiss_after_its_words(mut self) {
+        let asked = Instant::now();
+        while asked.elapsed() < LAST_WORDS && matches!(self.child.try_wait(), Ok(None)) {
+            tokio::time::sleep(LAST_WORDS_POLL).await;
+        }
+        self.end();
+    }
+
     /// Ends it.
     pub fn dismiss(mut self) {
         self.end();
@@ -219,7 +227,11 @@ impl Predecessor {
     /// [`SuccessionError::NoPredecessor`] if there is no such process.
     pub fn meet() -> Result<(Self, [TcpListener; 2]), SuccessionError> {
         let channel = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-        Self::receive(channel)
+        let met = Self::receive(channel)?;
+        // What standard input is from now on has an end, and is nobody's channel: whoever reads it finds nothing.
+        let (nothing, _) = io::pipe()?;
+        rustix::stdio::dup2_stdin(&nothing).map_err(io::Error::from)?;
+        Ok(met)
     }
 
     fn receive(channel: UnixStream) -> Result<(Self, [TcpListener; 2]), SuccessionError> {
@@ -241,29 +253,81 @@ impl Predecessor {
         }
     }
 
-    /// Says that nothing is lacking but the spool, and waits until it may be taken. Blocks.
+    /// That it has another spool than the one that is configured here.
+    pub fn other_spool(&self) -> SuccessionError {
+        let held = self.estate.spool.as_ref().map_or("none".to_owned(), |spool| spool.path.display().to_string());
+        SuccessionError::OtherSpool { held }
+    }
+
+    /// Says that nothing is lacking but the spool, and waits until it may be taken: it is let, or the other process has ended
+    /// without a word. Blocks.
     ///
     /// # Errors
-    /// [`SuccessionError::CalledOff`] if the other process goes on, and [`SuccessionError::OtherSpool`] if `spool`, the
-    /// directory that is configured here, is not the one that it has.
-    pub fn take_over(mut self, spool: Option<&Path>) -> Result<(), SuccessionError> {
-        if self.estate.spool.as_deref() != spool {
-            let held = self.estate.spool.map_or("none".to_owned(), |spool| spool.display().to_string());
-            return Err(SuccessionError::OtherSpool { held });
+    /// [`SuccessionError::CalledOff`] if the other process goes on, and [`SuccessionError::OtherSpool`] if `spool`, which is
+    /// configured here, is not the one that it has.
+    pub fn take_over(mut self, spool: Option<DiskId>) -> Result<Leaving, SuccessionError> {
+        if self.estate.spool.as_ref().map(|spool| spool.id) != spool {
+            return Err(self.other_spool());
         }
-        self.channel.write_all(&[READY])?;
         self.channel.set_read_timeout(Some(GO_LIMIT))?;
         let mut word = [0];
-        match self.channel.read_exact(&mut word) {
-            Ok(()) if word == [GO] => Ok(()),
-            _ => Err(SuccessionError::CalledOff),
+        let told = self.channel.write_all(&[READY]).and_then(|()| self.channel.read_exact(&mut word));
+        let ended = match told {
+            Ok(()) if word == [GO] => None,
+            Err(error) if is_end(&error) => {
+                tracing::warn!("the process that was to be succeeded has ended before it let go");
+                Some(Instant::now())
+            }
+            _ => return Err(SuccessionError::CalledOff),
+        };
+        self.channel.set_nonblocking(true)?;
+        Ok(Leaving { channel: self.channel, ended, told: Instant::now() })
+    }
+}
+
+/// Whether `error` says that the other side has ended.
+fn is_end(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+/// The process that gives an instance up, and is about to end.
+#[derive(Debug)]
+pub struct Leaving {
+    channel: UnixStream,
+    /// Since when it has ended.
+    ended: Option<Instant>,
+    /// When it was last told that it is waited for.
+    told: Instant,
+}
+
+impl Leaving {
+    /// Whether its lock may still come free: it lives, or has ended a moment ago.
+    pub fn may_release(&mut self) -> bool {
+        if let Some(ended) = self.ended {
+            return ended.elapsed() < RELEASE_LIMIT;
         }
+        match self.channel.read(&mut [0]) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                if self.told.elapsed() >= WAITING_TOLD {
+                    tracing::warn!("waiting for the spool: the process that has it has not ended yet");
+                    self.told = Instant::now();
+                }
+            }
+            _ => self.ended = Some(Instant::now()),
+        }
+        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HELD: DiskId = DiskId { device: 1 << 40, inode: 7 };
+
+    fn estate() -> Estate {
+        Estate { supervised: false, spool: Some(SpoolDir { path: PathBuf::from("/spool"), id: HELD }) }
+    }
 
     fn listener() -> TcpListener {
         TcpListener::bind("127.0.0.1:0").unwrap()
@@ -281,7 +345,7 @@ mod tests {
     #[test]
     fn the_sockets_and_the_estate_come_as_they_were_sent() {
         for (supervised, spool) in [(true, Some("/var/lib/logweir/spool")), (false, None)] {
-            let estate = Estate { supervised, spool: spool.map(PathBuf::from) };
+            let estate = Estate { supervised, spool: spool.map(|path| SpoolDir { path: path.into(), id: HELD }) };
             let (_old, predecessor, sent, received) = told(&estate);
             assert_eq!(predecessor.estate, estate);
             for (sent, received) in sent.iter().zip(&received) {
@@ -291,26 +355,33 @@ mod tests {
     }
 
     #[test]
-    fn a_successor_takes_over_when_it_is_let_and_not_when_the_other_goes_on() {
-        let estate = Estate { supervised: false, spool: Some(PathBuf::from("/spool")) };
-        let (mut old, predecessor, ..) = told(&estate);
+    fn a_successor_that_is_let_waits_as_long_as_the_other_lives_and_a_little_longer() {
+        let (mut old, predecessor, ..) = told(&estate());
         old.write_all(&[GO]).unwrap();
-        predecessor.take_over(Some(Path::new("/spool"))).unwrap();
+        let mut leaving = predecessor.take_over(Some(HELD)).unwrap();
         let mut word = [0];
         old.read_exact(&mut word).unwrap();
         assert_eq!(word, [READY]);
-
-        let (old, predecessor, ..) = told(&estate);
+        assert!((0..100).all(|_| leaving.may_release()));
+        assert_eq!(leaving.ended, None);
         drop(old);
-        let error = predecessor.take_over(Some(Path::new("/spool"))).unwrap_err();
-        assert!(matches!(error, SuccessionError::CalledOff | SuccessionError::Channel(_)), "{error}");
+        assert!(leaving.may_release() && leaving.may_release(), "its lock may be released a moment later");
+        leaving.ended = leaving.ended.unwrap().checked_sub(RELEASE_LIMIT);
+        assert!(!leaving.may_release());
+    }
+
+    #[test]
+    fn a_successor_goes_on_if_the_other_has_ended_without_a_word() {
+        let (old, predecessor, ..) = told(&estate());
+        drop(old);
+        let mut leaving = predecessor.take_over(Some(HELD)).unwrap();
+        assert!(leaving.ended.is_some() && leaving.may_release());
     }
 
     #[test]
     fn another_spool_than_the_one_that_is_held_is_refused_before_anything_is_given_up() {
-        let estate = Estate { supervised: false, spool: Some(PathBuf::from("/spool")) };
-        for other in [Some(Path::new("/elsewhere")), None] {
-            let (mut old, predecessor, ..) = told(&estate);
+        for other in [Some(DiskId { inode: 8, ..HELD }), Some(DiskId { device: 1, ..HELD }), None] {
+            let (mut old, predecessor, ..) = told(&estate());
             let error = predecessor.take_over(other).unwrap_err();
             assert!(matches!(error, SuccessionError::OtherSpool { .. }), "{error}");
             assert_eq!(old.read(&mut [0]).unwrap(), 0, "it never said that it is ready");

@@ -49,6 +49,8 @@ mod firehose;
 mod firehose_server;
 #[path = "binary/handover.rs"]
 mod handover;
+#[path = "binary/handover_signals.rs"]
+mod handover_signals;
 #[path = "binary/isolation.rs"]
 mod isolation;
 #[path = "binary/large_spool.rs"]

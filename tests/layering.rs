@@ -48,8 +48,8 @@ const FLOORS: [(&str, &[&str]); 28] = [
     // Fleets of devices: they know a server by its answers.
     ("rehearse", &["admission", "batch", "client", "schema"]),
     ("telemetry", &["config"]),
-    // How the sockets of one process come to the next.
-    ("succession", &["config"]),
+    // How the sockets of one process come to the next, and which spool.
+    ("succession", &["config", "spool"]),
     ("notify", &[]),
     ("cli", &["version"]),
     ("signals", &[]),

@@ -64,6 +64,19 @@ pub enum ListenError {
         /// Its address.
         address: SocketAddr,
     },
+    /// The process that is succeeded listens elsewhere than is configured: nobody would be served there.
+    #[error(
+        "{setting} names {named}, and the process that is to be succeeded listens on {held}; to change it, stop that process \
+         and start anew"
+    )]
+    Elsewhere {
+        /// The setting.
+        setting: &'static str,
+        /// What it says.
+        named: SocketAddr,
+        /// Where the socket listens that would be handed over.
+        held: SocketAddr,
+    },
     /// What was passed in is no listening TCP socket.
     #[error("the socket that was passed in cannot be used: {0}")]
     Passed(io::Error),
@@ -75,7 +88,10 @@ pub enum ListenError {
 /// sockets really listen on.
 pub(super) fn sockets(config: &Config, handed_over: Option<Sockets>) -> Result<Sockets, ListenError> {
     let found = match handed_over {
-        Some(sockets) => sockets,
+        Some(sockets) => {
+            compare(config, &sockets)?;
+            sockets
+        }
         None => activated(config)?,
     };
     check(config, &found)?;
@@ -96,6 +112,25 @@ fn activated(config: &Config) -> Result<Sockets, ListenError> {
     let public = socket(0, "server.listen", config.server.listen)?;
     let admin = socket(1, "admin.listen", config.admin.listen)?;
     Ok(Sockets { public, admin, supervised })
+}
+
+/// Whether sockets that were handed over listen where `config` says. Where a supervisor has the public one, it decides.
+fn compare(config: &Config, Sockets { public, admin, supervised }: &Sockets) -> Result<(), ListenError> {
+    for (socket, setting, named) in
+        [(public, "server.listen", config.server.listen), (admin, "admin.listen", config.admin.listen)]
+    {
+        let held = socket.local_addr().map_err(ListenError::Passed)?;
+        // Port 0 is any.
+        let is_named = named == held || (named.port() == 0 && named.ip() == held.ip());
+        match (is_named, supervised) {
+            (true, _) => {}
+            (false, false) => return Err(ListenError::Elsewhere { setting, named, held }),
+            (false, true) => {
+                tracing::info!(setting, %named, %held, "the socket that was passed in stands before the setting")
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether `config` allows what the sockets open.

@@ -9,7 +9,8 @@
 //! workers finish what they have, the writer settles and seals, and the process ends in the middle of its uploads. That is
 //! as good as a kill, which loses nothing: what was on its way is done again by the next process, an object under the same
 //! key, where it finds it stored; a line that was not known to be delivered is sent once more. **The spool's lock goes with
-//! the process, and not before:** only then no thread is left that could still move a cursor or write a file.
+//! the process, and not before**, whatever of the spool is dropped here: only then no thread is left that could still move a
+//! cursor or write a file.
 
 use std::{
     thread,
@@ -82,6 +83,7 @@ impl Server {
         tracing::info!("nobody is accepted any more: who connects from now on is the next process's");
         workers.into_iter().for_each(WorkerHandle::join);
         let segments = self.spool.shelf();
+        self.spool.stay_locked();
         self.spool.close();
         let (mut sinks, hearts) = (self.sinks, self.hearts);
         self.runtime.block_on(async {

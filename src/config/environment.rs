@@ -30,7 +30,8 @@ pub fn environment() -> impl Iterator<Item = (String, String)> {
 }
 
 /// The variable that tells a process that another one is to be succeeded by it, see [`succession`](crate::succession). Not
-/// a setting: it is set by that process, and by nobody else.
+/// a setting: it is set by that process, and by nobody else. It stays in the environment of the successor, where it is read
+/// once, at the start.
 pub const SUCCESSOR: &str = "LOGWEIR_SUCCESSOR";
 
 /// Whether [`SUCCESSOR`] is set.

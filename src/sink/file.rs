@@ -11,7 +11,8 @@
 //!   directories between it and the root are synced. A name whose sync failed is found by the next attempt, which syncs
 //!   it anew before it says `Existed`.
 //! - **No two attempts share a file.** An attempt that ran out of time may still be writing on its thread: the next one
-//!   has a temporary name of its own, and whichever is first gives the object its name.
+//!   has a temporary name of its own, and whichever is first gives the object its name. So may the process that was
+//!   here before: its number is part of the name.
 //! - **A temporary file does not outlive its attempt**, unless the process is killed; [`FileStore::sweep`] removes what
 //!   a killed one has left.
 
@@ -23,6 +24,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
+    process,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -48,7 +50,7 @@ const PART_BYTES: usize = 512 * 1024;
 #[derive(Debug, Default)]
 pub struct FileStore {
     names: Arc<Names>,
-    /// Counts attempts, so that no two have the same temporary name.
+    /// Counts attempts, so that no two of this process have the same temporary name.
     attempts: AtomicU64,
 }
 
@@ -120,8 +122,9 @@ impl FileStore {
         .await
     }
 
-    fn next_attempt(&self) -> u64 {
-        self.attempts.fetch_add(1, Ordering::Relaxed)
+    /// What no other attempt is called, of this process or of another one that runs.
+    fn next_attempt(&self) -> String {
+        format!("{}-{}", process::id(), self.attempts.fetch_add(1, Ordering::Relaxed))
     }
 
     /// A name that no other attempt has: of other keys, since they hash differently, or of the same. Short, however

@@ -3,19 +3,22 @@
 //! Names belong to one directory, and those that begin with `quarantine/` to one below it. Nothing is durable before
 //! [`DiskFile::sync`] for a file's bytes and [`Disk::sync_dir`] for names; both return only once the device has said so.
 
+mod calls;
+mod file;
+mod id;
+
 use std::{
-    cell::OnceCell,
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, IoSlice},
-    os::unix::fs::FileExt,
+    io,
     path::{Path, PathBuf},
-    sync::Arc,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+pub(super) use self::calls::tell_calls;
+pub use self::id::DiskId;
+use self::{calls::Call, file::RealFile};
 use super::segment::Name;
-use crate::queue::Published;
 
 /// A directory of files on something that can fail.
 pub trait Disk: Send + Sync + std::fmt::Debug {
@@ -118,34 +121,10 @@ pub trait DiskFile: Send + Sync + std::fmt::Debug {
 /// What the names of files begin with that stand in the directory for what cannot be read.
 pub(super) const QUARANTINE: &str = "quarantine/";
 
+/// The file that is locked.
+const LOCK: &str = "lock";
 /// How often it is tried to lock a directory that another process is about to give up.
 const LOCK_POLL: Duration = Duration::from_millis(2);
-
-thread_local! {
-    /// Whom the calls of this thread are told.
-    static TOLD: OnceCell<Arc<Published>> = const { OnceCell::new() };
-}
-
-/// From now on it is told whether this thread, which is the writer's, is within a call.
-pub(super) fn tell_calls(published: &Arc<Published>) {
-    TOLD.with(|told| drop(told.set(Arc::clone(published))));
-}
-
-/// A call, for as long as it lives.
-struct Call;
-
-impl Call {
-    fn begin() -> Self {
-        TOLD.with(|told| told.get().into_iter().for_each(|published| published.set_at_disk(true)));
-        Self
-    }
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        TOLD.with(|told| told.get().into_iter().for_each(|published| published.set_at_disk(false)));
-    }
-}
 
 /// A directory of the real file system, locked for this process.
 #[derive(Debug)]
@@ -153,7 +132,7 @@ pub struct RealDisk {
     root: PathBuf,
     dir: File,
     quarantine: File,
-    _lock: File,
+    lock: File,
 }
 
 /// Another process has the directory.
@@ -178,15 +157,16 @@ impl RealDisk {
     /// # Errors
     /// [`OpenError::Locked`] if another process has it, else the operating system's error.
     pub fn open(root: &Path) -> Result<Self, OpenError> {
-        Self::open_within(root, Duration::ZERO)
+        Self::open_while(root, &mut || false)
     }
 
-    /// As [`Self::open`], from another process that is to give the directory up within `patience`.
+    /// As [`Self::open`], from another process that is to give the directory up: waits as long as `may_come` says that it may
+    /// come free. That is asked every few milliseconds.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_within(root: &Path, patience: Duration) -> Result<Self, OpenError> {
-        Self::open_at(root, patience).map_err(|source| OpenError::Io { path: root.to_owned(), source })?
+    pub fn open_while(root: &Path, may_come: &mut dyn FnMut() -> bool) -> Result<Self, OpenError> {
+        Self::open_at(root, may_come).map_err(|source| OpenError::Io { path: root.to_owned(), source })?
     }
 
     /// Whether there is a spool at `root`, which is neither made nor locked.
@@ -197,20 +177,27 @@ impl RealDisk {
         names.into_iter().any(|name| is_spool(&name))
     }
 
-    fn open_at(root: &Path, patience: Duration) -> io::Result<Result<Self, OpenError>> {
+    /// Which directory it is.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn id(&self) -> io::Result<DiskId> {
+        self.lock.metadata().map(|metadata| DiskId::of(&metadata))
+    }
+
+    fn open_at(root: &Path, may_come: &mut dyn FnMut() -> bool) -> io::Result<Result<Self, OpenError>> {
         make_dir(root)?;
         // Somebody may have made it without a sync. If it cannot be synced now, what is to be durable will tell.
         let parent = root.canonicalize()?;
         if let Err(error) = File::open(parent.parent().unwrap_or(root)).and_then(|parent| parent.sync_data()) {
             tracing::warn!(spool = %root.display(), %error, "the name of the spool's directory cannot be synced");
         }
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(root.join("lock"))?;
-        let asked = Instant::now();
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(root.join(LOCK))?;
         loop {
             match lock.try_lock() {
                 Ok(()) => break,
                 // Waiting for it in the kernel would have no end.
-                Err(TryLockError::WouldBlock) if asked.elapsed() < patience => thread::sleep(LOCK_POLL),
+                Err(TryLockError::WouldBlock) if may_come() => thread::sleep(LOCK_POLL),
                 Err(TryLockError::WouldBlock) => return Ok(Err(OpenError::Locked(root.to_owned()))),
                 Err(TryLockError::Error(error)) => return Err(error),
             }
@@ -218,7 +205,7 @@ impl RealDisk {
         let quarantine = root.join(QUARANTINE);
         make_dir(&quarantine)?;
         let (dir, quarantine) = (File::open(root)?, File::open(quarantine)?);
-        Ok(Ok(Self { root: root.to_owned(), dir, quarantine, _lock: lock }))
+        Ok(Ok(Self { root: root.to_owned(), dir, quarantine, lock }))
     }
 
     /// Adds the files of the directory `at` to `files`, under names that begin with `prefix`.
@@ -328,62 +315,6 @@ impl<'r> Onlooker<'r> {
     }
 }
 
-#[derive(Debug)]
-struct RealFile(File);
-
-/// The most parts that one system call takes: `IOV_MAX` of Linux.
-const MAX_PARTS: usize = 1_024;
-
-impl DiskFile for RealFile {
-    fn write_at(&self, parts: &[&[u8]], mut offset: u64) -> io::Result<()> {
-        let _call = Call::begin();
-        let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
-        let mut left = &mut slices[..];
-        while !left.is_empty() {
-            let some = left.len().min(MAX_PARTS);
-            match rustix::io::pwritev(&self.0, &left[..some], offset) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    offset += written as u64;
-                    IoSlice::advance_slices(&mut left, written);
-                }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let _call = Call::begin();
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match self.0.read_at(&mut buffer[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(filled)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let _call = Call::begin();
-        self.0.sync_data()
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let _call = Call::begin();
-        self.0.set_len(len)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        let _call = Call::begin();
-        Ok(self.0.metadata()?.len())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -399,32 +330,35 @@ mod tests {
     }
 
     #[test]
-    fn a_spool_that_is_about_to_be_given_up_is_waited_for_and_not_for_ever() {
+    fn a_spool_is_waited_for_as_long_as_it_may_come_free() {
         let root = tempfile::tempdir().unwrap();
-        let first = RealDisk::open(root.path()).unwrap();
-        let asked = Instant::now();
-        let patience = Duration::from_millis(50);
-        assert!(matches!(RealDisk::open_within(root.path(), patience), Err(OpenError::Locked(_))));
-        assert!(asked.elapsed() >= patience);
-        thread::scope(|scope| {
-            let second = scope.spawn(|| RealDisk::open_within(root.path(), Duration::from_mins(1)));
-            thread::sleep(patience);
-            drop(first);
-            second.join().unwrap().unwrap();
-        });
+        let mut first = Some(RealDisk::open(root.path()).unwrap());
+        let mut asked = 0;
+        let mut thrice = || {
+            asked += 1;
+            asked <= 3
+        };
+        assert!(matches!(RealDisk::open_while(root.path(), &mut thrice), Err(OpenError::Locked(_))));
+        assert_eq!(asked, 4);
+        let mut given_up = || {
+            first = None;
+            true
+        };
+        RealDisk::open_while(root.path(), &mut given_up).unwrap();
     }
 
     #[test]
-    fn the_writers_calls_are_told_while_they_last_and_those_of_others_are_not() {
-        let published = Arc::<Published>::default();
-        let call = Call::begin();
-        assert!(!published.at_disk());
-        drop(call);
-        tell_calls(&published);
-        let call = Call::begin();
-        assert!(published.at_disk());
-        drop(call);
-        assert!(!published.at_disk());
+    fn a_directory_is_itself_whatever_leads_there_and_another_one_under_its_name_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let (spool, link) = (root.path().join("spool"), root.path().join("link"));
+        assert_eq!(DiskId::at(&spool).unwrap(), None);
+        let id = RealDisk::open(&spool).unwrap().id().unwrap();
+        std::os::unix::fs::symlink(&spool, &link).unwrap();
+        assert_eq!(DiskId::at(&link).unwrap(), Some(id));
+        fs::rename(&spool, root.path().join("aside")).unwrap();
+        assert_eq!(DiskId::at(&link).unwrap(), None);
+        RealDisk::open(&spool).unwrap();
+        assert_ne!(DiskId::at(&link).unwrap(), Some(id));
     }
 
     #[test]

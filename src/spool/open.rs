@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{
-    Disk, MemoryDisk, OpenError, RealDisk, Settings, SharedDisk, cursor,
+    Disk, DiskId, MemoryDisk, OpenError, RealDisk, Settings, SharedDisk, cursor,
     footer::Footer,
     patient::{open_again, read_again},
     quarantine::Quarantine,
@@ -47,6 +47,8 @@ pub struct Spool {
     signal: Arc<Signal>,
     writer: JoinHandle<()>,
     keeper: JoinHandle<()>,
+    /// The directory that is locked; `None` in memory.
+    locked: Option<Arc<RealDisk>>,
 }
 
 /// A spool that was taken up and does not run yet.
@@ -98,23 +100,26 @@ impl Spool {
     /// # Errors
     /// [`StartError`] if the directory is in use, is no spool, or cannot be read and written.
     pub fn open(settings: Settings, intake: Intake, metrics: &Arc<Metrics>) -> Result<Self, StartError> {
-        Self::open_within(settings, intake, metrics, Duration::ZERO)
+        Self::open_while(settings, intake, metrics, &mut || false)
     }
 
-    /// As [`Self::open`], from another process that is to give the directory up within `patience`.
+    /// As [`Self::open`], from another process that is to give the directory up: waits as long as `may_come` says that it may
+    /// come free.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_within(
+    pub fn open_while(
         settings: Settings,
         intake: Intake,
         metrics: &Arc<Metrics>,
-        patience: Duration,
+        may_come: &mut dyn FnMut() -> bool,
     ) -> Result<Self, StartError> {
         let dir = settings.dir.clone();
-        let disk: SharedDisk = Arc::new(RealDisk::open_within(&dir, patience)?);
+        let locked = Arc::new(RealDisk::open_while(&dir, may_come)?);
+        let disk: SharedDisk = Arc::clone(&locked) as SharedDisk;
         let taken_up = TakenUp::new(&disk, settings, intake, metrics)?;
-        taken_up.start().map_err(|source| StartError::Io { path: dir, source })
+        let spool = taken_up.start().map_err(|source| StartError::Io { path: dir, source })?;
+        Ok(Self { locked: Some(locked), ..spool })
     }
 
     /// The same in memory, of which groups may take [`Settings::disk_quota`]: nothing of it outlives the process, and the
@@ -142,6 +147,20 @@ impl Spool {
     /// The sealed segments.
     pub fn shelf(&self) -> Arc<Shelf> {
         Arc::clone(&self.shelf)
+    }
+
+    /// Which directory it has locked; `None` in memory.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn disk_id(&self) -> io::Result<Option<DiskId>> {
+        self.locked.as_deref().map(RealDisk::id).transpose()
+    }
+
+    /// From now on the directory stays locked until the process ends, whatever of it is dropped.
+    pub fn stay_locked(&self) {
+        // Only the end of the process ends its threads for certain: one that hangs in a call may still write.
+        self.locked.iter().for_each(|disk| std::mem::forget(Arc::clone(disk)));
     }
 
     /// From now on nobody who asks for a seal waits for others.
@@ -234,7 +253,7 @@ impl TakenUp {
         let Self { instance, clock, shelf, signal, spares, writer } = self;
         let keeper = spawn("spool-keeper", keeper(spares, Arc::clone(&signal)))?;
         let writer = spawn("spool-writer", || writer.run())?;
-        Ok(Spool { instance, clock, shelf, signal, writer, keeper })
+        Ok(Spool { instance, clock, shelf, signal, writer, keeper, locked: None })
     }
 }
 

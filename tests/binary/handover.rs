@@ -28,12 +28,12 @@ use crate::{
 
 /// The time for clients to be told: short, since those of a test send all the time.
 const SHORT: (&str, &str) = ("DRAIN__HANDOVER", "300ms");
-const FAILED: &str = "the hand-over has failed: this process serves on";
-const NO_MORE: &str = "nobody is accepted any more: who connects from now on is the next process's";
-const GAVE_WAY: &str = "gave way; the next process stores what is left";
+pub(crate) const FAILED: &str = "the hand-over has failed: this process serves on";
+pub(crate) const NO_MORE: &str = "nobody is accepted any more: who connects from now on is the next process's";
+pub(crate) const GAVE_WAY: &str = "gave way; the next process stores what is left";
 
 /// A hand-over of a test may take this long on a machine that is busy.
-const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 fn holds(seen: &Seen, log: &str) {
     assert!(seen.errors.is_empty(), "{} of {} requests: {:?}\n{log}", seen.errors.len(), seen.requests, seen.errors);
@@ -62,6 +62,8 @@ fn an_instance_is_handed_over_twice_under_load_to_another_executable_and_nobody_
         let new = chain.hand_over();
         let runs = fs::metadata(format!("/proc/{new}/exe")).unwrap().ino();
         assert_eq!(runs, fs::metadata(&executable).unwrap().ino(), "the one that was there before");
+        let input = fs::read_link(format!("/proc/{new}/fd/0")).unwrap();
+        assert!(input.to_str().unwrap().starts_with("pipe:"), "the channel is its standard input: {input:?}");
         crowd.wait_for(300);
     }
     assert_eq!(chain.first_code(), Some(0), "{}", chain.log());
@@ -261,14 +263,14 @@ fn a_signal_to_stop_that_comes_too_late_for_that_reaches_the_successor() {
     let successor = chain.successor(1);
     chain.entry(NO_MORE, 1);
     chain.signal(first, Signal::TERM);
-    chain.entry("passed on: the successor is what is to stop now", 1);
+    chain.entry("passed on: the successor is what it is for now", 1);
     chain.wait_for_end(first);
     chain.wait_for_end(successor);
     assert_eq!(chain.count("serving"), 1, "{}", chain.log());
 }
 
 /// A server that is given `listener`, as a supervisor does it.
-fn supervised(place: &Place, listener: &TcpListener, variables: &[(&str, &str)]) -> Server {
+pub(crate) fn supervised(place: &Place, listener: &TcpListener, variables: &[(&str, &str)]) -> Server {
     let mut command = activated(place, listener.try_clone().unwrap(), 1);
     command.envs(variables.iter().map(|(name, value)| (format!("LOGWEIR__{name}"), value)));
     Server::start(command)

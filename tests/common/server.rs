@@ -131,6 +131,14 @@ impl TestServer {
         self.stop_as_told(Duration::ZERO, timeout)
     }
 
+    /// Has it give way to whoever comes next, as a process does that is about to end; and says where its spool is.
+    pub(crate) fn give_way(mut self) -> (PathBuf, tempfile::TempDir) {
+        self.running.take().unwrap().give_way(Duration::ZERO, PATIENCE, true);
+        assert_no_panic();
+        let (empty, spool) = (tempfile::tempdir().unwrap(), self.dir.path().join("spool"));
+        (spool, std::mem::replace(&mut self.dir, empty))
+    }
+
     fn stop_as_told(mut self, linger: Duration, timeout: Duration) -> Vec<Stored> {
         let stopped = stop(self.running.take().unwrap(), linger, timeout);
         // Nothing may be left behind.
@@ -157,7 +165,7 @@ impl Drop for TestServer {
 fn stop(server: Server, linger: Duration, timeout: Duration) -> Stopped {
     let (done, stopped) = mpsc::sync_channel(1);
     let stopping = move || {
-        let _ = done.send(server.stop(linger, timeout));
+        let _ = done.send(server.stop(linger, Duration::ZERO, timeout));
     };
     thread::Builder::new().name("stopping".into()).spawn(stopping).unwrap();
     stopped.recv_timeout(linger + timeout + PATIENCE).expect("the server stops")

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use logweir::spool::{OpenError, RealDisk};
+
 use crate::{
     client::{Client, End, PATIENCE, until},
     request::Request,
@@ -164,4 +166,13 @@ fn the_admin_port_answers_until_the_sinks_are_done() {
     });
     assert_eq!(stored.len(), 1);
     assert!(Client::try_connect(admin).is_err(), "it is closed at the end");
+}
+
+#[test]
+fn the_spool_of_a_process_that_gives_way_is_nobody_elses_before_that_has_ended() {
+    let server = TestServer::start("");
+    assert_eq!(server.ask(&batch(1)).status, 200);
+    let (spool, _dir) = server.give_way();
+    // The server is gone to the last thread, and this process is not.
+    assert!(matches!(RealDisk::open(&spool), Err(OpenError::Locked(_))));
 }

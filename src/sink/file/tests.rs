@@ -161,6 +161,16 @@ async fn two_attempts_at_one_object_write_different_files() {
     assert_eq!(temporary_files(dir.path()), 0);
 }
 
+#[test]
+fn the_process_that_was_here_before_calls_its_temporary_files_otherwise() {
+    let plan = plan(Path::new("objects"), "", TEXT);
+    let store = FileStore::default();
+    let (instance, own) = (plan.facts.instance.to_string(), format!("-{}-0", process::id()));
+    let name = store.temporary_name(&plan);
+    assert!(name.starts_with(&instance) && name.ends_with(&own), "{name}");
+    assert_ne!(store.temporary_name(&plan), name);
+}
+
 #[tokio::test]
 async fn an_attempt_that_fails_or_is_given_up_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
