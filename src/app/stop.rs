@@ -54,7 +54,7 @@ impl Server {
         if !linger.is_zero() {
             tracing::info!(?linger, "not ready any more; still serving");
             let closing = handover.min(linger / 2);
-            thread::sleep(linger - closing);
+            thread::sleep(linger.saturating_sub(closing));
             self.service.health.give_way(true);
             thread::sleep(closing);
         }
