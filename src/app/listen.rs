@@ -126,7 +126,7 @@ fn compare(config: &Config, Sockets { public, admin, supervised }: &Sockets) -> 
             (true, _) => {}
             (false, false) => return Err(ListenError::Elsewhere { setting, named, held }),
             (false, true) => {
-                tracing::info!(setting, %named, %held, "the socket that was passed in stands before the setting")
+                tracing::info!(setting, %named, %held, "the socket that was passed in stands before the setting");
             }
         }
     }
