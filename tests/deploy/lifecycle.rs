@@ -143,8 +143,9 @@ fn as_its_unit() -> Option<Vec<String>> {
     let unit = Unit::of("deploy/aws/logweir-lifecycle.service");
     assert_eq!((unit.one("NoNewPrivileges"), unit.all("User").len()), ("yes", 0), "it is root, and nothing more");
     let left = unit.one("CapabilityBoundingSet").to_ascii_lowercase();
-    let left: String = left.split_whitespace().map(|it| format!(",+{}", it.strip_prefix("cap_").unwrap())).collect();
-    let words = ["--no-new-privs", "--inh-caps=-all", &format!("--bounding-set=-all{left}")].map(str::to_owned);
+    let left = left.split_whitespace().map(|it| it.replacen("cap_", "+", 1));
+    let left: Vec<String> = ["-all".to_owned()].into_iter().chain(left).collect();
+    let words = ["--no-new-privs", "--inh-caps=-all", &format!("--bounding-set={}", left.join(","))].map(str::to_owned);
     Some([setpriv.to_str().unwrap().to_owned()].into_iter().chain(words).collect())
 }
 
