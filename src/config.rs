@@ -102,7 +102,8 @@ use crate::spool::{Destination, Settings as SpoolSettings};
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// A TOML file with more `[[keys]]`, from the directory of the configuration file. Default none.
+    /// A TOML file with more `[[keys]]`, from the directory of the configuration file. Default none. Whoever
+    /// names one wants keys: without any, there or elsewhere, the configuration is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys_file: Option<PathBuf>,
     /// The public port.

@@ -222,8 +222,8 @@ mod tests {
 
     #[test]
     fn who_asks_and_who_ends_does_not_wait_for_a_read_that_hangs() {
-        let (begins, begun) = mpsc::sync_channel(1);
-        let (frees, freed) = mpsc::sync_channel::<()>(0);
+        let (begins, reading) = mpsc::sync_channel(1);
+        let (frees, goes_on) = mpsc::sync_channel::<()>(0);
         let (ends, ended) = mpsc::sync_channel(1);
         // On a thread of its own, so that the test fails if it waits.
         let asking = thread::Builder::new().spawn(move || {
@@ -231,12 +231,12 @@ mod tests {
             let look = running.look.clone();
             let reader = Reader::new(&running, Arc::default(), move |_| {
                 begins.send(()).unwrap();
-                let _ = freed.recv();
+                let _ = goes_on.recv();
                 ((), look.clone())
             });
             reader.start().unwrap();
             assert_eq!(reader.take_or_ask().unwrap(), Taken::Asked);
-            begun.recv_timeout(PATIENCE).unwrap();
+            reading.recv_timeout(PATIENCE).unwrap();
             assert_eq!(reader.take_or_ask().unwrap(), Taken::Asked);
             assert!(reader.settle(&running));
             drop(reader);
