@@ -16,7 +16,8 @@ pub struct Drain {
     pub timeout: Period,
     /// How long an instance that gives way to its successor serves on (SIGUSR1, SIGUSR2), while every answer closes its
     /// connection, up to 30 s: clients that keep a connection and send meanwhile are told to make another one before it
-    /// is closed. What is under way at its end gets as long again. Default 2 s: most clients send within that.
+    /// is closed. What is under way at its end gets as long again. Default 2 s: most clients send within that. The last
+    /// so much of a `linger`, half of it at the most, answers in the same way.
     pub handover: Period,
 }
 

@@ -8,9 +8,10 @@ use std::{
 };
 
 use rustix::process::Signal;
+use serde_json::json;
 
 use crate::{
-    client::get,
+    client::{Client, get},
     process::{END, Place, Server},
     replay::heartbeats_in,
     tracer::{Book, Load},
@@ -51,6 +52,30 @@ fn lingers(signal: Signal) {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.entry("stopped; everything is stored").is_some(), "{}", ended.stderr);
     book.compare(&place.path("data/objects"));
+}
+
+/// A load balancer that asks for no health has then no connection left on which it would send the next request.
+#[test]
+fn the_last_answers_of_a_linger_close_their_connections_and_those_before_do_not() {
+    /// How many batches are to be taken with such an answer: by one alone it could not be told from the end.
+    const SOME: usize = 5;
+    let place = Place::new();
+    let server = place.serve(&[("DRAIN__LINGER", "8s"), ("DRAIN__HANDOVER", "2s")]);
+    server.signal(Signal::TERM);
+    becomes_unready(server.address);
+    let mut closing = Vec::new();
+    // Connecting anew each time, until nobody listens any more.
+    while let Ok(mut client) = Client::connect(server.address) {
+        let Ok(answer) = client.post_json("heard", &json!([{"tone": 1}])) else { break };
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        closing.push(answer.header("connection") == Some("close"));
+        sleep(Duration::from_millis(50));
+    }
+    assert_eq!(server.wait(END).code, Some(0));
+    let kept = closing.iter().take_while(|closes| !**closes).count();
+    assert!(kept >= SOME, "only {kept} connections were kept at first");
+    assert!(closing.len() - kept >= SOME, "only {} connections were closed at last", closing.len() - kept);
+    assert!(closing[kept..].iter().all(|closes| *closes), "once answers close, all do");
 }
 
 #[test]
