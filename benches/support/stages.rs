@@ -5,6 +5,7 @@
 // It is private in the crate.
 #[path = "../../src/http/decode.rs"]
 #[expect(unreachable_pub, reason = "there, its error is reached from outside")]
+#[allow(unused_imports, reason = "cargo bench compiles its tests, which nothing runs there")]
 mod decode;
 
 use std::{hint::black_box, io::Write, time::Duration};
