@@ -2,13 +2,11 @@
 
 use std::fmt::Write;
 
-/// `lines` lines of it, with the same paths, referrers and browsers again and again, as a site's visitors have them.
+/// `lines` lines of it, as the visitors of a shop have them: some paths, referrers and browsers again and again, and in between
+/// pages and searches that are asked for once. GNU gzip -1 makes a seventh of it.
 pub(crate) fn combined(lines: usize) -> Vec<u8> {
-    const PATHS: [&str; 12] = [
+    const PATHS: [&str; 8] = [
         "/",
-        "/index.html",
-        "/products/",
-        "/products/headphones?page=2",
         "/cart",
         "/checkout",
         "/static/css/site.3f9a1c.css",
@@ -16,44 +14,59 @@ pub(crate) fn combined(lines: usize) -> Vec<u8> {
         "/static/img/logo.svg",
         "/api/v2/recommendations?limit=20",
         "/favicon.ico",
-        "/search?q=noise+cancelling",
     ];
+    const WORDS: [&str; 10] =
+        ["noise", "cancelling", "headphones", "speaker", "wireless", "cable", "stand", "case", "black", "small"];
     const STATUS: [u16; 8] = [200, 200, 200, 200, 200, 304, 301, 404];
-    const REFERRERS: [&str; 5] = [
-        "-",
-        "https://www.example.com/",
-        "https://www.example.com/products/",
-        "https://search.example.org/?q=headphones",
-        "https://m.example.com/cart",
-    ];
-    const BROWSERS: [&str; 6] = [
-        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
-        "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.6 \
-         Mobile/15E148 Safari/604.1",
-        "Mozilla/5.0 (Linux; Android 16; SM-S928N) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Mobile Safari/537.36",
-        "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.6 Safari/605.1.15",
-        "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0",
-        "Mozilla/5.0 (compatible; ExampleBot/2.1; +https://bot.example.net/)",
-    ];
     let mut random = fastrand::Rng::with_seed(7);
-    let visitors: Vec<(u32, usize)> = (0..500).map(|_| (random.u32(..), random.usize(..BROWSERS.len()))).collect();
+    let browsers: Vec<String> = (0..40).map(|number| browser(number, &mut random)).collect();
+    let visitors: Vec<_> = (0..2_000).map(|_| (random.u32(..), random.usize(..browsers.len()))).collect();
+    let page = |random: &mut fastrand::Rng| match random.u8(..10) {
+        0..5 => PATHS[random.usize(..PATHS.len())].to_owned(),
+        5..9 => format!("/products/{}/{}", WORDS[random.usize(..WORDS.len())], random.u32(10_000..90_000)),
+        _ => format!("/search?q={}+{}", WORDS[random.usize(..WORDS.len())], WORDS[random.usize(..WORDS.len())]),
+    };
     let mut text = String::new();
     for line in 0..lines {
         let (address, browser) = visitors[random.usize(..visitors.len())];
         let [a, b, c, d] = address.to_be_bytes();
         let second = line / 40;
-        let (path, status) = (PATHS[random.usize(..PATHS.len())], STATUS[random.usize(..STATUS.len())]);
+        let (path, status) = (page(&mut random), STATUS[random.usize(..STATUS.len())]);
         let bytes = if status == 304 { 0 } else { random.u32(180..60_000) };
-        let (referrer, browser) = (REFERRERS[random.usize(..REFERRERS.len())], BROWSERS[browser]);
+        let from =
+            if random.u8(..3) == 0 { "-".to_owned() } else { format!("https://www.example.com{}", page(&mut random)) };
         writeln!(
             text,
             "{a}.{b}.{c}.{d} - - [22/Nov/2026:{:02}:{:02}:{:02} +0900] \"GET {path} HTTP/1.1\" {status} {bytes} \
-             \"{referrer}\" \"{browser}\"",
+             \"{from}\" \"{}\"",
             9 + second / 3_600,
             second / 60 % 60,
             second % 60,
+            browsers[browser],
         )
         .expect("a string takes everything");
     }
     text.into_bytes()
+}
+
+/// What a browser says of itself.
+fn browser(number: usize, random: &mut fastrand::Rng) -> String {
+    let major = random.u8(120..145);
+    match number % 4 {
+        0 => format!(
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{major}.0.0.0 Safari/537.36"
+        ),
+        1 => format!(
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_{} like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.{} \
+             Mobile/15E148 Safari/604.1",
+            major % 7,
+            major % 7
+        ),
+        2 => format!(
+            "Mozilla/5.0 (Linux; Android 16; SM-S{}N) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{major}.0.0.0 Mobile \
+             Safari/537.36",
+            random.u16(900..940)
+        ),
+        _ => format!("Mozilla/5.0 (X11; Linux x86_64; rv:{major}.0) Gecko/20100101 Firefox/{major}.0"),
+    }
 }
