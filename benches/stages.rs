@@ -29,7 +29,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use criterion::{Criterion, Throughput};
+use criterion::{Criterion, SamplingMode, Throughput};
 use logweir::{
     admission,
     batch::{Book, InstanceId, Millis, SegmentId, StreamName},
@@ -83,7 +83,7 @@ impl Default for Bench {
         let criterion = Criterion::default()
             .warm_up_time(Duration::from_millis(300))
             .measurement_time(Duration::from_secs(2))
-            .sample_size(20)
+            .sample_size(15)
             .configure_from_args();
         Self { criterion, rows: Vec::new() }
     }
@@ -104,7 +104,8 @@ impl Bench {
             0 => Throughput::Elements(load.events as u64),
             bytes => Throughput::BytesDecimal(bytes as u64),
         };
-        stages.throughput(throughput);
+        // A sample is a number of runs that is the same for all: of the slowest there is one in each.
+        stages.throughput(throughput).sampling_mode(SamplingMode::Flat);
         stages.bench_function(name, |bencher| {
             bencher.iter_custom(|runs| {
                 let mut taken = Duration::ZERO;
