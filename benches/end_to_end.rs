@@ -22,6 +22,7 @@
 #[path = "support/events.rs"]
 mod events;
 #[path = "support/load.rs"]
+#[allow(dead_code, reason = "each benchmark prints some of what is measured")]
 mod load;
 #[path = "support/servers.rs"]
 #[allow(dead_code, reason = "each benchmark prints some of what is measured")]
