@@ -62,9 +62,17 @@ impl Bodies {
         into.extend_from_slice(BEHIND_EVENTS);
     }
 
-    /// The number of the batch whose body begins like this.
-    pub(crate) fn number(body: &[u8]) -> Option<u64> {
-        let digits = body.strip_prefix(BEFORE_ID)?.get(..16)?;
+    /// An event of `body`.
+    pub(crate) fn event<'b>(&self, body: &'b [u8], place: usize) -> &'b [u8] {
+        let begin = BEFORE_ID.len() + 32 + BEHIND_ID.len() + place * (EVENT_BYTES + 1);
+        &body[begin..begin + EVENT_BYTES]
+    }
+
+    /// The number of the body whose batch has the id that is found in `line`: of a body, or of what is stored of one.
+    pub(crate) fn number(line: &[u8]) -> Option<u64> {
+        let key = &BEFORE_ID[1..];
+        let begin = line.windows(key.len()).position(|window| window == key)? + key.len();
+        let digits = line.get(begin..begin + 16)?;
         u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
     }
 }
