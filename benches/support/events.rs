@@ -63,7 +63,7 @@ impl Bodies {
     }
 
     /// An event of `body`.
-    pub(crate) fn event<'b>(&self, body: &'b [u8], place: usize) -> &'b [u8] {
+    pub(crate) fn event(body: &[u8], place: usize) -> &[u8] {
         let begin = BEFORE_ID.len() + 32 + BEHIND_ID.len() + place * (EVENT_BYTES + 1);
         &body[begin..begin + EVENT_BYTES]
     }

@@ -63,7 +63,7 @@ impl Stored {
                     place = 0;
                 }
                 // The server's fields stand before those of the event.
-                assert!(line.ends_with(&bodies.event(&due.body, place)[1..]), "an event is stored as it was sent");
+                assert!(line.ends_with(&Bodies::event(&due.body, place)[1..]), "an event is stored as it was sent");
                 place += 1;
                 if wanted {
                     lines.extend_from_slice(line);
