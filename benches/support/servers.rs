@@ -230,10 +230,26 @@ impl Target {
         };
         let (cpu, took) = (process_cpu(self.child.id()), told.elapsed());
         if !well {
-            let _ = self.child.kill();
+            self.kill();
         }
         let status = self.child.wait().expect("it can be waited for");
-        Ended { well: well && (self.kind == Kind::Bare || status.success()), cpu, took, dir: self.dir }
+        Ended { well: well && (self.kind == Kind::Bare || status.success()), cpu, took, dir: self.dir.take() }
+    }
+
+    fn kill(&mut self) {
+        for process in self.processes().filter_map(|process| Pid::from_raw(process as i32)) {
+            let _ = rustix::process::kill_process(process, Signal::KILL);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Target {
+    /// Leaves nobody behind when a measurement fails.
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            self.kill();
+        }
     }
 }
 
