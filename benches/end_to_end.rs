@@ -103,6 +103,11 @@ fn options(arguments: &[String]) -> Result<Options, String> {
 }
 
 fn run(options: &Options) -> ExitCode {
+    // Known before anything is measured.
+    if let Some(error) = options.json.as_ref().and_then(|path| std::fs::write(path, "").err()) {
+        eprintln!("the file for --json cannot be written: {error}");
+        return ExitCode::FAILURE;
+    }
     let (machine, cores) = (Machine::this(), servers::cores());
     println!("{machine}");
     println!(
@@ -136,22 +141,18 @@ fn run(options: &Options) -> ExitCode {
     if let Some(limits) = report::limits(&tables) {
         println!("\n{limits}");
     }
-    let Some(path) = &options.json else { return ExitCode::SUCCESS };
-    let figures = serde_json::json!({
-        "machine": machine,
-        "setup": {
-            "server_core": cores.0, "load_core": cores.1, "connections": options.connections, "rounds": options.rounds,
-            "seconds": options.seconds, "event_bytes": EVENT_BYTES,
-        },
-        "batches": tables.iter().map(Table::figures).collect::<Vec<_>>(),
-    });
-    match std::fs::write(path, format!("{figures:#}\n")) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{}: {error}", path.display());
-            ExitCode::FAILURE
-        }
+    if let Some(path) = &options.json {
+        let figures = serde_json::json!({
+            "machine": machine,
+            "setup": {
+                "server_core": cores.0, "load_core": cores.1, "connections": options.connections,
+                "rounds": options.rounds, "seconds": options.seconds, "event_bytes": EVENT_BYTES,
+            },
+            "batches": tables.iter().map(Table::figures).collect::<Vec<_>>(),
+        });
+        std::fs::write(path, format!("{figures:#}\n")).expect("the figures' file could be written before");
     }
+    ExitCode::SUCCESS
 }
 
 /// Starts a server, measures it, ends it, and looks at what it left.
