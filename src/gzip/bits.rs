@@ -2,26 +2,36 @@
 
 /// How many bytes [`Cursor::flush`] writes at a time.
 const WORD_BYTES: usize = 8;
+/// How many bytes there is room for, between two times that they are appended to the output: a power of two, so that the
+/// compiler knows that no place is out of the room's bounds.
+pub(super) const ROOM_BYTES: usize = 64 * 1024;
 /// How many bits may be put between two flushes.
 pub(super) const BITS_A_FLUSH: u32 = 56;
 
-/// Bits that are not a whole byte yet, between two blocks.
-#[derive(Debug, Default)]
+/// Writes bits into a room of its own, and appends the whole bytes to the output.
+#[derive(Debug)]
 pub(super) struct BitWriter {
+    /// Where bits are put together: kept, so that no output is filled with zeros only to be written over.
+    room: Vec<u8>,
+    /// Bits that are not a whole byte yet, between two pieces.
     bits: u64,
     count: u32,
 }
 
 impl BitWriter {
-    /// Lets `write` append at most `most` bytes to `out`.
-    pub(super) fn append(&mut self, most: usize, out: &mut Vec<u8>, write: impl FnOnce(&mut Cursor<'_>)) {
-        let start = out.len();
-        out.resize(start + most + WORD_BYTES, 0);
-        let mut cursor = Cursor { bytes: &mut out[start..], place: 0, bits: self.bits, count: self.count };
-        write(&mut cursor);
-        let len = cursor.place;
-        (self.bits, self.count) = (cursor.bits, cursor.count);
-        out.truncate(start + len);
+    pub(super) fn new() -> Self {
+        Self { room: vec![0; ROOM_BYTES + WORD_BYTES], bits: 0, count: 0 }
+    }
+
+    /// Appends to `out` what `write` puts.
+    pub(super) fn append<R>(&mut self, out: &mut Vec<u8>, write: impl FnOnce(Cursor<'_>) -> (Cursor<'_>, R)) -> R {
+        let Some(room) = self.room.first_chunk_mut() else { unreachable!("the room has its length") };
+        let cursor = Cursor { room, place: 0, bits: self.bits, count: self.count };
+        let (Cursor { place, bits, count, .. }, result) = write(cursor);
+        debug_assert!(place <= ROOM_BYTES, "there was no room for {place} bytes");
+        out.extend_from_slice(&self.room[..place]);
+        (self.bits, self.count) = (bits, count);
+        result
     }
 
     /// Fills the last byte up with zeros.
@@ -29,18 +39,21 @@ impl BitWriter {
         if self.count > 0 {
             out.push(self.bits as u8);
         }
-        *self = Self::default();
-    }
-
-    /// How many bits are missing to a whole byte.
-    pub(super) fn to_byte(&self) -> u32 {
-        (8 - self.count) % 8
+        (self.bits, self.count) = (0, 0);
     }
 }
 
 /// A place in the output.
 pub(super) struct Cursor<'a> {
-    bytes: &'a mut [u8],
+    room: &'a mut [u8; ROOM_BYTES + WORD_BYTES],
+    place: usize,
+    bits: u64,
+    count: u32,
+}
+
+/// A place to go back to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
     place: usize,
     bits: u64,
     count: u32,
@@ -49,30 +62,43 @@ pub(super) struct Cursor<'a> {
 impl Cursor<'_> {
     /// Puts the lowest `count` bits of `bits`, which has no others. At most [`BITS_A_FLUSH`] may be put before the next
     /// flush.
-    #[inline]
+    #[inline(always)]
     pub(super) fn put(&mut self, bits: u64, count: u32) {
-        self.bits |= bits << self.count;
+        // Less than 64 by what callers promise: said once more, so that no machine code is spent on more.
+        self.bits |= bits << (self.count & 63);
         self.count += count;
     }
 
     /// Writes the whole bytes that were put.
-    #[inline]
+    #[inline(always)]
     pub(super) fn flush(&mut self) {
         // A whole word is written each time; what is beyond the whole bytes is written over by the next.
-        if let Some(word) = self.bytes.get_mut(self.place..self.place + WORD_BYTES) {
-            word.copy_from_slice(&self.bits.to_le_bytes());
+        if let Some(word) = self.room[self.place % ROOM_BYTES..].first_chunk_mut() {
+            *word = self.bits.to_le_bytes();
         }
         self.place += (self.count / 8) as usize;
-        self.bits >>= self.count & !7;
+        self.bits >>= self.count & 56;
         self.count &= 7;
     }
 
-    /// Appends `bytes`, between two whole bytes.
-    pub(super) fn bytes(&mut self, bytes: &[u8]) {
-        debug_assert_eq!(self.count, 0);
-        if let Some(room) = self.bytes.get_mut(self.place..self.place + bytes.len()) {
-            room.copy_from_slice(bytes);
-        }
-        self.place += bytes.len();
+    /// Fills the last byte up with zeros.
+    pub(super) fn to_byte(&mut self) {
+        self.count = self.count.next_multiple_of(8);
+        self.flush();
+    }
+
+    /// This place, behind a flush.
+    pub(super) fn mark(&self) -> Mark {
+        Mark { place: self.place, bits: self.bits, count: self.count }
+    }
+
+    /// Forgets what was put since `mark`.
+    pub(super) fn back_to(&mut self, mark: Mark) {
+        (self.place, self.bits, self.count) = (mark.place, mark.bits, mark.count);
+    }
+
+    /// How many bits were put since `mark`.
+    pub(super) fn bits_since(&self, mark: Mark) -> u64 {
+        (self.place as u64 * 8 + u64::from(self.count)) - (mark.place as u64 * 8 + u64::from(mark.count))
     }
 }

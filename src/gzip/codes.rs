@@ -1,0 +1,318 @@
+//! The codes of a block (RFC 1951): made from how often symbols occur, told at its beginning, used for what follows.
+
+use super::{
+    bits::{BITS_A_FLUSH, Cursor},
+    huffman::{Code, codes, lengths},
+    lz::{MAX_MATCH, MOST_FEW, Sink},
+};
+
+/// Literals, the end of the block, and lengths.
+const LITERALS: usize = 286;
+const END_OF_BLOCK: usize = 256;
+const FIRST_LENGTH: usize = 257;
+const DISTANCES: usize = 30;
+const LENGTH_CODES: usize = 19;
+/// The longest code of a literal, a length or a distance: so that four literals, or a match, fit between two flushes.
+pub(super) const LONGEST: usize = 14;
+const _: () = assert!(4 * LONGEST as u32 <= BITS_A_FLUSH && (2 * LONGEST + 5 + 13) as u32 <= BITS_A_FLUSH);
+/// The longest code of a code's length; deflate's limit.
+const LONGEST_LENGTH_CODE: usize = 7;
+/// The order in which the lengths of the lengths' codes are told (RFC 1951 §3.2.7).
+const LENGTH_CODE_ORDER: [usize; LENGTH_CODES] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
+/// The most bytes that [`Codes::write`] takes: each length of a code in at most 14 bits, and 20 bytes.
+pub(super) const MOST_TABLE_BYTES: usize = 600;
+
+/// The least length of each length symbol, and its extra bits (RFC 1951 §3.2.5).
+const LENGTH_BASE: [u16; 29] =
+    [3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258];
+const LENGTH_EXTRA: [u8; 29] = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0];
+/// The least distance of each distance symbol, and its extra bits.
+const DISTANCE_BASE: [u16; DISTANCES] = [
+    1, 2, 3, 4, 5, 7, 9, 13, 17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 6145,
+    8193, 12289, 16385, 24577,
+];
+const DISTANCE_EXTRA: [u8; DISTANCES] =
+    [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13];
+
+/// The symbol of each length, less [`FIRST_LENGTH`].
+static LENGTH_SYMBOL: [u8; MAX_MATCH + 1] = {
+    let mut symbols = [0; MAX_MATCH + 1];
+    let mut len = 0;
+    while len < symbols.len() {
+        symbols[len] = symbol_of(&LENGTH_BASE, len);
+        len += 1;
+    }
+    symbols
+};
+/// The symbol of each distance less one: below 256 by itself, above by its upper bits.
+static DISTANCE_SYMBOL: [u8; 512] = {
+    let mut symbols = [0; 512];
+    let mut place = 0;
+    while place < symbols.len() {
+        symbols[place] = symbol_of(&DISTANCE_BASE, if place < 256 { place + 1 } else { ((place - 256) << 7) + 1 });
+        place += 1;
+    }
+    symbols
+};
+
+/// The last of the rising `bases` that is not above `value`.
+const fn symbol_of(bases: &[u16], value: usize) -> u8 {
+    let mut symbol = 0;
+    while symbol + 1 < bases.len() && bases[symbol + 1] as usize <= value {
+        symbol += 1;
+    }
+    symbol as u8
+}
+
+#[inline(always)]
+fn symbol_of_distance(distance: usize) -> usize {
+    let less = distance - 1;
+    let place = if less < 256 { less } else { 256 + (less >> 7) };
+    usize::from(DISTANCE_SYMBOL[place & 511])
+}
+
+/// How often each symbol occurs.
+pub(super) struct Counts {
+    literals: [u32; LITERALS],
+    distances: [u32; DISTANCES],
+}
+
+impl Counts {
+    /// Of a block in which nothing stands yet but its end.
+    pub(super) fn new() -> Self {
+        let mut counts = Self { literals: [0; LITERALS], distances: [0; DISTANCES] };
+        counts.literals[END_OF_BLOCK] = 1;
+        counts
+    }
+
+    #[inline(always)]
+    pub(super) fn literals(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.literals[usize::from(*byte)] += 1;
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn repeat(&mut self, len: usize, distance: usize) {
+        self.literals[FIRST_LENGTH + usize::from(LENGTH_SYMBOL[len])] += 1;
+        self.distances[symbol_of_distance(distance)] += 1;
+    }
+
+    /// Takes what was counted for a sample of more: what did not occur in it may yet.
+    pub(super) fn as_sample(&mut self) {
+        for count in self.literals.iter_mut().chain(&mut self.distances) {
+            *count = *count * 16 + 1;
+        }
+    }
+}
+
+/// The codes of a block.
+pub(super) struct Codes {
+    literal_lengths: [u8; LITERALS],
+    distance_lengths: [u8; DISTANCES],
+    literals: [Code; LITERALS],
+    distances: [Code; DISTANCES],
+}
+
+impl Codes {
+    /// The best for what was counted.
+    pub(super) fn new(counts: &Counts) -> Self {
+        let literal_lengths = lengths(&counts.literals, LONGEST);
+        let distance_lengths = lengths(&counts.distances, LONGEST);
+        Self {
+            literals: codes(&literal_lengths),
+            distances: codes(&distance_lengths),
+            literal_lengths,
+            distance_lengths,
+        }
+    }
+
+    /// How many bits what was counted takes, with the extra bits.
+    pub(super) fn bits(&self, counts: &Counts) -> u64 {
+        let sum = |counts: &[u32], lengths: &[u8]| -> u64 {
+            counts.iter().zip(lengths).map(|(count, len)| u64::from(*count) * u64::from(*len)).sum()
+        };
+        sum(&counts.literals, &self.literal_lengths)
+            + sum(&counts.distances, &self.distance_lengths)
+            + sum(&counts.literals[FIRST_LENGTH..], &LENGTH_EXTRA)
+            + sum(&counts.distances, &DISTANCE_EXTRA)
+    }
+
+    /// Tells the lengths of all codes (RFC 1951 §3.2.7).
+    pub(super) fn write(&self, cursor: &mut Cursor<'_>) {
+        let used = |lengths: &[u8], least: usize| {
+            lengths.iter().rposition(|len| *len > 0).map_or(0, |last| last + 1).max(least)
+        };
+        let literals = used(&self.literal_lengths, FIRST_LENGTH);
+        let distances = used(&self.distance_lengths, 1);
+        let all = [&self.literal_lengths[..literals], &self.distance_lengths[..distances]].concat();
+        let runs = runs(&all);
+        let mut counts = [0; LENGTH_CODES];
+        for (symbol, _) in &runs {
+            counts[usize::from(*symbol)] += 1;
+        }
+        let lengths = lengths(&counts, LONGEST_LENGTH_CODE);
+        let codes = codes(&lengths);
+        let told = LENGTH_CODE_ORDER.iter().rposition(|symbol| lengths[*symbol] > 0).map_or(0, |last| last + 1).max(4);
+        cursor.put((literals - FIRST_LENGTH) as u64, 5);
+        cursor.put((distances - 1) as u64, 5);
+        cursor.put((told - 4) as u64, 4);
+        cursor.flush();
+        for symbol in &LENGTH_CODE_ORDER[..told] {
+            cursor.put(lengths[*symbol].into(), 3);
+            cursor.flush();
+        }
+        for (symbol, repeats) in runs {
+            let code = codes[usize::from(symbol)];
+            cursor.put(code.bits.into(), code.len.into());
+            let extra = match symbol {
+                16 => 2,
+                17 => 3,
+                18 => 7,
+                _ => 0,
+            };
+            cursor.put(repeats.into(), extra);
+            cursor.flush();
+        }
+    }
+}
+
+/// `lengths` in runs: a length, or one of the three ways to repeat with its extra bits.
+fn runs(lengths: &[u8]) -> Vec<(u8, u8)> {
+    let mut runs = Vec::with_capacity(lengths.len());
+    for run in lengths.chunk_by(|one, next| one == next) {
+        let (len, mut left) = (run[0], run.len());
+        if len > 0 {
+            runs.push((len, 0));
+            left -= 1;
+        }
+        // What is repeated, how often at the least and at the most, and the symbol for it.
+        let ways: &[(usize, usize, u8)] = if len > 0 { &[(3, 6, 16)] } else { &[(11, 138, 18), (3, 10, 17)] };
+        for (least, most, symbol) in ways {
+            while left >= *least {
+                let repeats = left.min(*most);
+                runs.push((*symbol, (repeats - least) as u8));
+                left -= repeats;
+            }
+        }
+        runs.extend(std::iter::repeat_n((len, 0), left));
+    }
+    runs
+}
+
+/// Codes as they are looked up: the bits above a byte that says how many.
+#[derive(Debug)]
+pub(super) struct Ready {
+    literals: [u32; 256],
+    /// By a match's length, with its extra bits.
+    lengths: [u32; MAX_MATCH + 1],
+    distances: [Distance; 32],
+    end: Code,
+}
+
+/// A distance symbol's code.
+#[derive(Debug, Clone, Copy, Default)]
+struct Distance {
+    bits: u16,
+    len: u8,
+    /// How many bits there are with the extra ones.
+    with_extra: u8,
+    base: u16,
+}
+
+impl Ready {
+    /// Codes of which none is longer than none.
+    pub(super) fn none() -> Self {
+        Self {
+            literals: [0; 256],
+            lengths: [0; MAX_MATCH + 1],
+            distances: [Distance::default(); 32],
+            end: Code::default(),
+        }
+    }
+
+    pub(super) fn set(&mut self, codes: &Codes) {
+        let packed = |bits: u32, len: u8| bits << 8 | u32::from(len);
+        for (ready, code) in self.literals.iter_mut().zip(&codes.literals) {
+            *ready = packed(code.bits, code.len);
+        }
+        for (len, ready) in self.lengths.iter_mut().enumerate().skip(3) {
+            let symbol = usize::from(LENGTH_SYMBOL[len]);
+            let code = codes.literals[FIRST_LENGTH + symbol];
+            let extra = len as u32 - u32::from(LENGTH_BASE[symbol]);
+            *ready = packed(code.bits | extra << code.len, code.len + LENGTH_EXTRA[symbol]);
+        }
+        for (symbol, (ready, code)) in self.distances.iter_mut().zip(&codes.distances).enumerate() {
+            let with_extra = code.len + DISTANCE_EXTRA[symbol];
+            *ready = Distance { bits: code.bits as u16, len: code.len, with_extra, base: DISTANCE_BASE[symbol] };
+        }
+        self.end = codes.literals[END_OF_BLOCK];
+    }
+
+    /// Ends the block.
+    pub(super) fn end(&self, cursor: &mut Cursor<'_>) {
+        cursor.put(self.end.bits.into(), self.end.len.into());
+        cursor.flush();
+    }
+}
+
+/// Writes what is found by codes that stand.
+pub(super) struct Coder<'a, 'b> {
+    pub(super) codes: &'a Ready,
+    pub(super) cursor: Cursor<'b>,
+}
+
+impl Coder<'_, '_> {
+    #[inline(always)]
+    fn put<const N: usize>(&mut self, codes: [u32; N]) {
+        let (mut bits, mut count) = (0, 0);
+        for code in codes {
+            bits |= u64::from(code >> 8) << (count & 63);
+            count += code & 255;
+        }
+        self.cursor.put(bits, count);
+        self.cursor.flush();
+    }
+}
+
+/// `MASKS[count]` keeps the first `count` of [`MOST_FEW`] codes.
+static MASKS: [[u32; MOST_FEW]; 16] = {
+    let mut masks = [[0; MOST_FEW]; 16];
+    let mut count = 0;
+    while count < masks.len() {
+        let mut place = 0;
+        while place < count && place < MOST_FEW {
+            masks[count][place] = u32::MAX;
+            place += 1;
+        }
+        count += 1;
+    }
+    masks
+};
+
+impl Sink for Coder<'_, '_> {
+    #[inline(always)]
+    fn literals<const N: usize>(&mut self, bytes: [u8; 8]) {
+        self.put::<N>(std::array::from_fn(|place| self.codes.literals[usize::from(bytes[place])]));
+    }
+
+    /// Without branches: how many literals there are, nobody can foretell.
+    #[inline(always)]
+    fn few(&mut self, bytes: [u8; 8], count: usize) {
+        let masks = &MASKS[count & 15];
+        let code = |place: usize| self.codes.literals[usize::from(bytes[place])] & masks[place];
+        let (first, second) = (std::array::from_fn(code), std::array::from_fn(|place| code(4 + place)));
+        self.put::<4>(first);
+        self.put::<4>(second);
+    }
+
+    #[inline(always)]
+    fn repeat(&mut self, len: usize, distance: usize) {
+        let code = self.codes.lengths[len];
+        let far = self.codes.distances[symbol_of_distance(distance) & 31];
+        let extra = (distance - usize::from(far.base)) as u64;
+        self.cursor.put(u64::from(code >> 8), code & 255);
+        self.cursor.put(u64::from(far.bits) | extra << (far.len & 63), far.with_extra.into());
+        self.cursor.flush();
+    }
+}
