@@ -102,7 +102,6 @@ impl Encoder {
 
     /// Takes `input`, and appends to `out` what is compressed by now.
     pub fn write(&mut self, mut input: &[u8], out: &mut Vec<u8>) {
-        self.sum.update(input);
         self.len += input.len() as u64;
         while !input.is_empty() {
             // No more than this is looked at, so that the pieces in which input comes do not matter.
@@ -114,6 +113,7 @@ impl Encoder {
             let (now, later) = input.split_at((enough - self.filled).min(input.len()));
             self.buffer[self.filled..self.filled + now.len()].copy_from_slice(now);
             self.filled += now.len();
+            self.sum.update(now);
             input = later;
             if self.filled == enough {
                 self.segment(false, out);

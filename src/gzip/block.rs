@@ -12,7 +12,7 @@ use super::{
 };
 
 /// How many segments a block has at most.
-const BLOCK_SEGMENTS: u32 = 16;
+const BLOCK_SEGMENTS: u32 = 32;
 /// Each so many blocks, both ways to search are tried.
 const TRIAL_BLOCKS: u32 = 16;
 /// A search of a segment ends less than this behind its limit.

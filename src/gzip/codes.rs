@@ -301,9 +301,10 @@ impl Sink for Coder<'_, '_> {
     fn few(&mut self, bytes: [u8; 8], count: usize) {
         let masks = &MASKS[count & 15];
         let code = |place: usize| self.codes.literals[usize::from(bytes[place])] & masks[place];
-        let (first, second) = (std::array::from_fn(code), std::array::from_fn(|place| code(4 + place)));
-        self.put::<4>(first);
-        self.put::<4>(second);
+        self.put::<4>(std::array::from_fn(code));
+        if count > 4 {
+            self.put::<4>(std::array::from_fn(|place| code(4 + place)));
+        }
     }
 
     #[inline(always)]

@@ -20,7 +20,7 @@ const POSITIONS: u32 = 1 << 18;
 /// A match of fewer than eight bytes lies mostly within an id, where it costs more than the literals that it replaces.
 /// So the search may go on by three bytes: a match that it enters in the middle is extended backwards. What follows a
 /// match is not looked at either: it differs from what followed the passage before.
-pub(super) type Swift = Finder<8, 2, 3, 1, 1, { 1 << 14 }>;
+pub(super) type Swift = Finder<8, 1, 4, 1, 1, { 1 << 14 }>;
 /// For prose: finds words, wherever they begin.
 pub(super) type Fine = Finder<5, 0, 1, 4, 8, { 1 << 15 }>;
 
@@ -80,7 +80,7 @@ impl<
 > Finder<MIN, FIRST, STRIDE, LAG, ENDS, PLACES>
 {
     const FITS: () = assert!(
-        FIRST + (LAG + 1) * STRIDE <= MOST_FEW && MIN <= 8 && STRIDE <= 4 && PLACES.is_power_of_two()
+        FIRST + LAG * STRIDE <= MOST_FEW && MIN <= 8 && STRIDE <= 4 && PLACES.is_power_of_two()
     );
 
     pub(super) fn new() -> Self {
