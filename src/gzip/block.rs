@@ -13,8 +13,16 @@ use super::{
 
 /// How many segments a block has at most.
 const BLOCK_SEGMENTS: u32 = 32;
-/// Each so many blocks, both ways to search are tried.
-const TRIAL_BLOCKS: u32 = 16;
+/// After so many segments, the next block begins with a trial of both ways to search.
+const TRIAL_SEGMENTS: u32 = 256;
+/// How much of the window a way gets to know before it is tried.
+const SEEN_BYTES: usize = 16 * 1024;
+/// The fine way is chosen where it takes less than this of the swift way's bits, in percent: it takes twice the time.
+const WORTH_PERCENT: u64 = 91;
+/// The same where it was chosen before: text may be mixed.
+const WORTH_KEEPING_PERCENT: u64 = 96;
+/// The same at the beginning of all text, where short matches pay more than they do later.
+const WORTH_AT_FIRST_PERCENT: u64 = 86;
 /// A search of a segment ends less than this behind its limit.
 const MOST_SEGMENT_BYTES: usize = SEGMENT_BYTES + super::lz::LOOKAHEAD_BYTES;
 /// Stored in one block.
@@ -98,6 +106,22 @@ enum Way {
     Fine,
 }
 
+impl Way {
+    fn other(self) -> Self {
+        match self {
+            Self::Swift => Self::Fine,
+            Self::Fine => Self::Swift,
+        }
+    }
+}
+
+/// Forgets what is found: for a search that is to know the window.
+impl Sink for () {
+    fn literals<const N: usize>(&mut self, _: [u8; 8]) {}
+    fn few(&mut self, _: [u8; 8], _: usize) {}
+    fn repeat(&mut self, _: usize, _: usize) {}
+}
+
 /// Finds matches, the way that was chosen.
 #[derive(Debug)]
 struct Matcher {
@@ -137,7 +161,7 @@ pub(super) struct BlockWriter {
     left: u32,
     /// How many bits its first segment took, of how many bytes.
     rate: (u64, u64),
-    /// How many blocks there are until the next trial.
+    /// How many segments are written until both ways to search are tried.
     until_trial: u32,
 }
 
@@ -157,6 +181,7 @@ impl BlockWriter {
     /// Appends `text` from `start` to about `limit`: up to the place that is returned. If it is the last, to its end.
     pub(super) fn write(&mut self, text: Text<'_>, start: usize, limit: usize, last: bool, out: &mut Vec<u8>) -> usize {
         let end = if self.left > 0 { self.go_on(text, start, limit, last, out) } else { self.begin(text, start, limit, last, out) };
+        self.until_trial = self.until_trial.saturating_sub(1);
         if last {
             self.bits.finish(out);
         }
@@ -165,13 +190,12 @@ impl BlockWriter {
 
     /// Begins a block: searches, makes codes, writes.
     fn begin(&mut self, text: Text<'_>, start: usize, limit: usize, last: bool, out: &mut Vec<u8>) -> usize {
-        let mut found = std::mem::take(&mut self.found);
-        found.clear();
-        let (end, found) = self.matcher.find(text, start, limit, last, found);
-        self.found = found;
-        self.found.end();
+        let (end, mut counts) = if self.until_trial == 0 || last {
+            self.try_both(text, start, limit, last)
+        } else {
+            self.look(text, start, limit, last)
+        };
         let input = &text.buffer[start..end];
-        let mut counts = self.found.counts(input);
         if !last {
             counts.as_sample();
         }
@@ -204,6 +228,41 @@ impl BlockWriter {
         }
         self.left = if stored || last { 0 } else { BLOCK_SEGMENTS - 1 };
         end
+    }
+
+    /// Searches a segment, and counts what is found.
+    fn look(&mut self, text: Text<'_>, start: usize, limit: usize, last: bool) -> (usize, Counts) {
+        let mut found = std::mem::take(&mut self.found);
+        found.clear();
+        let end;
+        (end, self.found) = self.matcher.find(text, start, limit, last, found);
+        self.found.end();
+        (end, self.found.counts(&text.buffer[start..end]))
+    }
+
+    /// Searches a segment both ways, and chooses.
+    fn try_both(&mut self, text: Text<'_>, start: usize, limit: usize, last: bool) -> (usize, Counts) {
+        let (worth, until) = match self.matcher.way {
+            _ if start == 0 => (WORTH_AT_FIRST_PERCENT, BLOCK_SEGMENTS),
+            Way::Swift => (WORTH_PERCENT, TRIAL_SEGMENTS),
+            Way::Fine => (WORTH_KEEPING_PERCENT, TRIAL_SEGMENTS),
+        };
+        self.until_trial = until;
+        // The way that was not gone knows nothing of the window.
+        let (way, other) = (self.matcher.way, self.matcher.way.other());
+        self.matcher.way = other;
+        self.matcher.find(text, start.saturating_sub(SEEN_BYTES), start, false, ());
+        let tried = [way, other].map(|way| {
+            self.matcher.way = way;
+            let (end, counts) = self.look(text, start, limit, last);
+            let bits = Codes::new(&counts).bits(&counts);
+            let cost = if way == Way::Fine { bits * 100 } else { bits * worth };
+            (cost, way, end, counts, std::mem::take(&mut self.found))
+        });
+        let [first, second] = tried;
+        let (_, way, end, counts, found) = if second.0 < first.0 { second } else { first };
+        (self.matcher.way, self.found) = (way, found);
+        (end, counts)
     }
 
     /// Goes on with the block that was begun: writes while it searches.
