@@ -13,8 +13,8 @@ use super::{
 
 /// How many segments a block has at most.
 const BLOCK_SEGMENTS: u32 = 32;
-/// After so many segments, the next block begins with a trial of both ways to search.
-const TRIAL_SEGMENTS: u32 = 256;
+/// After so many segments at most, the next block begins with a trial of both ways to search.
+const MOST_TRIAL_SEGMENTS: u32 = 256;
 /// How much of the window a way gets to know before it is tried.
 const SEEN_BYTES: usize = 16 * 1024;
 /// The fine way is chosen where it takes less than this of the swift way's bits, in percent: it takes twice the time.
@@ -163,6 +163,8 @@ pub(super) struct BlockWriter {
     rate: (u64, u64),
     /// How many segments are written until both ways to search are tried.
     until_trial: u32,
+    /// How many segments there were to be until the last trial.
+    trial_segments: u32,
 }
 
 impl BlockWriter {
@@ -175,6 +177,7 @@ impl BlockWriter {
             left: 0,
             rate: (0, 1),
             until_trial: 0,
+            trial_segments: BLOCK_SEGMENTS / 2,
         }
     }
 
@@ -242,12 +245,11 @@ impl BlockWriter {
 
     /// Searches a segment both ways, and chooses.
     fn try_both(&mut self, text: Text<'_>, start: usize, limit: usize, last: bool) -> (usize, Counts) {
-        let (worth, until) = match self.matcher.way {
-            _ if start == 0 => (WORTH_AT_FIRST_PERCENT, BLOCK_SEGMENTS),
-            Way::Swift => (WORTH_PERCENT, TRIAL_SEGMENTS),
-            Way::Fine => (WORTH_KEEPING_PERCENT, TRIAL_SEGMENTS),
+        let worth = match self.matcher.way {
+            _ if start == 0 => WORTH_AT_FIRST_PERCENT,
+            Way::Swift => WORTH_PERCENT,
+            Way::Fine => WORTH_KEEPING_PERCENT,
         };
-        self.until_trial = until;
         // The way that was not gone knows nothing of the window.
         let (way, other) = (self.matcher.way, self.matcher.way.other());
         self.matcher.way = other;
@@ -260,8 +262,11 @@ impl BlockWriter {
             (cost, way, end, counts, std::mem::take(&mut self.found))
         });
         let [first, second] = tried;
-        let (_, way, end, counts, found) = if second.0 < first.0 { second } else { first };
-        (self.matcher.way, self.found) = (way, found);
+        let (_, chosen, end, counts, found) = if second.0 < first.0 { second } else { first };
+        // A choice that holds is tried again later each time.
+        self.trial_segments = if chosen == way { MOST_TRIAL_SEGMENTS.min(2 * self.trial_segments) } else { BLOCK_SEGMENTS };
+        self.until_trial = self.trial_segments;
+        (self.matcher.way, self.found) = (chosen, found);
         (end, counts)
     }
 
