@@ -13,7 +13,7 @@ pub(super) const BITS_A_FLUSH: u32 = 56;
 pub(super) struct BitWriter {
     /// Where bits are put together: kept, so that no output is filled with zeros only to be written over.
     room: Vec<u8>,
-    /// Bits that are not a whole byte yet, between two pieces.
+    /// Bits that are not a whole byte yet, between two pieces, as in [`Cursor`].
     bits: u64,
     count: u32,
 }
@@ -37,16 +37,23 @@ impl BitWriter {
     /// Fills the last byte up with zeros.
     pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
         if self.count > 0 {
-            out.push(self.bits as u8);
+            out.push((self.bits >> (64 - self.count)) as u8);
         }
         (self.bits, self.count) = (0, 0);
     }
+}
+
+/// Bits in the form in which they are put: the last one is the highest of the word, and the lowest byte says how many
+/// there are. Two such words are joined by one shift and one disjunction, and none is masked.
+pub(super) const fn word(bits: u64, count: u32) -> u64 {
+    if count == 0 { 0 } else { bits << (64 - count) | count as u64 }
 }
 
 /// A place in the output.
 pub(super) struct Cursor<'a> {
     room: &'a mut [u8; ROOM_BYTES + WORD_BYTES],
     place: usize,
+    /// The last `count` bits that were put are the highest; below them may be others, already written.
     bits: u64,
     count: u32,
 }
@@ -60,34 +67,37 @@ pub(super) struct Mark {
 }
 
 impl Cursor<'_> {
-    /// Puts the lowest `count` bits of `bits`, which has no others. At most [`BITS_A_FLUSH`] may be put before the next
-    /// flush.
+    /// Puts `words` that [`word`] made: [`BITS_A_FLUSH`] at most.
     #[inline(always)]
-    pub(super) fn put(&mut self, bits: u64, count: u32) {
-        // Less than 64 by what callers promise: said once more, so that no machine code is spent on more.
-        self.bits |= bits << (self.count & 63);
+    pub(super) fn put<const N: usize>(&mut self, words: [u64; N]) {
+        let (mut bits, mut count) = (0, 0_u32);
+        for word in words {
+            bits = bits >> (word & 63) | word;
+            count += word as u8 as u32;
+        }
+        // What is left of the counts lies in the lowest byte, where no more than 56 bits reach.
+        self.bits = self.bits >> (count & 63) | bits & !255;
         self.count += count;
+        self.flush();
     }
 
     /// Writes the whole bytes that were put.
     #[inline(always)]
-    pub(super) fn flush(&mut self) {
+    fn flush(&mut self) {
         // A whole word is written each time; what is beyond the whole bytes is written over by the next.
         if let Some(word) = self.room[self.place % ROOM_BYTES..].first_chunk_mut() {
-            *word = self.bits.to_le_bytes();
+            *word = (self.bits >> (64 - self.count & 63)).to_le_bytes();
         }
         self.place += (self.count / 8) as usize;
-        self.bits >>= self.count & 56;
         self.count &= 7;
     }
 
     /// Fills the last byte up with zeros.
     pub(super) fn to_byte(&mut self) {
-        self.count = self.count.next_multiple_of(8);
-        self.flush();
+        self.put([word(0, (8 - self.count) % 8)]);
     }
 
-    /// This place, behind a flush.
+    /// This place.
     pub(super) fn mark(&self) -> Mark {
         Mark { place: self.place, bits: self.bits, count: self.count }
     }

@@ -5,7 +5,7 @@
 //! not, the block ends, and what comes next makes codes of its own; what does not compress is stored.
 
 use super::{
-    bits::{BitWriter, Cursor, ROOM_BYTES},
+    bits::{BitWriter, Cursor, ROOM_BYTES, word},
     codes::{Codes, Coder, Counts, LONGEST, MOST_TABLE_BYTES, Ready},
     lz::{Fine, MOST_FEW, Sink, Swift, Text},
     SEGMENT_BYTES,
@@ -141,7 +141,7 @@ impl Matcher {
             return (end, sink);
         }
         for rest in text.buffer[end..text.len].chunks(MOST_FEW) {
-            let mut bytes = [0; MOST_FEW];
+            let mut bytes = [0; 8];
             bytes[..rest.len()].copy_from_slice(rest);
             sink.few(bytes, rest.len());
         }
@@ -207,8 +207,7 @@ impl BlockWriter {
         let Self { bits, found, codes: ready, .. } = self;
         let stored = bits.append(out, |mut cursor| {
             let mark = cursor.mark();
-            cursor.put(u64::from(last), 1);
-            cursor.put(2, 2);
+            cursor.put([word(u64::from(last) | 2 << 1, 3)]);
             codes.write(&mut cursor);
             let begun = cursor.mark();
             let mut coder = Coder { codes: ready, cursor };
@@ -292,8 +291,7 @@ impl BlockWriter {
                 store_header(end - start, last, &mut cursor);
             } else if last {
                 // An empty block, by the codes that the RFC gives.
-                cursor.put(1 | 1 << 1, 3 + 7);
-                cursor.flush();
+                cursor.put([word(1 | 1 << 1, 3 + 7)]);
             }
             (cursor, (end, stored))
         });
@@ -306,20 +304,20 @@ impl BlockWriter {
 
 #[inline]
 fn literals(coder: &mut Coder<'_, '_>, literals: &[u8]) {
-    let (eights, few) = literals.as_chunks::<8>();
-    for eight in eights {
-        coder.few(*eight, 8);
-    }
+    let (fours, few) = literals.as_chunks::<4>();
     let mut bytes = [0; 8];
+    for four in fours {
+        bytes[..4].copy_from_slice(four);
+        coder.literals::<4>(bytes);
+    }
     bytes[..few.len()].copy_from_slice(few);
     coder.few(bytes, few.len());
 }
 
 /// Says that `len` bytes follow as they are.
 fn store_header(len: usize, last: bool, cursor: &mut Cursor<'_>) {
-    cursor.put(u64::from(last), 3);
+    cursor.put([word(u64::from(last), 3)]);
     cursor.to_byte();
-    cursor.put(len as u64, 16);
-    cursor.put(!len as u64 & 0xFFFF, 16);
-    cursor.flush();
+    let len = len as u64;
+    cursor.put([word(len | (!len & 0xFFFF) << 16, 32)]);
 }

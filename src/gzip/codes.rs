@@ -1,7 +1,7 @@
 //! The codes of a block (RFC 1951): made from how often symbols occur, told at its beginning, used for what follows.
 
 use super::{
-    bits::{BITS_A_FLUSH, Cursor},
+    bits::{BITS_A_FLUSH, Cursor, word},
     huffman::{Code, codes, lengths},
     lz::{MAX_MATCH, MOST_FEW, Sink},
 };
@@ -154,25 +154,19 @@ impl Codes {
         let lengths = lengths(&counts, LONGEST_LENGTH_CODE);
         let codes = codes(&lengths);
         let told = LENGTH_CODE_ORDER.iter().rposition(|symbol| lengths[*symbol] > 0).map_or(0, |last| last + 1).max(4);
-        cursor.put((literals - FIRST_LENGTH) as u64, 5);
-        cursor.put((distances - 1) as u64, 5);
-        cursor.put((told - 4) as u64, 4);
-        cursor.flush();
+        let [literals, distances, rest] = [literals - FIRST_LENGTH, distances - 1, told - 4].map(|count| count as u64);
+        cursor.put([word(literals, 5), word(distances, 5), word(rest, 4)]);
         for symbol in &LENGTH_CODE_ORDER[..told] {
-            cursor.put(lengths[*symbol].into(), 3);
-            cursor.flush();
+            cursor.put([word(lengths[*symbol].into(), 3)]);
         }
         for (symbol, repeats) in runs {
-            let code = codes[usize::from(symbol)];
-            cursor.put(code.bits.into(), code.len.into());
             let extra = match symbol {
                 16 => 2,
                 17 => 3,
                 18 => 7,
                 _ => 0,
             };
-            cursor.put(repeats.into(), extra);
-            cursor.flush();
+            cursor.put([codes[usize::from(symbol)].word(), word(repeats.into(), extra)]);
         }
     }
 }
@@ -200,24 +194,23 @@ fn runs(lengths: &[u8]) -> Vec<(u8, u8)> {
     runs
 }
 
-/// Codes as they are looked up: the bits above a byte that says how many.
+/// Codes as they are looked up: [`word`]s.
 #[derive(Debug)]
 pub(super) struct Ready {
-    literals: [u32; 256],
+    literals: [u64; 256],
     /// By a match's length, with its extra bits.
-    lengths: [u32; MAX_MATCH + 1],
+    lengths: [u64; MAX_MATCH + 1],
     distances: [Distance; 32],
-    end: Code,
+    end: u64,
 }
 
 /// A distance symbol's code.
 #[derive(Debug, Clone, Copy, Default)]
 struct Distance {
-    bits: u16,
-    len: u8,
-    /// How many bits there are with the extra ones.
-    with_extra: u8,
+    code: u64,
+    /// What a distance less the first of the symbol's is shifted by, to be an extra bit's [`word`]; and how many there are.
     base: u16,
+    extra: u8,
 }
 
 impl Ready {
@@ -227,32 +220,29 @@ impl Ready {
             literals: [0; 256],
             lengths: [0; MAX_MATCH + 1],
             distances: [Distance::default(); 32],
-            end: Code::default(),
+            end: 0,
         }
     }
 
     pub(super) fn set(&mut self, codes: &Codes) {
-        let packed = |bits: u32, len: u8| bits << 8 | u32::from(len);
         for (ready, code) in self.literals.iter_mut().zip(&codes.literals) {
-            *ready = packed(code.bits, code.len);
+            *ready = code.word();
         }
         for (len, ready) in self.lengths.iter_mut().enumerate().skip(3) {
             let symbol = usize::from(LENGTH_SYMBOL[len]);
             let code = codes.literals[FIRST_LENGTH + symbol];
-            let extra = len as u32 - u32::from(LENGTH_BASE[symbol]);
-            *ready = packed(code.bits | extra << code.len, code.len + LENGTH_EXTRA[symbol]);
+            let extra = len as u64 - u64::from(LENGTH_BASE[symbol]);
+            *ready = word(u64::from(code.bits) | extra << code.len, u32::from(code.len + LENGTH_EXTRA[symbol]));
         }
         for (symbol, (ready, code)) in self.distances.iter_mut().zip(&codes.distances).enumerate() {
-            let with_extra = code.len + DISTANCE_EXTRA[symbol];
-            *ready = Distance { bits: code.bits as u16, len: code.len, with_extra, base: DISTANCE_BASE[symbol] };
+            *ready = Distance { code: code.word(), base: DISTANCE_BASE[symbol], extra: DISTANCE_EXTRA[symbol] };
         }
-        self.end = codes.literals[END_OF_BLOCK];
+        self.end = codes.literals[END_OF_BLOCK].word();
     }
 
     /// Ends the block.
     pub(super) fn end(&self, cursor: &mut Cursor<'_>) {
-        cursor.put(self.end.bits.into(), self.end.len.into());
-        cursor.flush();
+        cursor.put([self.end]);
     }
 }
 
@@ -262,27 +252,14 @@ pub(super) struct Coder<'a, 'b> {
     pub(super) cursor: Cursor<'b>,
 }
 
-impl Coder<'_, '_> {
-    #[inline(always)]
-    fn put<const N: usize>(&mut self, codes: [u32; N]) {
-        let (mut bits, mut count) = (0, 0);
-        for code in codes {
-            bits |= u64::from(code >> 8) << (count & 63);
-            count += code & 255;
-        }
-        self.cursor.put(bits, count);
-        self.cursor.flush();
-    }
-}
-
-/// `MASKS[count]` keeps the first `count` of [`MOST_FEW`] codes.
-static MASKS: [[u32; MOST_FEW]; 16] = {
-    let mut masks = [[0; MOST_FEW]; 16];
+/// `MASKS[count]` keeps the first `count` of four codes.
+static MASKS: [[u64; 4]; 8] = {
+    let mut masks = [[0; 4]; 8];
     let mut count = 0;
     while count < masks.len() {
         let mut place = 0;
-        while place < count && place < MOST_FEW {
-            masks[count][place] = u32::MAX;
+        while place < count && place < 4 {
+            masks[count][place] = u64::MAX;
             place += 1;
         }
         count += 1;
@@ -293,27 +270,28 @@ static MASKS: [[u32; MOST_FEW]; 16] = {
 impl Sink for Coder<'_, '_> {
     #[inline(always)]
     fn literals<const N: usize>(&mut self, bytes: [u8; 8]) {
-        self.put::<N>(std::array::from_fn(|place| self.codes.literals[usize::from(bytes[place])]));
+        self.cursor.put::<N>(std::array::from_fn(|place| self.codes.literals[usize::from(bytes[place])]));
     }
 
-    /// Without branches: how many literals there are, nobody can foretell.
+    /// Without branches up to four: how many literals there are, nobody can foretell.
     #[inline(always)]
     fn few(&mut self, bytes: [u8; 8], count: usize) {
-        let masks = &MASKS[count & 15];
-        let code = |place: usize| self.codes.literals[usize::from(bytes[place])] & masks[place];
-        self.put::<4>(std::array::from_fn(code));
+        let masks = &MASKS[count & 7];
+        let code = |place: usize| self.codes.literals[usize::from(bytes[place])];
+        self.cursor.put::<4>(std::array::from_fn(|place| code(place) & masks[place]));
         if count > 4 {
-            self.put::<4>(std::array::from_fn(|place| code(4 + place)));
+            self.cursor.put([code(4)]);
         }
     }
 
     #[inline(always)]
     fn repeat(&mut self, len: usize, distance: usize) {
-        let code = self.codes.lengths[len];
         let far = self.codes.distances[symbol_of_distance(distance) & 31];
         let extra = (distance - usize::from(far.base)) as u64;
-        self.cursor.put(u64::from(code >> 8), code & 255);
-        self.cursor.put(u64::from(far.bits) | extra << (far.len & 63), far.with_extra.into());
-        self.cursor.flush();
+        // A word even where there are no extra bits, and so none is set.
+        let extra = extra << (64 - u32::from(far.extra) & 63) | u64::from(far.extra);
+        self.cursor.put([self.codes.lengths[len], far.code, extra]);
     }
 }
+
+const _: () = assert!(MOST_FEW == 5);

@@ -9,7 +9,7 @@ const MARGIN_BYTES: usize = 16;
 /// How much text has to follow the limit of a search, so that no match beginning before it is cut short.
 pub(super) const LOOKAHEAD_BYTES: usize = MAX_MATCH + 32 + MARGIN_BYTES;
 /// The most bytes that [`Sink::few`] takes.
-pub(super) const MOST_FEW: usize = 8;
+pub(super) const MOST_FEW: usize = 5;
 /// So many bytes behind the last place of a buffer may be read.
 const BEHIND_BYTES: usize = 32;
 /// The lowest bits of a table's entry are a position, modulo this: so much that two that a buffer holds differ.
