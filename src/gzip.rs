@@ -44,10 +44,12 @@ mod block;
 mod codes;
 mod huffman;
 mod lz;
+mod matcher;
 
 use self::{
     block::BlockWriter,
     lz::{Buffer, LOOKAHEAD_BYTES, Text},
+    matcher::Segment,
 };
 
 /// How far back a match may lie, in bytes: deflate's limit.
@@ -89,7 +91,7 @@ impl Encoder {
     /// An encoder at the beginning of a member.
     pub fn new() -> Self {
         Self {
-            buffer: Box::new([0; size_of::<Buffer>()]),
+            buffer: zeros(),
             filled: 0,
             pending: 0,
             base: 0,
@@ -146,7 +148,7 @@ impl Encoder {
         }
         let text = Text { buffer: &self.buffer, len: self.filled, base: self.base };
         let limit = if last { self.filled } else { self.pending + SEGMENT_BYTES };
-        self.pending = self.blocks.write(text, self.pending, limit, last, out);
+        self.pending = self.blocks.write(Segment { text, start: self.pending, limit, last }, out);
     }
 
     /// Forgets what no match can reach any more.
@@ -157,6 +159,11 @@ impl Encoder {
         self.pending -= gone;
         self.base = self.base.wrapping_add(gone as u32);
     }
+}
+
+/// `N` zeros, made where they stay: not on the stack first.
+fn zeros<T: Copy + Default, const N: usize>() -> Box<[T; N]> {
+    vec![T::default(); N].into_boxed_slice().try_into().unwrap_or_else(|_| Box::new([T::default(); N]))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Writing bits, the lowest first, as deflate wants them.
 
+use super::zeros;
+
 /// How many bytes [`Cursor::flush`] writes at a time.
 const WORD_BYTES: usize = 8;
 /// How many bytes there is room for, between two times that they are appended to the output: a power of two, so that the
@@ -12,7 +14,7 @@ pub(super) const BITS_A_FLUSH: u32 = 56;
 #[derive(Debug)]
 pub(super) struct BitWriter {
     /// Where bits are put together: kept, so that no output is filled with zeros only to be written over.
-    room: Vec<u8>,
+    room: Box<[u8; ROOM_BYTES + WORD_BYTES]>,
     /// Bits that are not a whole byte yet, between two pieces, as in [`Cursor`].
     bits: u64,
     count: u32,
@@ -20,13 +22,12 @@ pub(super) struct BitWriter {
 
 impl BitWriter {
     pub(super) fn new() -> Self {
-        Self { room: vec![0; ROOM_BYTES + WORD_BYTES], bits: 0, count: 0 }
+        Self { room: zeros(), bits: 0, count: 0 }
     }
 
     /// Appends to `out` what `write` puts.
     pub(super) fn append<R>(&mut self, out: &mut Vec<u8>, write: impl FnOnce(Cursor<'_>) -> (Cursor<'_>, R)) -> R {
-        let Some(room) = self.room.first_chunk_mut() else { unreachable!("the room has its length") };
-        let cursor = Cursor { room, place: 0, bits: self.bits, count: self.count };
+        let cursor = Cursor { room: &mut self.room, place: 0, bits: self.bits, count: self.count };
         let (Cursor { place, bits, count, .. }, result) = write(cursor);
         debug_assert!(place <= ROOM_BYTES, "there was no room for {place} bytes");
         out.extend_from_slice(&self.room[..place]);
@@ -110,5 +111,34 @@ impl Cursor<'_> {
     /// How many bits were put since `mark`.
     pub(super) fn bits_since(&self, mark: Mark) -> u64 {
         (self.place as u64 * 8 + u64::from(self.count)) - (mark.place as u64 * 8 + u64::from(mark.count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_stand_in_the_order_in_which_they_are_put() {
+        let (mut writer, mut out) = (BitWriter::new(), Vec::new());
+        writer.append(&mut out, |mut cursor| {
+            cursor.put([word(0b1, 1), word(0b01, 2), word(0, 0), word(0b1101, 4)]);
+            cursor.put([word(0xFF_FFFF_FFFF_FFFF, 56)]);
+            (cursor, ())
+        });
+        // Seven bits, and 56: the last seven are kept for what follows.
+        assert_eq!(out, [0b1110_1011, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]);
+        writer.append(&mut out, |mut cursor| {
+            let mark = cursor.mark();
+            cursor.put([word(0b10, 2)]);
+            assert_eq!(cursor.bits_since(mark), 2);
+            cursor.back_to(mark);
+            cursor.put([word(0, 1), word(0b11, 2)]);
+            cursor.to_byte();
+            cursor.to_byte();
+            (cursor, ())
+        });
+        writer.finish(&mut out);
+        assert_eq!(out[7..], [0b0111_1111, 0b11]);
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     bits::{BITS_A_FLUSH, Cursor, word},
     huffman::{Code, codes, lengths},
-    lz::{MAX_MATCH, MOST_FEW, Sink},
+    lz::{MAX_MATCH, Sink},
 };
 
 /// Literals, the end of the block, and lengths.
@@ -208,22 +208,21 @@ pub(super) struct Ready {
 #[derive(Debug, Clone, Copy, Default)]
 struct Distance {
     code: u64,
-    /// What a distance less the first of the symbol's is shifted by, to be an extra bit's [`word`]; and how many there are.
+    /// The least distance.
     base: u16,
+    /// How many bits follow that say how much more it is.
     extra: u8,
 }
 
-impl Ready {
-    /// Codes of which none is longer than none.
-    pub(super) fn none() -> Self {
-        Self {
-            literals: [0; 256],
-            lengths: [0; MAX_MATCH + 1],
-            distances: [Distance::default(); 32],
-            end: 0,
-        }
+/// No codes: nothing takes a bit.
+impl Default for Ready {
+    fn default() -> Self {
+        let distances = [Distance::default(); 32];
+        Self { literals: [0; 256], lengths: [0; MAX_MATCH + 1], distances, end: 0 }
     }
+}
 
+impl Ready {
     pub(super) fn set(&mut self, codes: &Codes) {
         for (ready, code) in self.literals.iter_mut().zip(&codes.literals) {
             *ready = code.word();
@@ -267,6 +266,25 @@ static MASKS: [[u64; 4]; 8] = {
     masks
 };
 
+impl Coder<'_, '_> {
+    /// Puts `literals`.
+    pub(super) fn run(&mut self, literals: &[u8]) {
+        let (fours, few) = literals.as_chunks::<4>();
+        let mut bytes = [0; 8];
+        for four in fours {
+            bytes[..4].copy_from_slice(four);
+            self.literals::<4>(bytes);
+        }
+        bytes[..few.len()].copy_from_slice(few);
+        self.few(bytes, few.len());
+    }
+
+    /// Puts a match.
+    pub(super) fn match_of(&mut self, len: usize, distance: usize) {
+        self.repeat(len, distance);
+    }
+}
+
 impl Sink for Coder<'_, '_> {
     #[inline(always)]
     fn literals<const N: usize>(&mut self, bytes: [u8; 8]) {
@@ -293,5 +311,3 @@ impl Sink for Coder<'_, '_> {
         self.cursor.put([self.codes.lengths[len], far.code, extra]);
     }
 }
-
-const _: () = assert!(MOST_FEW == 5);

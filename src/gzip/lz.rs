@@ -1,6 +1,6 @@
 //! Finding what stood before.
 
-use super::{BUFFER_BYTES, WINDOW_BYTES};
+use super::{BUFFER_BYTES, WINDOW_BYTES, zeros};
 
 /// The longest match, in bytes: deflate's limit.
 pub(super) const MAX_MATCH: usize = 258;
@@ -65,7 +65,7 @@ pub(super) struct Finder<
 > {
     /// Where the last word with each hash stood, below other bits of its hash: an entry that is not this word's is
     /// nearly always known by them, without a look at the text.
-    table: Vec<u32>,
+    table: Box<[u32; PLACES]>,
     /// The distance of the last match: what follows a changed value usually continues in the same line.
     distance: usize,
 }
@@ -85,15 +85,14 @@ impl<
 
     pub(super) fn new() -> Self {
         const { Self::FITS }
-        Self { table: vec![0; PLACES], distance: 1 }
+        Self { table: zeros(), distance: 1 }
     }
 
     /// Tells `sink` what there is in `text` from `start` on, at least to `limit`, up to the place that is returned.
     /// [`LOOKAHEAD_BYTES`] follow the limit unless the text ends.
     pub(super) fn find<S: Sink>(&mut self, text: Text<'_>, start: usize, limit: usize, mut sink: S) -> (usize, S) {
         let Text { buffer, len: end, base } = text;
-        // A reference to an array, so that no place of a hash can be out of its bounds.
-        let Some(table) = self.table.first_chunk_mut::<PLACES>() else { return (start, sink) };
+        let table = &mut *self.table;
         let limit = limit.min(end.saturating_sub(MARGIN_BYTES));
         let mut distance = self.distance.min(start.max(1));
         // The first byte of all has none before it.
