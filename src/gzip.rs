@@ -162,6 +162,7 @@ impl Encoder {
 }
 
 /// `N` zeros, made where they stay: not on the stack first.
+#[expect(clippy::unnecessary_box_returns, reason = "an array of hundreds of KiB is no return value")]
 fn zeros<T: Copy + Default, const N: usize>() -> Box<[T; N]> {
     vec![T::default(); N].into_boxed_slice().try_into().unwrap_or_else(|_| Box::new([T::default(); N]))
 }

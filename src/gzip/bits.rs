@@ -1,5 +1,10 @@
 //! Writing bits, the lowest first, as deflate wants them.
 
+#![expect(
+    clippy::inline_always,
+    reason = "the search is one loop: what it holds in registers would go through memory at every call"
+)]
+
 use super::zeros;
 
 /// How many bytes [`Cursor::flush`] writes at a time.
@@ -74,7 +79,7 @@ impl Cursor<'_> {
         let (mut bits, mut count) = (0, 0_u32);
         for word in words {
             bits = bits >> (word & 63) | word;
-            count += word as u8 as u32;
+            count += u32::from(word as u8);
         }
         // What is left of the counts lies in the lowest byte, where no more than 56 bits reach.
         self.bits = self.bits >> (count & 63) | bits & !255;
@@ -87,14 +92,14 @@ impl Cursor<'_> {
     fn flush(&mut self) {
         // A whole word is written each time; what is beyond the whole bytes is written over by the next.
         if let Some(word) = self.room[self.place % ROOM_BYTES..].first_chunk_mut() {
-            *word = (self.bits >> (64 - self.count & 63)).to_le_bytes();
+            *word = (self.bits >> ((64 - self.count) & 63)).to_le_bytes();
         }
         self.place += (self.count / 8) as usize;
         self.count &= 7;
     }
 
     /// Fills the last byte up with zeros.
-    pub(super) fn to_byte(&mut self) {
+    pub(super) fn fill_byte(&mut self) {
         self.put([word(0, (8 - self.count) % 8)]);
     }
 
@@ -134,8 +139,8 @@ mod tests {
             assert_eq!(cursor.bits_since(mark), 2);
             cursor.back_to(mark);
             cursor.put([word(0, 1), word(0b11, 2)]);
-            cursor.to_byte();
-            cursor.to_byte();
+            cursor.fill_byte();
+            cursor.fill_byte();
             (cursor, ())
         });
         writer.finish(&mut out);

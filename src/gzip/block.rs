@@ -89,21 +89,21 @@ impl BlockWriter {
         if !last {
             counts.as_sample();
         }
-        let codes = Codes::new(&counts);
-        self.codes.set(&codes);
+        let made = Codes::new(&counts);
+        self.codes.set(&made);
         let input = &text.buffer[start..end];
-        let Self { bits, found, codes: ready, rate, .. } = self;
+        let Self { bits, found, codes, rate, .. } = self;
         let stored = bits.append(out, |mut cursor| {
             let mark = cursor.mark();
             cursor.put([word(u64::from(last) | 2 << 1, 3)]);
-            codes.write(&mut cursor);
+            made.write(&mut cursor);
             let begun = cursor.mark();
-            let mut coder = Coder { codes: ready, cursor };
-            found.each(input, &mut coder, Coder::run, Coder::match_of);
-            let mut cursor = coder.cursor;
+            let mut sink = Coder { codes, cursor };
+            found.each(input, &mut sink, Coder::run, Coder::match_of);
+            let mut cursor = sink.cursor;
             *rate = (cursor.bits_since(begun), input.len() as u64);
             if last {
-                ready.end(&mut cursor);
+                codes.end(&mut cursor);
             }
             let stored = cursor.bits_since(mark) > 8 * input.len() as u64;
             if stored {
@@ -197,7 +197,7 @@ impl BlockWriter {
 /// Says that `len` bytes follow as they are.
 fn store_header(len: usize, last: bool, cursor: &mut Cursor<'_>) {
     cursor.put([word(u64::from(last), 3)]);
-    cursor.to_byte();
+    cursor.fill_byte();
     let len = len as u64;
     cursor.put([word(len | (!len & 0xFFFF) << 16, 32)]);
 }

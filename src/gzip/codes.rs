@@ -1,9 +1,14 @@
 //! The codes of a block (RFC 1951): made from how often symbols occur, told at its beginning, used for what follows.
 
+#![expect(
+    clippy::inline_always,
+    reason = "the search is one loop: what it holds in registers would go through memory at every call"
+)]
+
 use super::{
     bits::{BITS_A_FLUSH, Cursor, word},
     huffman::{Code, codes, lengths},
-    lz::{MAX_MATCH, Sink},
+    lz::{HELD_BYTES, MAX_MATCH, Sink},
 };
 
 /// Literals, the end of the block, and lengths.
@@ -14,7 +19,8 @@ const DISTANCES: usize = 30;
 const LENGTH_CODES: usize = 19;
 /// The longest code of a literal, a length or a distance: so that four literals, or a match, fit between two flushes.
 pub(super) const LONGEST: usize = 14;
-const _: () = assert!(4 * LONGEST as u32 <= BITS_A_FLUSH && (2 * LONGEST + 5 + 13) as u32 <= BITS_A_FLUSH);
+const _: () =
+    assert!(HELD_BYTES as u32 * LONGEST as u32 <= BITS_A_FLUSH && (2 * LONGEST + 5 + 13) as u32 <= BITS_A_FLUSH);
 /// The longest code of a code's length; deflate's limit.
 const LONGEST_LENGTH_CODE: usize = 7;
 /// The order in which the lengths of the lengths' codes are told (RFC 1951 §3.2.7).
@@ -251,13 +257,13 @@ pub(super) struct Coder<'a, 'b> {
     pub(super) cursor: Cursor<'b>,
 }
 
-/// `MASKS[count]` keeps the first `count` of four codes.
-static MASKS: [[u64; 4]; 8] = {
-    let mut masks = [[0; 4]; 8];
+/// `MASKS[count]` keeps the first `count` codes.
+static MASKS: [[u64; HELD_BYTES]; 8] = {
+    let mut masks = [[0; HELD_BYTES]; 8];
     let mut count = 0;
     while count < masks.len() {
         let mut place = 0;
-        while place < count && place < 4 {
+        while place < count && place < HELD_BYTES {
             masks[count][place] = u64::MAX;
             place += 1;
         }
@@ -269,12 +275,11 @@ static MASKS: [[u64; 4]; 8] = {
 impl Coder<'_, '_> {
     /// Puts `literals`.
     pub(super) fn run(&mut self, literals: &[u8]) {
-        let (fours, few) = literals.as_chunks::<4>();
-        let mut bytes = [0; 8];
-        for four in fours {
-            bytes[..4].copy_from_slice(four);
-            self.literals::<4>(bytes);
+        let (whole, few) = literals.as_chunks();
+        for bytes in whole {
+            self.literals::<HELD_BYTES>(*bytes);
         }
+        let mut bytes = [0; HELD_BYTES];
         bytes[..few.len()].copy_from_slice(few);
         self.few(bytes, few.len());
     }
@@ -287,19 +292,16 @@ impl Coder<'_, '_> {
 
 impl Sink for Coder<'_, '_> {
     #[inline(always)]
-    fn literals<const N: usize>(&mut self, bytes: [u8; 8]) {
+    fn literals<const N: usize>(&mut self, bytes: [u8; HELD_BYTES]) {
         self.cursor.put::<N>(std::array::from_fn(|place| self.codes.literals[usize::from(bytes[place])]));
     }
 
-    /// Without branches up to four: how many literals there are, nobody can foretell.
+    /// Without branches: how many literals there are, nobody can foretell.
     #[inline(always)]
-    fn few(&mut self, bytes: [u8; 8], count: usize) {
+    fn few(&mut self, bytes: [u8; HELD_BYTES], count: usize) {
         let masks = &MASKS[count & 7];
-        let code = |place: usize| self.codes.literals[usize::from(bytes[place])];
-        self.cursor.put::<4>(std::array::from_fn(|place| code(place) & masks[place]));
-        if count > 4 {
-            self.cursor.put([code(4)]);
-        }
+        let code = |place: usize| self.codes.literals[usize::from(bytes[place])] & masks[place];
+        self.cursor.put::<HELD_BYTES>(std::array::from_fn(code));
     }
 
     #[inline(always)]
@@ -307,7 +309,7 @@ impl Sink for Coder<'_, '_> {
         let far = self.codes.distances[symbol_of_distance(distance) & 31];
         let extra = (distance - usize::from(far.base)) as u64;
         // A word even where there are no extra bits, and so none is set.
-        let extra = extra << (64 - u32::from(far.extra) & 63) | u64::from(far.extra);
+        let extra = (extra << ((64 - u32::from(far.extra)) & 63)) | u64::from(far.extra);
         self.cursor.put([self.codes.lengths[len], far.code, extra]);
     }
 }

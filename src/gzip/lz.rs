@@ -1,5 +1,10 @@
 //! Finding what stood before.
 
+#![expect(
+    clippy::inline_always,
+    reason = "the search is one loop: what it holds in registers would go through memory at every call"
+)]
+
 use super::{BUFFER_BYTES, WINDOW_BYTES, zeros};
 
 /// The longest match, in bytes: deflate's limit.
@@ -8,8 +13,8 @@ pub(super) const MAX_MATCH: usize = 258;
 const MARGIN_BYTES: usize = 16;
 /// How much text has to follow the limit of a search, so that no match beginning before it is cut short.
 pub(super) const LOOKAHEAD_BYTES: usize = MAX_MATCH + 32 + MARGIN_BYTES;
-/// The most bytes that [`Sink::few`] takes.
-pub(super) const MOST_FEW: usize = 5;
+/// Literals are told when this many lie behind the search: until then a match may be extended over them.
+pub(super) const HELD_BYTES: usize = 4;
 /// So many bytes behind the last place of a buffer may be read.
 const BEHIND_BYTES: usize = 32;
 /// The lowest bits of a table's entry are a position, modulo this: so much that two that a buffer holds differ.
@@ -18,18 +23,17 @@ const POSITIONS: u32 = 1 << 18;
 /// For lines: finds what is long, and passes over what is not.
 ///
 /// A match of fewer than eight bytes lies mostly within an id, where it costs more than the literals that it replaces.
-/// So the search may go on by three bytes: a match that it enters in the middle is extended backwards. What follows a
-/// match is not looked at either: it differs from what followed the passage before.
-pub(super) type Swift = Finder<8, 1, 4, 1, 1, { 1 << 14 }>;
+/// So the search may go on by four bytes: a match that it enters in the middle is extended backwards.
+pub(super) type Swift = Finder<8, 4, 2, { 1 << 14 }>;
 /// For prose: finds words, wherever they begin.
-pub(super) type Fine = Finder<5, 0, 1, 4, 8, { 1 << 15 }>;
+pub(super) type Fine = Finder<5, 1, 8, { 1 << 15 }>;
 
 /// Takes what a search finds.
 pub(super) trait Sink {
     /// The first `N` of `bytes` are literals.
-    fn literals<const N: usize>(&mut self, bytes: [u8; 8]);
-    /// The first `count` of `bytes` are literals: [`MOST_FEW`] at most.
-    fn few(&mut self, bytes: [u8; 8], count: usize);
+    fn literals<const N: usize>(&mut self, bytes: [u8; HELD_BYTES]);
+    /// The first `count` of `bytes` are literals.
+    fn few(&mut self, bytes: [u8; HELD_BYTES], count: usize);
     /// `len` bytes stand `distance` bytes before.
     fn repeat(&mut self, len: usize, distance: usize);
 }
@@ -49,20 +53,10 @@ pub(super) struct Text<'a> {
     pub(super) base: u32,
 }
 
-/// Finds matches of `MIN` bytes or more.
-///
-/// Behind a match it skips `FIRST` bytes, and goes on by `STRIDE` where nothing matches. Literals are told when they
-/// lie `LAG` strides back: until then a match may be extended over them. Of a match, the last `ENDS` places are
-/// remembered: where a line goes its own way. The table has `PLACES`.
+/// Finds matches of `MIN` bytes or more, and goes on by `STRIDE` where nothing matches. Of a match, the last `ENDS` places
+/// are remembered: where a line goes its own way. The table has `PLACES`.
 #[derive(Debug)]
-pub(super) struct Finder<
-    const MIN: usize,
-    const FIRST: usize,
-    const STRIDE: usize,
-    const LAG: usize,
-    const ENDS: usize,
-    const PLACES: usize,
-> {
+pub(super) struct Finder<const MIN: usize, const STRIDE: usize, const ENDS: usize, const PLACES: usize> {
     /// Where the last word with each hash stood, below other bits of its hash: an entry that is not this word's is
     /// nearly always known by them, without a look at the text.
     table: Box<[u32; PLACES]>,
@@ -70,18 +64,8 @@ pub(super) struct Finder<
     distance: usize,
 }
 
-impl<
-    const MIN: usize,
-    const FIRST: usize,
-    const STRIDE: usize,
-    const LAG: usize,
-    const ENDS: usize,
-    const PLACES: usize,
-> Finder<MIN, FIRST, STRIDE, LAG, ENDS, PLACES>
-{
-    const FITS: () = assert!(
-        FIRST + LAG * STRIDE <= MOST_FEW && MIN <= 8 && STRIDE <= 4 && PLACES.is_power_of_two()
-    );
+impl<const MIN: usize, const STRIDE: usize, const ENDS: usize, const PLACES: usize> Finder<MIN, STRIDE, ENDS, PLACES> {
+    const FITS: () = assert!(MIN <= 8 && STRIDE <= HELD_BYTES && PLACES.is_power_of_two());
 
     pub(super) fn new() -> Self {
         const { Self::FITS }
@@ -95,8 +79,8 @@ impl<
         let table = &mut *self.table;
         let limit = limit.min(end.saturating_sub(MARGIN_BYTES));
         let mut distance = self.distance.min(start.max(1));
-        // The first byte of all has none before it.
-        let (mut here, mut anchor) = ((start + FIRST).max(1), start);
+        // The first bytes of all have none before them.
+        let (mut here, mut anchor) = (if start == 0 { STRIDE } else { start }, start);
         while here < limit {
             let word = word_at::<MIN>(buffer, here);
             let (place, entry) = remembered::<PLACES>(word, base.wrapping_add(here as u32));
@@ -108,8 +92,8 @@ impl<
                     || candidate.wrapping_sub(1) >= WINDOW_BYTES.min(here)
                     || word_at::<MIN>(buffer, here - candidate) != word
                 {
-                    if here - anchor > FIRST + (LAG - 1) * STRIDE {
-                        sink.literals::<STRIDE>(word_at::<8>(buffer, anchor).to_le_bytes());
+                    if here - anchor > HELD_BYTES - STRIDE {
+                        sink.literals::<STRIDE>(held(buffer, anchor));
                         anchor += STRIDE;
                     }
                     here += STRIDE;
@@ -119,14 +103,15 @@ impl<
             }
             let len = common::<MIN>(buffer, here, distance).min(end - here).min(MAX_MATCH);
             let back = common_before(buffer, here, distance).min(here - anchor).min(MAX_MATCH - len);
-            sink.few(word_at::<8>(buffer, anchor).to_le_bytes(), here - back - anchor);
+            sink.few(held(buffer, anchor), here - back - anchor);
             sink.repeat(back + len, distance);
             anchor = here + len;
-            here = anchor + FIRST;
+            here = anchor;
             if here < limit {
-                for before in 1..=ENDS {
-                    let before = anchor.saturating_sub(before + usize::from(ENDS == 1));
-                    let (place, entry) = remembered::<PLACES>(word_at::<MIN>(buffer, before), base.wrapping_add(before as u32));
+                for before in 0..ENDS {
+                    let before = anchor.saturating_sub(1 + before);
+                    let (place, entry) =
+                        remembered::<PLACES>(word_at::<MIN>(buffer, before), base.wrapping_add(before as u32));
                     table[place] = entry;
                 }
             }
@@ -141,7 +126,7 @@ impl<
 fn remembered<const PLACES: usize>(word: u64, position: u32) -> (usize, u32) {
     let hash = word.wrapping_mul(0x9E37_79B1_85EB_CA87);
     let place = (hash >> (64 - PLACES.trailing_zeros())) as usize;
-    (place, (hash >> 14) as u32 & !(POSITIONS - 1) | position % POSITIONS)
+    (place, ((hash >> 14) as u32 & !(POSITIONS - 1)) | (position % POSITIONS))
 }
 
 /// How many bytes from `here` on are those `distance` before, where `MIN` are known to be; as many as are looked at.
@@ -183,6 +168,13 @@ fn word_at<const LEN: usize>(buffer: &Buffer, at: usize) -> u64 {
     }
 }
 
+/// The bytes at `at`.
+#[inline(always)]
+fn held(buffer: &Buffer, at: usize) -> [u8; HELD_BYTES] {
+    buffer[at % BUFFER_BYTES..].first_chunk().copied().unwrap_or_default()
+}
+
+/// The four words at `at`.
 #[inline(always)]
 fn words_at(buffer: &Buffer, at: usize) -> [u64; 4] {
     match buffer[at % BUFFER_BYTES..].first_chunk::<32>() {

@@ -2,7 +2,7 @@
 
 use super::{
     codes::Counts,
-    lz::{Fine, MOST_FEW, Sink, Swift, Text},
+    lz::{Fine, HELD_BYTES, Sink, Swift, Text},
 };
 
 /// How a search goes.
@@ -45,8 +45,8 @@ impl Matcher {
         if !last {
             return (end, sink);
         }
-        for rest in text.buffer[end..text.len].chunks(MOST_FEW) {
-            let mut bytes = [0; 8];
+        for rest in text.buffer[end..text.len].chunks(HELD_BYTES) {
+            let mut bytes = [0; HELD_BYTES];
             bytes[..rest.len()].copy_from_slice(rest);
             sink.few(bytes, rest.len());
         }
@@ -86,12 +86,12 @@ pub(super) struct Found {
 
 impl Sink for Found {
     #[inline]
-    fn literals<const N: usize>(&mut self, _: [u8; 8]) {
+    fn literals<const N: usize>(&mut self, _: [u8; HELD_BYTES]) {
         self.literals += N as u32;
     }
 
     #[inline]
-    fn few(&mut self, _: [u8; 8], count: usize) {
+    fn few(&mut self, _: [u8; HELD_BYTES], count: usize) {
         self.literals += count as u32;
     }
 
@@ -144,9 +144,9 @@ impl Found {
 
 /// Forgets what is found: for a search that is to know the window.
 impl Sink for () {
-    fn literals<const N: usize>(&mut self, _: [u8; 8]) {}
+    fn literals<const N: usize>(&mut self, _: [u8; HELD_BYTES]) {}
 
-    fn few(&mut self, _: [u8; 8], _: usize) {}
+    fn few(&mut self, _: [u8; HELD_BYTES], _: usize) {}
 
     fn repeat(&mut self, _: usize, _: usize) {}
 }
