@@ -41,15 +41,24 @@
 
 mod bits;
 mod block;
+mod codes;
 mod huffman;
 mod lz;
+mod matcher;
 
-use self::{bits::BitWriter, block::BlockWriter, lz::Matcher};
+use self::{
+    block::BlockWriter,
+    lz::{Buffer, LOOKAHEAD_BYTES, Text},
+    matcher::Segment,
+};
 
 /// How far back a match may lie, in bytes: deflate's limit.
 pub const WINDOW_BYTES: usize = 32 * 1024;
-/// How much input becomes one block, in bytes: its code tables cost some 80 bytes.
-pub const BLOCK_BYTES: usize = 128 * 1024;
+/// How much input is compressed at a time, in bytes.
+pub const SEGMENT_BYTES: usize = 32 * 1024;
+/// How much input is held, in bytes: the window is moved when there is no room for a segment behind it.
+const BUFFER_BYTES: usize = 256 * 1024;
+const _: () = assert!(WINDOW_BYTES + SEGMENT_BYTES + LOOKAHEAD_BYTES < BUFFER_BYTES);
 
 /// The header of a member without a name or a time: the same lines give the same bytes. Operating system 255 is
 /// "unknown".
@@ -59,12 +68,14 @@ const HEADER: [u8; 10] = [0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255];
 #[derive(Debug)]
 pub struct Encoder {
     /// The window, and behind it what is not compressed yet.
-    buffer: Vec<u8>,
+    buffer: Box<Buffer>,
+    /// How much of the buffer is text.
+    filled: usize,
     /// Where what is not compressed begins.
     pending: usize,
-    matcher: Matcher,
+    /// How many bytes were removed from the buffer, modulo 2³².
+    base: u32,
     blocks: BlockWriter,
-    bits: BitWriter,
     begun: bool,
     sum: crc32fast::Hasher,
     len: u64,
@@ -80,11 +91,11 @@ impl Encoder {
     /// An encoder at the beginning of a member.
     pub fn new() -> Self {
         Self {
-            buffer: Vec::with_capacity(WINDOW_BYTES + BLOCK_BYTES),
+            buffer: zeros(),
+            filled: 0,
             pending: 0,
-            matcher: Matcher::new(),
+            base: 0,
             blocks: BlockWriter::new(),
-            bits: BitWriter::default(),
             begun: false,
             sum: crc32fast::Hasher::new(),
             len: 0,
@@ -93,24 +104,28 @@ impl Encoder {
 
     /// Takes `input`, and appends to `out` what is compressed by now.
     pub fn write(&mut self, mut input: &[u8], out: &mut Vec<u8>) {
-        self.sum.update(input);
         self.len += input.len() as u64;
         while !input.is_empty() {
-            let room = BLOCK_BYTES - (self.buffer.len() - self.pending);
-            let (now, later) = input.split_at(room.min(input.len()));
-            self.buffer.extend_from_slice(now);
-            input = later;
-            if now.len() == room {
-                self.block(false, out);
+            // No more than this is looked at, so that the pieces in which input comes do not matter.
+            let enough = self.pending + SEGMENT_BYTES + LOOKAHEAD_BYTES;
+            if enough > BUFFER_BYTES {
                 self.slide();
+                continue;
+            }
+            let (now, later) = input.split_at((enough - self.filled).min(input.len()));
+            self.buffer[self.filled..self.filled + now.len()].copy_from_slice(now);
+            self.filled += now.len();
+            self.sum.update(now);
+            input = later;
+            if self.filled == enough {
+                self.segment(false, out);
             }
         }
     }
 
     /// Ends the member: appends what is left of it to `out`.
     pub fn finish(mut self, out: &mut Vec<u8>) {
-        self.block(true, out);
-        self.bits.finish(out);
+        self.segment(true, out);
         out.extend_from_slice(&self.sum.finalize().to_le_bytes());
         // The trailer counts modulo 2³².
         out.extend_from_slice(&(self.len as u32).to_le_bytes());
@@ -126,24 +141,30 @@ impl Encoder {
         self.sum.clone().finalize()
     }
 
-    fn block(&mut self, last: bool, out: &mut Vec<u8>) {
+    fn segment(&mut self, last: bool, out: &mut Vec<u8>) {
         if !self.begun {
             self.begun = true;
             out.extend_from_slice(&HEADER);
         }
-        let matches = self.matcher.find(&self.buffer, self.pending);
-        self.blocks.write(&self.buffer[self.pending..], matches, last, &mut self.bits, out);
-        self.pending = self.buffer.len();
+        let text = Text { buffer: &self.buffer, len: self.filled, base: self.base };
+        let limit = if last { self.filled } else { self.pending + SEGMENT_BYTES };
+        self.pending = self.blocks.write(Segment { text, start: self.pending, limit, last }, out);
     }
 
     /// Forgets what no match can reach any more.
     fn slide(&mut self) {
-        let gone = self.buffer.len().saturating_sub(WINDOW_BYTES);
-        self.buffer.copy_within(gone.., 0);
-        self.buffer.truncate(self.buffer.len() - gone);
-        self.pending = self.buffer.len();
-        self.matcher.slide(gone);
+        let gone = self.pending.saturating_sub(WINDOW_BYTES);
+        self.buffer.copy_within(gone..self.filled, 0);
+        self.filled -= gone;
+        self.pending -= gone;
+        self.base = self.base.wrapping_add(gone as u32);
     }
+}
+
+/// `N` zeros, made where they stay: not on the stack first.
+#[expect(clippy::unnecessary_box_returns, reason = "an array of hundreds of KiB is no return value")]
+fn zeros<T: Copy + Default, const N: usize>() -> Box<[T; N]> {
+    vec![T::default(); N].into_boxed_slice().try_into().unwrap_or_else(|_| Box::new([T::default(); N]))
 }
 
 #[cfg(test)]
