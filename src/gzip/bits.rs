@@ -9,8 +9,8 @@ use super::zeros;
 
 /// How many bytes [`Cursor::flush`] writes at a time.
 const WORD_BYTES: usize = 8;
-/// How many bytes there is room for, between two times that they are appended to the output: a power of two, so that the
-/// compiler knows that no place is out of the room's bounds.
+/// How many bytes there is room for, between two times that they are appended to the output: a power of two, so that
+/// the compiler knows that no place is out of the room's bounds.
 pub(super) const ROOM_BYTES: usize = 64 * 1024;
 /// How many bits may be put between two flushes.
 pub(super) const BITS_A_FLUSH: u32 = 56;

@@ -19,6 +19,7 @@ pub(super) const HELD_BYTES: usize = 4;
 const BEHIND_BYTES: usize = 32;
 /// The lowest bits of a table's entry are a position, modulo this: so much that two that a buffer holds differ.
 const POSITIONS: u32 = 1 << 18;
+const _: () = assert!(POSITIONS as usize >= BUFFER_BYTES);
 
 /// For lines: finds what is long, and passes over what is not.
 ///
@@ -53,8 +54,8 @@ pub(super) struct Text<'a> {
     pub(super) base: u32,
 }
 
-/// Finds matches of `MIN` bytes or more, and goes on by `STRIDE` where nothing matches. Of a match, the last `ENDS` places
-/// are remembered: where a line goes its own way. The table has `PLACES`.
+/// Finds matches of `MIN` bytes or more, and goes on by `STRIDE` where nothing matches. Of a match, the last `ENDS`
+/// places are remembered: where a line goes its own way. The table has `PLACES`.
 #[derive(Debug)]
 pub(super) struct Finder<const MIN: usize, const STRIDE: usize, const ENDS: usize, const PLACES: usize> {
     /// Where the last word with each hash stood, below other bits of its hash: an entry that is not this word's is

@@ -168,7 +168,7 @@ fn stored_lines_become_smaller_than_gzip_at_its_fastest_makes_them() {
     let text = lines(2_000_000);
     let mut other = GzEncoder::new(Vec::new(), Compression::new(2));
     other.write_all(&text).unwrap();
-    // zlib's level 2 is GNU gzip's -2, a little smaller than its -1.
+    // GNU gzip 1.12 makes 402,846 bytes of it with -1, and zlib-rs fewer with its level 2.
     let (ours, theirs) = (round_trip(&text, usize::MAX), other.finish().unwrap().len());
     assert!(ours < theirs, "{ours} bytes against {theirs}");
 }
