@@ -89,6 +89,8 @@ pub(super) struct Members {
     traits: Traits,
     /// Whether undeclared members are kept where they stand.
     keeps_undeclared: bool,
+    /// Whether a member is of no declared field.
+    has_undeclared: bool,
     /// Whether anything but a copy of the object's inside must be written.
     rewritten: bool,
     /// Whether the last member read was left out of the list.
@@ -183,6 +185,7 @@ impl Members {
         self.scratch.mendings = Mendings::default();
         self.traits = Traits::default();
         self.keeps_undeclared = schema.unknown() == UnknownFields::Keep;
+        self.has_undeclared = false;
         self.rewritten = false;
         self.gap = false;
         self.client_ids = 0;
@@ -313,6 +316,7 @@ impl Members {
     fn list(&mut self, start: usize, value: &Value, met: &Met, fate: Result<Fate, Reason>) {
         let as_it_came = met.as_it_came && fate == Ok(Fate::Keep);
         self.rewritten |= !as_it_came;
+        self.has_undeclared |= met.slot.is_none();
         self.list.push(Member {
             whole: Span::new(start, value.end),
             value_start: value.start as u32,
@@ -416,6 +420,11 @@ impl Members {
     /// Whether the declared field at `slot` is among the members.
     pub(super) fn has_slot(&self, slot: u16) -> bool {
         self.declared[usize::from(slot) / 64] & (1 << (slot % 64)) != 0
+    }
+
+    /// Whether a member is of no declared field.
+    pub(super) fn has_undeclared(&self) -> bool {
+        self.has_undeclared
     }
 
     /// The first thing that is wrong with the object, and with which field.
