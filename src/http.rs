@@ -25,6 +25,7 @@ mod body;
 mod connection;
 mod decode;
 mod ending;
+mod growth;
 mod health;
 mod ingest;
 mod leaving;

@@ -1,4 +1,5 @@
-//! The load: so many connections that each send the next batch when the last is answered, with bodies that differ.
+//! The load: so many connections that each send the next batch when the last is answered, with bodies of
+//! which no two are alike.
 
 use std::{
     cell::RefCell,
@@ -15,12 +16,9 @@ use tokio::{
 };
 
 use crate::{
-    events,
-    servers::{Target, pin},
+    events::Bodies,
+    servers::{Target, own_cpu, pin},
 };
-
-/// How many different bodies are sent in turn.
-const BODIES: usize = 200;
 
 /// What is sent.
 pub(crate) struct Load {
@@ -35,10 +33,18 @@ pub(crate) struct Load {
 /// What came of it, after the warm-up.
 #[derive(Default, Clone)]
 pub(crate) struct Measured {
+    /// Those answered 200.
     pub(crate) requests: u64,
     pub(crate) refused: u64,
     pub(crate) time: Duration,
+    /// What the server used meanwhile.
     pub(crate) cpu: Duration,
+    /// What the load used meanwhile.
+    pub(crate) load_cpu: Duration,
+    /// What the server had used when the first request was sent.
+    pub(crate) cpu_before: Duration,
+    /// The numbers of the bodies answered 200, from the first request on to the last.
+    pub(crate) taken: Vec<u64>,
     pub(crate) peak_bytes: u64,
     /// Latencies in milliseconds, sorted.
     latencies: Vec<f32>,
@@ -66,56 +72,66 @@ impl Load {
     }
 
     async fn send(&self, target: &Target) -> Measured {
-        let requests: Rc<Vec<Vec<u8>>> = Rc::new((0..BODIES).map(|n| request(self.stream, n, self.events)).collect());
+        let requests = Rc::new(Requests::new(self.stream, self.events));
         let counts = Rc::new(RefCell::new(Measured::default()));
-        let start = Instant::now();
+        let mut streams = Vec::new();
+        for _ in 0..self.connections {
+            streams.push(connect(self.address).await);
+        }
+        let (cpu_before, start) = (target.cpu(), Instant::now());
         let (begin, end) = (start + self.warm_up, start + self.warm_up + self.time);
         let mut connections = Vec::new();
-        for number in 0..self.connections {
-            let stream = connect(self.address).await;
+        for (number, stream) in streams.into_iter().enumerate() {
             let (requests, counts) = (Rc::clone(&requests), Rc::clone(&counts));
-            connections.push(tokio::task::spawn_local(converse(stream, requests, number, (begin, end), counts)));
+            let random = fastrand::Rng::with_seed(number as u64);
+            connections.push(tokio::task::spawn_local(converse(stream, requests, random, (begin, end), counts)));
         }
         tokio::time::sleep_until(begin.into()).await;
-        let (used_before, warm) = (target.cpu(), Instant::now());
+        let (used_before, load_before, warm) = (target.cpu(), own_cpu(), Instant::now());
         tokio::time::sleep_until(end.into()).await;
         let (cpu, time) = (target.cpu().saturating_sub(used_before), warm.elapsed());
+        let load_cpu = own_cpu().saturating_sub(load_before);
         counts.borrow_mut().peak_bytes = target.peak_bytes();
         let metrics = target.metrics();
         for connection in connections {
             connection.await.expect("a connection ends");
         }
-        let mut measured = counts.borrow().clone();
+        let mut measured = counts.take();
         measured.latencies.sort_by(f32::total_cmp);
-        Measured { time, cpu, metrics, ..measured }
+        Measured { time, cpu, load_cpu, cpu_before, metrics, ..measured }
     }
 }
 
 async fn converse(
     mut stream: TcpStream,
-    requests: Rc<Vec<Vec<u8>>>,
-    first: usize,
+    requests: Rc<Requests>,
+    mut random: fastrand::Rng,
     (begin, end): (Instant, Instant),
     counts: Rc<RefCell<Measured>>,
 ) {
-    let mut buffer = vec![0; 16 * 1024];
-    for turn in first.. {
+    let (mut request, mut buffer) = (Vec::new(), vec![0; 16 * 1024]);
+    loop {
+        let number = random.u64(..);
+        requests.write(number, &mut request);
         let sent = Instant::now();
         if sent >= end {
             return;
         }
         // Whoever is told that the connection ends connects anew, which is a part of the price.
-        let sending = stream.write_all(&requests[turn % BODIES]).await;
+        let sending = stream.write_all(&request).await;
         let (status, ends) = answer(&mut stream, &mut buffer).await;
         assert!(sending.is_ok() || ends, "the request is sent");
         if ends {
             stream = connect(stream.peer_addr().expect("it was connected")).await;
         }
         let now = Instant::now();
+        let mut counts = counts.borrow_mut();
+        if status == 200 {
+            counts.taken.push(number);
+        }
         if sent < begin || now > end {
             continue;
         }
-        let mut counts = counts.borrow_mut();
         match status {
             200 => {
                 counts.requests += 1;
@@ -142,25 +158,38 @@ async fn answer(stream: &mut TcpStream, buffer: &mut [u8]) -> (u16, bool) {
         len += read;
         let Some(head) = buffer[..len].windows(4).position(|four| four == b"\r\n\r\n") else { continue };
         let text = std::str::from_utf8(&buffer[..head]).expect("a head");
-        let body: usize = text
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: "))
-            .and_then(|value| value.parse().ok())
-            .expect("a length");
+        let header = |name: &str| {
+            let mut headers = text.lines().filter_map(|line| line.split_once(": "));
+            headers.find_map(|(key, value)| key.eq_ignore_ascii_case(name).then_some(value))
+        };
+        let body: usize = header("content-length").and_then(|value| value.parse().ok()).expect("a length");
         if len >= head + 4 + body {
-            let ends = text.lines().any(|line| line == "connection: close");
-            return (text[9..12].parse().expect("a status"), ends);
+            return (text[9..12].parse().expect("a status"), header("connection") == Some("close"));
         }
     }
 }
 
-/// A batch as an SDK sends it.
-fn request(stream: &str, number: usize, events: usize) -> Vec<u8> {
-    let body = events::body(number, events);
-    let head = format!(
-        "POST /v1/logs/{stream} HTTP/1.1\r\nhost: logs.example.com\r\nuser-agent: sdk/1.0\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\n\r\n",
-        body.len()
-    );
-    [head.into_bytes(), body].concat()
+/// Requests as an SDK sends them.
+struct Requests {
+    head: Vec<u8>,
+    bodies: Bodies,
+}
+
+impl Requests {
+    fn new(stream: &str, events: usize) -> Self {
+        let bodies = Bodies::new(events);
+        let head = format!(
+            "POST /v1/logs/{stream} HTTP/1.1\r\nhost: logs.example.com\r\nuser-agent: sdk/1.0\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            bodies.len()
+        );
+        Self { head: head.into_bytes(), bodies }
+    }
+
+    /// Makes `request` the one with this number.
+    fn write(&self, number: u64, request: &mut Vec<u8>) {
+        request.clear();
+        request.extend_from_slice(&self.head);
+        self.bodies.write(number, request);
+    }
 }

@@ -4,11 +4,14 @@ use std::{
     collections::HashMap,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
+    path::Path,
     process::{Child, Command, ExitCode, Stdio},
     time::{Duration, Instant},
 };
 
 use axum::{Router, body::Bytes, routing::post};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use tempfile::TempDir;
 
 /// The argument under which this program is the bare server.
 pub(crate) const BARE: &str = "--bare-server";
@@ -18,6 +21,8 @@ pub(crate) const BARE: &str = "--bare-server";
 pub(crate) enum Kind {
     /// An axum handler that reads the body and answers.
     Bare,
+    /// nginx that writes the body into a gzip'd access log.
+    Nginx,
     /// logweir with everything on.
     Logweir,
 }
@@ -26,6 +31,7 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare",
+            Self::Nginx => "nginx",
             Self::Logweir => "logweir",
         }
     }
@@ -45,13 +51,33 @@ pub(crate) fn pin(core: usize) {
     rustix::thread::sched_setaffinity(None, &set).expect("a core of one's own can be chosen");
 }
 
+/// The file in nginx's directory into which the bodies are logged.
+pub(crate) const NGINX_LOG: &str = "bodies.gz";
+
+/// What nginx is told; `PORT` is replaced.
+const NGINX: &str = include_str!("nginx.conf");
+
 /// A server that runs.
 pub(crate) struct Target {
     pub(crate) kind: Kind,
     pub(crate) address: SocketAddr,
     pub(crate) admin: Option<SocketAddr>,
     child: Child,
-    _dir: Option<tempfile::TempDir>,
+    /// Those that it has started.
+    workers: Vec<u32>,
+    dir: Option<TempDir>,
+}
+
+/// A server that ran.
+pub(crate) struct Ended {
+    /// Whether it ended as it was told to.
+    pub(crate) well: bool,
+    /// CPU time that it used, all in all.
+    pub(crate) cpu: Duration,
+    /// From being told until it had ended.
+    pub(crate) took: Duration,
+    /// What it left.
+    pub(crate) dir: Option<TempDir>,
 }
 
 impl Target {
@@ -64,6 +90,7 @@ impl Target {
                     pin(core);
                     match kind {
                         Kind::Bare => Self::start_bare(),
+                        Kind::Nginx => Self::start_nginx(),
                         Kind::Logweir => Self::start_logweir(settings),
                     }
                 })
@@ -79,11 +106,38 @@ impl Target {
         let stdout = child.stdout.take().expect("its output is piped");
         BufReader::new(stdout).read_line(&mut line).expect("it says where it listens");
         let address = line.trim().parse().expect("an address");
-        Self { kind: Kind::Bare, address, admin: None, child, _dir: None }
+        Self { kind: Kind::Bare, address, admin: None, child, workers: Vec::new(), dir: None }
+    }
+
+    fn start_nginx() -> Self {
+        let dir = directory();
+        // Given up again: nginx wants to be told a port.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        let address = free.expect("a port is free");
+        let mut text = NGINX.replace("PORT", &address.port().to_string());
+        if rustix::process::geteuid().is_root() {
+            text.insert_str(0, "user root root;");
+        }
+        std::fs::write(dir.path().join("nginx.conf"), text).expect("its configuration is written");
+        let mut child = Command::new("nginx")
+            .arg("-p")
+            .arg(format!("{}/", dir.path().display()))
+            .args(["-c", "nginx.conf"])
+            .spawn()
+            .expect("nginx starts");
+        // The socket listens before there is a worker; one that answers is there.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !get(address, "/ready").is_ok_and(|answer| answer.ends_with("ready")) {
+            let ended = child.try_wait().expect("it can be waited for");
+            assert!(ended.is_none() && Instant::now() < deadline, "nginx serves: {ended:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let workers = children(child.id());
+        Self { kind: Kind::Nginx, address, admin: None, child, workers, dir: Some(dir) }
     }
 
     fn start_logweir(settings: &[(&str, String)]) -> Self {
-        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for the spool");
+        let dir = directory();
         let mut child = Command::new(env!("CARGO_BIN_EXE_logweir"))
             .current_dir(dir.path())
             .env("LOGWEIR__SERVER__LISTEN", "127.0.0.1:0")
@@ -105,28 +159,29 @@ impl Target {
         };
         // Somebody must read what it logs, or it waits for the pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { kind: Kind::Logweir, address, admin: Some(admin), child, _dir: Some(dir) }
+        Self { kind: Kind::Logweir, address, admin: Some(admin), child, workers: Vec::new(), dir: Some(dir) }
     }
 
-    /// CPU time that the server's process has used.
+    /// Its processes.
+    fn processes(&self) -> impl Iterator<Item = u32> {
+        std::iter::once(self.child.id()).chain(self.workers.iter().copied())
+    }
+
+    /// CPU time that the server's processes have used.
     pub(crate) fn cpu(&self) -> Duration {
-        let path = format!("/proc/{}/schedstat", self.child.id());
-        // Per thread in nanoseconds, finer than the ticks of /proc/PID/stat.
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("its threads can be listed");
-        let nanos = tasks.flatten().filter_map(|task| {
-            let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-            text.split_ascii_whitespace().next()?.parse::<u64>().ok()
-        });
-        let total: u64 = nanos.sum();
-        assert!(total > 0, "{path} tells the CPU time");
-        Duration::from_nanos(total)
+        let total = self.processes().map(|process| threads_cpu(process).max(process_cpu(process))).sum();
+        assert!(total > Duration::ZERO, "the CPU time is told");
+        total
     }
 
-    /// The most memory that it has had.
+    /// The most memory that it has had; what its processes share is counted for each of them.
     pub(crate) fn peak_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("its status");
-        let line = status.lines().find(|line| line.starts_with("VmHWM")).expect("its peak memory");
-        line.split_ascii_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
+        let peak = |process| {
+            let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("its status");
+            let line = status.lines().find(|line| line.starts_with("VmHWM")).expect("its peak memory");
+            line.split_ascii_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
+        };
+        self.processes().map(peak).sum()
     }
 
     /// What it tells of itself, without labels.
@@ -146,30 +201,104 @@ impl Target {
     }
 
     fn scrape(&self) -> String {
-        let Some(admin) = self.admin else { return String::new() };
-        let mut stream = TcpStream::connect(admin).expect("the admin port answers");
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("it can be asked");
-        let mut text = String::new();
-        stream.read_to_string(&mut text).expect("it answers");
-        text
+        self.admin.map_or_else(String::new, |admin| get(admin, "/metrics").expect("the admin port answers"))
     }
 
     /// Ends the server.
-    pub(crate) fn stop(mut self) {
-        if self.kind == Kind::Logweir {
-            let pid = rustix::process::Pid::from_raw(self.child.id() as i32).expect("a process id");
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it can be told to end");
-            let deadline = Instant::now() + Duration::from_secs(30);
-            while Instant::now() < deadline {
-                if self.child.try_wait().expect("it can be waited for").is_some() {
-                    return;
-                }
-                std::thread::sleep(Duration::from_millis(10));
+    pub(crate) fn stop(mut self) -> Ended {
+        let signal = match self.kind {
+            Kind::Bare => Signal::KILL,
+            Kind::Nginx => Signal::QUIT,
+            Kind::Logweir => Signal::TERM,
+        };
+        let pid = Pid::from_raw(self.child.id() as i32).expect("a process id");
+        let told = Instant::now();
+        rustix::process::kill_process(pid, signal).expect("it can be told to end");
+        // It is looked at before it is gone for good.
+        let ended = || {
+            let how = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+            rustix::process::waitid(WaitId::Pid(pid), how).expect("it can be waited for").is_some()
+        };
+        let well = loop {
+            if ended() {
+                break true;
             }
+            if told.elapsed() > Duration::from_secs(30) {
+                break false;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        let (cpu, took) = (process_cpu(self.child.id()), told.elapsed());
+        if !well {
+            self.kill();
         }
-        let _ = self.child.kill();
+        let status = self.child.wait().expect("it can be waited for");
+        Ended { well: well && (self.kind == Kind::Bare || status.success()), cpu, took, dir: self.dir.take() }
+    }
+
+    fn kill(&mut self) {
+        for process in self.processes().filter_map(|process| Pid::from_raw(process as i32)) {
+            let _ = rustix::process::kill_process(process, Signal::KILL);
+        }
         let _ = self.child.wait();
     }
+}
+
+impl Drop for Target {
+    /// Leaves nobody behind when a measurement fails.
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            self.kill();
+        }
+    }
+}
+
+fn directory() -> TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for a server")
+}
+
+fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// CPU time that this process has used.
+pub(crate) fn own_cpu() -> Duration {
+    threads_cpu(std::process::id())
+}
+
+/// CPU time of the threads that a process has, to the nanosecond.
+fn threads_cpu(process: u32) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten();
+    let nanos = tasks.flatten().filter_map(|task| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_ascii_whitespace().next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanos.sum())
+}
+
+/// CPU time of a process, also of threads and children of it that have ended, in ticks of 10 ms.
+fn process_cpu(process: u32) -> Duration {
+    let fields = stat(Path::new("/proc").join(process.to_string()).as_path());
+    let ticks: u64 = fields.iter().skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// The processes whose parent is `parent`.
+fn children(parent: u32) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").expect("the processes can be listed").flatten();
+    let numbered = all.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())));
+    numbered.filter(|(_, path)| stat(path).get(1) == Some(&parent.to_string())).map(|(process, _)| process).collect()
+}
+
+/// What stands in a process's `stat` behind its name: its state, its parent and so on; nothing, if there is none.
+fn stat(process: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
+    let behind_name = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    behind_name.split_ascii_whitespace().map(str::to_owned).collect()
 }
 
 /// Serves bare axum until it is killed.

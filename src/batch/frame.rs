@@ -212,27 +212,26 @@ impl Frame {
 pub struct FrameBuilder {
     stream: StreamName,
     book: Book,
-    header_len: usize,
+    /// The length of the header's place before the lines; 0 while nothing is kept free for it.
+    kept_free: usize,
     bytes: Vec<u8>,
 }
 
 impl FrameBuilder {
-    /// Begins a frame with room for `capacity` bytes of lines; nothing is allocated if that is 0.
+    /// Begins a frame with room for `capacity` bytes of lines; nothing is allocated if that is 0, for a frame that most
+    /// batches do not need.
     pub fn new(stream: StreamName, book: Book, capacity: usize) -> Self {
-        let header_len = FrameHeader::bytes_for(stream.as_str().len());
-        let bytes = if capacity == 0 { Vec::new() } else { Vec::with_capacity(header_len + capacity) };
-        let mut builder = Self { stream, book, header_len, bytes };
-        if capacity > 0 {
-            builder.bytes.resize(header_len, 0);
+        if capacity == 0 {
+            return Self { stream, book, kept_free: 0, bytes: Vec::new() };
         }
-        builder
+        let kept_free = FrameHeader::bytes_for(stream.as_str().len());
+        let mut bytes = Vec::with_capacity(kept_free + capacity);
+        bytes.resize(kept_free, 0);
+        Self { stream, book, kept_free, bytes }
     }
 
     /// Where the lines are appended. What stands before them is the header's place and must stay.
     pub fn lines(&mut self) -> &mut Vec<u8> {
-        if self.bytes.is_empty() {
-            self.bytes.resize(self.header_len, 0);
-        }
         &mut self.bytes
     }
 
@@ -244,10 +243,15 @@ impl FrameBuilder {
     /// Completes the frame of `events` lines, received at `received`, whose event times lie between `first_event` and
     /// `last_event`. `None` if no line was written.
     pub fn finish(mut self, events: u32, received: Millis, first_event: Millis, last_event: Millis) -> Option<Frame> {
-        let payload = self.bytes.get(self.header_len..)?;
-        if payload.is_empty() {
+        if self.bytes.len() <= self.kept_free {
             return None;
         }
+        if self.kept_free == 0 {
+            self.kept_free = FrameHeader::bytes_for(self.stream.as_str().len());
+            self.bytes.reserve_exact(self.kept_free);
+            self.bytes.splice(..0, std::iter::repeat_n(0, self.kept_free));
+        }
+        let payload = self.bytes.get(self.kept_free..)?;
         let header = FrameHeader {
             book: self.book,
             hour: received.hour(),

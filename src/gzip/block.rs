@@ -1,289 +1,203 @@
-//! Writing deflate blocks (RFC 1951): with codes made for each, or stored where that is shorter.
+//! Writing deflate blocks (RFC 1951).
+//!
+//! The first segment of a block is searched before a bit of it is written: what occurs in it makes the block's codes.
+//! The segments behind it are written by these while they are searched, since lines resemble each other. Where they do
+//! not, the block ends, and what comes next makes codes of its own; what does not compress is stored.
 
 use super::{
-    bits::{BITS_A_FLUSH, BitWriter, Cursor},
-    huffman::{Code, codes, lengths},
-    lz::{MAX_MATCH, Match},
+    SEGMENT_BYTES,
+    bits::{BitWriter, Cursor, ROOM_BYTES, word},
+    codes::{Coder, Codes, Counts, LONGEST, MOST_TABLE_BYTES, Ready},
+    lz::LOOKAHEAD_BYTES,
+    matcher::{Found, Matcher, Segment, Way},
 };
 
-/// Literals, the end of the block, and lengths.
-const LITERALS: usize = 286;
-const END_OF_BLOCK: usize = 256;
-const FIRST_LENGTH: usize = 257;
-const DISTANCES: usize = 30;
-const LENGTH_CODES: usize = 19;
-/// The longest code of a literal, a length or a distance: so that four literals, or a match, fit between two flushes.
-const LONGEST: usize = 14;
-const _: () = assert!(4 * LONGEST as u32 <= BITS_A_FLUSH && (2 * LONGEST + 5 + 13) as u32 <= BITS_A_FLUSH);
-/// The longest code of a code's length; deflate's limit.
-const LONGEST_LENGTH_CODE: usize = 7;
-/// The order in which the lengths of the lengths' codes are told (RFC 1951 §3.2.7).
-const LENGTH_CODE_ORDER: [usize; LENGTH_CODES] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
-/// The most bytes that the tables of a block take.
-const MOST_TABLE_BYTES: usize = 400;
-/// The most bytes of a stored block.
-const MOST_STORED_BYTES: usize = 65_535;
+/// How many segments a block has at most.
+pub(super) const BLOCK_SEGMENTS: u32 = 32;
+/// After so many segments at most, the next block begins with a trial of both ways to search.
+const MOST_TRIAL_SEGMENTS: u32 = 256;
+/// How much of the window a way gets to know before it is tried.
+const SEEN_BYTES: usize = 16 * 1024;
+/// The fine way is chosen where it takes less than this of the swift way's bits, in percent: it takes twice the time.
+const WORTH_PERCENT: u64 = 91;
+/// The same where it was chosen before: text may be mixed.
+const WORTH_KEEPING_PERCENT: u64 = 96;
+/// The same at the beginning of all text, where short matches pay more than they do later.
+const WORTH_AT_FIRST_PERCENT: u64 = 86;
 
-/// The least length of each length symbol, and its extra bits (RFC 1951 §3.2.5).
-const LENGTH_BASE: [u16; 29] =
-    [3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258];
-const LENGTH_EXTRA: [u8; 29] = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0];
-/// The least distance of each distance symbol, and its extra bits.
-const DISTANCE_BASE: [u16; DISTANCES] = [
-    1, 2, 3, 4, 5, 7, 9, 13, 17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 6145,
-    8193, 12289, 16385, 24577,
-];
-const DISTANCE_EXTRA: [u8; DISTANCES] =
-    [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13];
+/// No segment is longer: its last match begins before its limit.
+const MOST_SEGMENT_BYTES: usize = SEGMENT_BYTES + LOOKAHEAD_BYTES;
+const _: () = assert!(MOST_SEGMENT_BYTES < 65_536, "a segment is stored in one block");
+const _: () = assert!(
+    MOST_TABLE_BYTES + (MOST_SEGMENT_BYTES + 1) * LONGEST / 8 + 32 < ROOM_BYTES,
+    "there is room for a segment of which each byte is a literal with the longest code"
+);
 
-/// Writes blocks; its tables are made once.
+/// Compresses segments.
 #[derive(Debug)]
 pub(super) struct BlockWriter {
-    /// The symbol of each length, less [`FIRST_LENGTH`].
-    length_symbol: [u8; MAX_MATCH + 1],
-    /// The symbol of each distance less one: below 256 by itself, above by its upper bits.
-    distance_symbol: [u8; 512],
-}
-
-/// The codes of one block.
-struct Codes {
-    literal_lengths: [u8; LITERALS],
-    distance_lengths: [u8; DISTANCES],
-    literals: [Code; LITERALS],
-    distances: [Code; DISTANCES],
-}
-
-/// How often each symbol occurs in a block.
-struct Counts {
-    literals: [u32; LITERALS],
-    distances: [u32; DISTANCES],
+    matcher: Matcher,
+    found: Found,
+    bits: BitWriter,
+    /// The codes of the block that was begun.
+    codes: Box<Ready>,
+    /// How many segments the block that was begun may have yet; 0 for none begun.
+    left: u32,
+    /// How many bits its first segment took, of how many bytes.
+    rate: (u64, u64),
+    /// How many segments are written until both ways to search are tried.
+    until_trial: u32,
+    /// How many there were to be when they were tried last.
+    trial_segments: u32,
 }
 
 impl BlockWriter {
     pub(super) fn new() -> Self {
-        let symbol_of =
-            |bases: &[u16], value: usize| bases.iter().rposition(|base| usize::from(*base) <= value).unwrap_or(0) as u8;
-        let mut length_symbol = [0; MAX_MATCH + 1];
-        for (len, symbol) in length_symbol.iter_mut().enumerate() {
-            *symbol = symbol_of(&LENGTH_BASE, len);
-        }
-        let mut distance_symbol = [0; 512];
-        for (place, symbol) in distance_symbol.iter_mut().enumerate() {
-            let distance = if place < 256 { place + 1 } else { ((place - 256) << 7) + 1 };
-            *symbol = symbol_of(&DISTANCE_BASE, distance);
-        }
-        Self { length_symbol, distance_symbol }
-    }
-
-    /// Appends the block of `input`, which `matches` describe.
-    pub(super) fn write(&self, input: &[u8], matches: &[Match], last: bool, bits: &mut BitWriter, out: &mut Vec<u8>) {
-        let counts = self.count(input, matches);
-        let codes = Codes::new(&counts);
-        let estimate = codes.coded_bits(&counts) / 8 + MOST_TABLE_BYTES as u64;
-        let stored = input.len() + 5 * input.len().div_ceil(MOST_STORED_BYTES).max(1);
-        if estimate > stored as u64 {
-            return store(input, last, bits, out);
-        }
-        bits.append(estimate as usize + MOST_TABLE_BYTES, out, |cursor| {
-            cursor.put(u64::from(last), 1);
-            cursor.put(2, 2);
-            codes.write_tables(cursor);
-            self.write_symbols(input, matches, &codes, cursor);
-        });
-    }
-
-    #[inline]
-    fn symbol_of_distance(&self, distance: u16) -> usize {
-        let distance = usize::from(distance);
-        let place = if distance < 256 { distance } else { 256 + (distance >> 7) };
-        usize::from(self.distance_symbol[place & 511])
-    }
-
-    fn count(&self, input: &[u8], matches: &[Match]) -> Counts {
-        let mut counts = Counts { literals: [0; LITERALS], distances: [0; DISTANCES] };
-        // Four tables, so that the same byte twice in a row does not wait for itself.
-        let mut bytes = [[0_u32; 256]; 4];
-        let mut rest = input;
-        for one in matches {
-            let (literals, behind) = rest.split_at(one.literals as usize);
-            let (fours, few) = literals.as_chunks::<4>();
-            for four in fours {
-                for (table, byte) in bytes.iter_mut().zip(four) {
-                    table[usize::from(*byte)] += 1;
-                }
-            }
-            for byte in few {
-                bytes[0][usize::from(*byte)] += 1;
-            }
-            rest = behind;
-            if one.len > 0 {
-                rest = &rest[usize::from(one.len)..];
-                counts.literals[FIRST_LENGTH + usize::from(self.length_symbol[usize::from(one.len)])] += 1;
-                counts.distances[self.symbol_of_distance(one.distance)] += 1;
-            }
-        }
-        for (byte, count) in counts.literals[..256].iter_mut().enumerate() {
-            *count = bytes.iter().map(|table| table[byte]).sum();
-        }
-        counts.literals[END_OF_BLOCK] = 1;
-        counts
-    }
-
-    fn write_symbols(&self, input: &[u8], matches: &[Match], codes: &Codes, cursor: &mut Cursor<'_>) {
-        let mut literal = [Code::default(); 256];
-        literal.copy_from_slice(&codes.literals[..256]);
-        let lengths = self.lengths_with_extra(codes);
-        let mut rest = input;
-        for one in matches {
-            let (literals, behind) = rest.split_at(one.literals as usize);
-            let (fours, few) = literals.as_chunks::<4>();
-            for four in fours {
-                for byte in four {
-                    let code = literal[usize::from(*byte)];
-                    cursor.put(code.bits.into(), code.len.into());
-                }
-                cursor.flush();
-            }
-            for byte in few {
-                let code = literal[usize::from(*byte)];
-                cursor.put(code.bits.into(), code.len.into());
-            }
-            cursor.flush();
-            rest = behind;
-            if one.len > 0 {
-                rest = &rest[usize::from(one.len)..];
-                let code = lengths[usize::from(one.len)];
-                cursor.put(code.bits.into(), code.len.into());
-                let symbol = self.symbol_of_distance(one.distance);
-                let code = codes.distances[symbol];
-                let extra = u64::from(one.distance + 1 - DISTANCE_BASE[symbol]);
-                let bits = u64::from(code.bits) | extra << code.len;
-                cursor.put(bits, u32::from(code.len) + u32::from(DISTANCE_EXTRA[symbol]));
-                cursor.flush();
-            }
-        }
-        let end = codes.literals[END_OF_BLOCK];
-        cursor.put(end.bits.into(), end.len.into());
-        cursor.flush();
-    }
-
-    /// Each length's code with its extra bits behind it.
-    fn lengths_with_extra(&self, codes: &Codes) -> [Code; MAX_MATCH + 1] {
-        let mut lengths = [Code::default(); MAX_MATCH + 1];
-        for (len, with_extra) in lengths.iter_mut().enumerate().skip(3) {
-            let symbol = usize::from(self.length_symbol[len]);
-            let code = codes.literals[FIRST_LENGTH + symbol];
-            let extra = len as u32 - u32::from(LENGTH_BASE[symbol]);
-            *with_extra = Code { bits: code.bits | extra << code.len, len: code.len + LENGTH_EXTRA[symbol] };
-        }
-        lengths
-    }
-}
-
-impl Codes {
-    fn new(counts: &Counts) -> Self {
-        let literal_lengths = lengths(&counts.literals, LONGEST);
-        let distance_lengths = lengths(&counts.distances, LONGEST);
         Self {
-            literals: codes(&literal_lengths),
-            distances: codes(&distance_lengths),
-            literal_lengths,
-            distance_lengths,
+            matcher: Matcher::new(),
+            found: Found::default(),
+            bits: BitWriter::new(),
+            codes: Box::default(),
+            left: 0,
+            rate: (0, 1),
+            until_trial: 0,
+            trial_segments: BLOCK_SEGMENTS / 2,
         }
     }
 
-    /// How many bits the symbols take, with their extra bits.
-    fn coded_bits(&self, counts: &Counts) -> u64 {
-        let sum = |counts: &[u32], lengths: &[u8]| -> u64 {
-            counts.iter().zip(lengths).map(|(count, len)| u64::from(*count) * u64::from(*len)).sum()
-        };
-        sum(&counts.literals, &self.literal_lengths)
-            + sum(&counts.distances, &self.distance_lengths)
-            + sum(&counts.literals[FIRST_LENGTH..], &LENGTH_EXTRA)
-            + sum(&counts.distances, &DISTANCE_EXTRA)
+    /// Appends a segment, up to the place that is returned. The last one ends the text.
+    pub(super) fn write(&mut self, segment: Segment<'_>, out: &mut Vec<u8>) -> usize {
+        let end = if self.left > 0 { self.go_on(segment, out) } else { self.begin(segment, out) };
+        self.until_trial = self.until_trial.saturating_sub(1);
+        if segment.last {
+            self.bits.finish(out);
+        }
+        end
     }
 
-    /// Tells the lengths of all codes (RFC 1951 §3.2.7).
-    fn write_tables(&self, cursor: &mut Cursor<'_>) {
-        let used = |lengths: &[u8], least: usize| {
-            lengths.iter().rposition(|len| *len > 0).map_or(0, |last| last + 1).max(least)
-        };
-        let literals = used(&self.literal_lengths, FIRST_LENGTH);
-        let distances = used(&self.distance_lengths, 1);
-        let all = [&self.literal_lengths[..literals], &self.distance_lengths[..distances]].concat();
-        let runs = runs(&all);
-        let mut counts = [0; LENGTH_CODES];
-        for (symbol, _) in &runs {
-            counts[usize::from(*symbol)] += 1;
-        }
-        let lengths = lengths(&counts, LONGEST_LENGTH_CODE);
-        let codes = codes(&lengths);
-        let told = LENGTH_CODE_ORDER.iter().rposition(|symbol| lengths[*symbol] > 0).map_or(0, |last| last + 1).max(4);
-        cursor.put((literals - FIRST_LENGTH) as u64, 5);
-        cursor.put((distances - 1) as u64, 5);
-        cursor.put((told - 4) as u64, 4);
-        cursor.flush();
-        for symbol in &LENGTH_CODE_ORDER[..told] {
-            cursor.put(lengths[*symbol].into(), 3);
-            cursor.flush();
-        }
-        for (symbol, repeats) in runs {
-            let code = codes[usize::from(symbol)];
-            cursor.put(code.bits.into(), code.len.into());
-            let extra = match symbol {
-                16 => 2,
-                17 => 3,
-                18 => 7,
-                _ => 0,
-            };
-            cursor.put(repeats.into(), extra);
-            cursor.flush();
-        }
+    /// How the next segment is searched.
+    #[cfg(test)]
+    pub(super) fn way(&self) -> Way {
+        self.matcher.way
     }
-}
 
-/// `lengths` in runs: a length, or one of the three ways to repeat with its extra bits.
-fn runs(lengths: &[u8]) -> Vec<(u8, u8)> {
-    let mut runs = Vec::with_capacity(lengths.len());
-    for run in lengths.chunk_by(|one, next| one == next) {
-        let (len, mut left) = (run[0], run.len());
-        if len > 0 {
-            runs.push((len, 0));
-            left -= 1;
+    /// Begins a block: searches, makes codes, writes.
+    fn begin(&mut self, segment: Segment<'_>, out: &mut Vec<u8>) -> usize {
+        let Segment { text, start, last, .. } = segment;
+        let tries = self.until_trial == 0 || last;
+        let (end, mut counts) = if tries { self.try_both(segment) } else { self.look(segment) };
+        if !last {
+            counts.as_sample();
         }
-        // What is repeated, how often at the least and at the most, and the symbol for it.
-        let ways: &[(usize, usize, u8)] = if len > 0 { &[(3, 6, 16)] } else { &[(11, 138, 18), (3, 10, 17)] };
-        for (least, most, symbol) in ways {
-            while left >= *least {
-                let repeats = left.min(*most);
-                runs.push((*symbol, (repeats - least) as u8));
-                left -= repeats;
+        let made = Codes::new(&counts);
+        self.codes.set(&made);
+        let input = &text.buffer[start..end];
+        let Self { bits, found, codes, rate, .. } = self;
+        let stored = bits.append(out, |mut cursor| {
+            let mark = cursor.mark();
+            cursor.put([word(u64::from(last) | 2 << 1, 3)]);
+            made.write(&mut cursor);
+            let begun = cursor.mark();
+            let mut sink = Coder { codes, cursor };
+            found.each(input, &mut sink, Coder::run, Coder::match_of);
+            let mut cursor = sink.cursor;
+            *rate = (cursor.bits_since(begun), input.len() as u64);
+            if last {
+                codes.end(&mut cursor);
             }
+            let stored = cursor.bits_since(mark) > 8 * input.len() as u64;
+            if stored {
+                cursor.back_to(mark);
+                store_header(input.len(), last, &mut cursor);
+            }
+            (cursor, stored)
+        });
+        if stored {
+            out.extend_from_slice(input);
         }
-        runs.extend(std::iter::repeat_n((len, 0), left));
+        self.left = if stored || last { 0 } else { BLOCK_SEGMENTS - 1 };
+        end
     }
-    runs
+
+    /// Searches a segment, and counts what is found.
+    fn look(&mut self, segment: Segment<'_>) -> (usize, Counts) {
+        let mut found = std::mem::take(&mut self.found);
+        found.clear();
+        let end;
+        (end, self.found) = self.matcher.find(segment, found);
+        self.found.end();
+        (end, self.found.counts(&segment.text.buffer[segment.start..end]))
+    }
+
+    /// Searches a segment both ways, and chooses.
+    fn try_both(&mut self, segment: Segment<'_>) -> (usize, Counts) {
+        let Segment { start, .. } = segment;
+        let before = self.matcher.way;
+        let worth = match before {
+            _ if start == 0 => WORTH_AT_FIRST_PERCENT,
+            Way::Swift => WORTH_PERCENT,
+            Way::Fine => WORTH_KEEPING_PERCENT,
+        };
+        // The way that was not gone knows nothing of the window.
+        self.matcher.way = before.other();
+        let seen = Segment { start: start.saturating_sub(SEEN_BYTES), limit: start, last: false, ..segment };
+        self.matcher.find(seen, ());
+        let [first, second] = [before, before.other()].map(|way| {
+            self.matcher.way = way;
+            let (end, counts) = self.look(segment);
+            let bits = Codes::new(&counts).bits(&counts);
+            let cost = if way == Way::Fine { bits * 100 } else { bits * worth };
+            (cost, way, end, counts, std::mem::take(&mut self.found))
+        });
+        let (_, way, end, counts, found) = if second.0 < first.0 { second } else { first };
+        // A choice that holds is tried again later each time.
+        self.trial_segments =
+            if way == before { MOST_TRIAL_SEGMENTS.min(2 * self.trial_segments) } else { BLOCK_SEGMENTS };
+        self.until_trial = self.trial_segments;
+        (self.matcher.way, self.found) = (way, found);
+        (end, counts)
+    }
+
+    /// Goes on with the block that was begun: writes while it searches.
+    fn go_on(&mut self, segment: Segment<'_>, out: &mut Vec<u8>) -> usize {
+        let Segment { text, start, last, .. } = segment;
+        self.left -= 1;
+        let Self { matcher, bits, codes, left, rate, .. } = self;
+        let (end, stored) = bits.append(out, |cursor| {
+            let mark = cursor.mark();
+            let (end, Coder { mut cursor, .. }) = matcher.find(segment, Coder { codes, cursor });
+            let (bits, len) = (cursor.bits_since(mark), (end - start) as u64);
+            let stored = bits > 8 * len;
+            if stored {
+                cursor.back_to(mark);
+            }
+            // An eighth more than codes of its own would take, as far as the first segment tells.
+            let (rate_bits, rate_len) = *rate;
+            if stored || last || bits * rate_len > len * (rate_bits + rate_bits / 8) {
+                *left = 0;
+            }
+            if *left == 0 {
+                codes.end(&mut cursor);
+            }
+            if stored {
+                store_header(end - start, last, &mut cursor);
+            } else if last {
+                // An empty block, by the codes that the RFC gives.
+                cursor.put([word(1 | 1 << 1, 3 + 7)]);
+            }
+            (cursor, (end, stored))
+        });
+        if stored {
+            out.extend_from_slice(&text.buffer[start..end]);
+        }
+        end
+    }
 }
 
-/// Appends `input` as it is.
-fn store(input: &[u8], last: bool, bits: &mut BitWriter, out: &mut Vec<u8>) {
-    let mut parts = input.chunks(MOST_STORED_BYTES).peekable();
-    let mut part = parts.next().unwrap_or_default();
-    loop {
-        let is_last = last && parts.peek().is_none();
-        // Three bits of header, then the rest of the byte.
-        let padding = (bits.to_byte() + 5) % 8;
-        bits.append(part.len() + 16, out, |cursor| {
-            cursor.put(u64::from(is_last), 3 + padding);
-            let len = part.len() as u64;
-            cursor.put(len, 16);
-            cursor.put(!len & 0xFFFF, 16);
-            cursor.flush();
-            cursor.bytes(part);
-        });
-        match parts.next() {
-            Some(next) => part = next,
-            None => return,
-        }
-    }
+/// Says that `len` bytes follow as they are.
+fn store_header(len: usize, last: bool, cursor: &mut Cursor<'_>) {
+    cursor.put([word(u64::from(last), 3)]);
+    cursor.fill_byte();
+    let len = len as u64;
+    cursor.put([word(len | (!len & 0xFFFF) << 16, 32)]);
 }

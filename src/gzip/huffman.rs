@@ -1,10 +1,19 @@
 //! Huffman codes: from how often symbols occur to the bits that stand for them.
 
+use super::bits::word;
+
 /// A symbol's code: its bits, the first one lowest, and how many.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Code {
     pub(super) bits: u32,
     pub(super) len: u8,
+}
+
+impl Code {
+    /// The code as it is put.
+    pub(super) fn word(self) -> u64 {
+        word(self.bits.into(), self.len.into())
+    }
 }
 
 /// The longest code that any alphabet may have; deflate allows 15.

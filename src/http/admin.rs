@@ -111,7 +111,7 @@ impl Admin {
                         response.map(AnswerBody::Right)
                     }
                 };
-                connection::serve(stream, answer, &limits, &draining, (&Strain::default(), &metrics)).await;
+                connection::serve(stream, answer, &limits, &draining, (&Strain::new(Arc::default()), &metrics)).await;
                 drop(counted);
             });
         }

@@ -144,12 +144,13 @@ struct Course {
 }
 
 /// A socket that notes when a request begins, and that ends when it is idle and is to.
-struct Watched {
+struct Watched<'s> {
     socket: TokioIo<tokio::net::TcpStream>,
     course: Rc<Course>,
+    strain: &'s Strain,
 }
 
-impl Watched {
+impl Watched<'_> {
     /// Whether nothing has come that was not read: the kernel is asked, since the runtime may not have heard of it yet.
     fn is_silent(&self) -> bool {
         let peeked = rustix::net::recv(self.socket.inner(), &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT);
@@ -157,7 +158,7 @@ impl Watched {
     }
 }
 
-impl Read for Watched {
+impl Read for Watched<'_> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -167,7 +168,7 @@ impl Read for Watched {
         let phase = self.course.phase.get();
         match &read {
             Poll::Ready(Ok(())) if matches!(phase, Phase::New(_) | Phase::Idle(_)) => {
-                self.course.phase.set(Phase::Head(Instant::now()));
+                self.course.phase.set(Phase::Head(self.strain.now()));
             }
             // As if the client had closed its side.
             Poll::Pending if self.course.ending.get() && phase.may_end(Instant::now()) && self.is_silent() => {
@@ -179,7 +180,7 @@ impl Read for Watched {
     }
 }
 
-impl Write for Watched {
+impl Write for Watched<'_> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(context, bytes)
     }
@@ -234,11 +235,11 @@ pub(super) async fn serve<F>(
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             // Writing the answer counts as idle time: a client that does not read it is cut like one that is silent.
-            phase.set(Phase::Idle(Instant::now()));
+            phase.set(Phase::Idle(strain.now()));
             Ok::<_, std::convert::Infallible>(response)
         }
     });
-    let io = Watched { socket: TokioIo::new(socket), course: Rc::clone(&course) };
+    let io = Watched { socket: TokioIo::new(socket), course: Rc::clone(&course), strain };
     let mut connection = http1::Builder::new()
         .half_close(true)
         .max_buf_size(limits.head_bytes)

@@ -3,7 +3,7 @@
 //! Admit, read, decode, validate, submit, wait for the receipt, answer. Everything between the body's last byte and the
 //! submission is done in one go on the worker's thread.
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{rc::Rc, sync::Arc};
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode,
@@ -22,7 +22,7 @@ use super::{
     policy::Policy,
     problem::Stopped,
     respond::{self, Answer},
-    worker::{Target, WorkerState},
+    worker::{INGEST_PREFIX, Target, WorkerState},
 };
 use crate::{
     admission::{Asked, Cause, Flow, Moment, Quota, Refused, Reservation, STEP_BYTES, Sender, Signals, muted},
@@ -32,8 +32,8 @@ use crate::{
     validate::{Batch, Format, Output, Room, SentAt, Validated},
 };
 
-/// What the lines of a batch are believed to take beyond its body, in bytes: the buffer for the lines begins with the
-/// body's length, a third, and this.
+/// What the lines of a batch are believed to take beyond what those of its stream usually make of a body, in bytes: more
+/// than the last line's place must have before it is written.
 const LINES_HEADROOM: usize = 1_024;
 
 /// What a request's head says.
@@ -47,11 +47,12 @@ struct Head {
     sent_at: SentAt,
 }
 
-/// Answers a request to store a batch into the stream called `stream`.
-pub(super) async fn ingest(worker: &Rc<WorkerState>, stream: &str, request: Request<Incoming>) -> Answer {
-    let began = Instant::now();
+/// Answers a request to store a batch into the stream that its path names behind [`INGEST_PREFIX`].
+pub(super) async fn ingest(worker: &Rc<WorkerState>, request: Request<Incoming>) -> Answer {
+    let began = worker.strain.now().into_std();
     let tally = Tally::new(&worker.counts);
     let (parts, mut incoming) = request.into_parts();
+    let stream = parts.uri.path().strip_prefix(INGEST_PREFIX).unwrap_or_default();
     let mut offer = Offer::new(worker);
     let policy = worker.policy();
     // The preflight lets a page send its key in a header too.
@@ -206,7 +207,9 @@ fn head(
     }
     let key = policy.keys.find(headers, query)?;
     worker.counts.key(&key, &worker.service.policies);
-    let name = StreamName::new(stream).map_err(|_| Problem::InvalidStreamName)?;
+    if !StreamName::is_valid(stream) {
+        return Err(Problem::InvalidStreamName);
+    }
     if !key.allows(stream) {
         return Err(Problem::StreamNotAllowed);
     }
@@ -220,7 +223,10 @@ fn head(
     // Of a key: nobody makes the device of another one look loud.
     let of_key = |hash: u64| hash ^ xxh3_64(key.name.as_bytes());
     let flow = Flow { release: of_key(xxh3_64(sdk.unwrap_or_default())), device: device.map(of_key) };
-    let target = worker.target(&name)?;
+    let target = match worker.known(stream) {
+        Some(known) => known,
+        None => worker.target(&StreamName::new(stream).map_err(|_| Problem::InvalidStreamName)?)?,
+    };
     let format = headers.get(CONTENT_TYPE).and_then(format).ok_or(Problem::UnsupportedContentType)?;
     let encoding = match headers.get(CONTENT_ENCODING) {
         None => Encoding::Identity,
@@ -401,7 +407,8 @@ fn encode(
         nonce: worker.nonces.borrow_mut().next_nonce(),
     };
     // Lines beyond the limit are refused, so that no memory is asked for to write them.
-    let room = (body.len() + body.len() / 3).min(worker.service.limits.output_bytes) + LINES_HEADROOM;
+    let growth = head.target.growth();
+    let room = growth.lines_of(body.len()).min(worker.service.limits.output_bytes) + LINES_HEADROOM;
     reservation.grow(room)?;
     let name = &batch.stream.name;
     let mut accepted = FrameBuilder::new(name.clone(), Book::Accepted, room);
@@ -410,11 +417,12 @@ fn encode(
         Output { accepted: accepted.lines(), rejected: rejected.lines(), room: &mut Reserved(&mut reservation) };
     let mut validator = worker.validator.borrow_mut();
     let validated = validator.validate(&batch, &mut output);
-    if matches!(head.target, Target::New(_)) {
+    if matches!(head.target, Target::New(..)) {
         // It may come to nothing, and its keys must not take the place of those of streams that there are.
         validator.forget(batch.stream.schema.id());
     }
     let mut validated = validated?;
+    growth.learn(body.len(), accepted.lines().len());
     content.events = u64::from(validated.accepted) + u64::from(validated.rejected.total());
     let (first, last) = validated.event_times.unwrap_or((received_at, received_at));
     let submission = Submission {

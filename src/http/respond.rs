@@ -1,6 +1,6 @@
 //! Answers.
 
-use std::fmt::Write as _;
+use std::io::{self, Write as _};
 
 use bytes::Bytes;
 use http::{
@@ -27,8 +27,8 @@ pub(super) type Answer = Response<AnswerBody>;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// More bytes than an answer takes beside the list of rejections; a batch's id is at worst spelled in escapes.
-const FRAME_BYTES: usize = 160 + 6 * BatchId::MAX_BYTES;
+/// More bytes than an answer takes beside the batch's id and the list of rejections.
+const FRAME_BYTES: usize = 160;
 /// More bytes than a listed rejection takes in an answer, beside its field.
 const LISTED_BYTES: usize = 80;
 
@@ -68,33 +68,41 @@ fn listed_at_most(rejections: &Rejections) -> usize {
 /// list of these needed any.
 pub(super) fn taken(status: StatusCode, ack: Ack, validated: &Validated, room: Option<Reservation>) -> Answer {
     let rejections = &validated.rejected;
-    let mut body = String::with_capacity(FRAME_BYTES + listed_at_most(rejections));
-    body.push('{');
-    if let Some(id) = &validated.batch_id {
-        let _ = write!(body, "\"batch_id\":{},", json_string(id));
-    }
-    let _ = write!(body, "\"ack\":\"{}\",\"accepted\":{},\"rejected\":[", ack.as_str(), validated.accepted);
-    for (place, rejection) in rejections.listed().iter().enumerate() {
-        let comma = if place == 0 { "" } else { "," };
-        let _ = write!(body, "{comma}{{\"index\":{}", rejection.index);
-        if let Some(field) = &rejection.field {
-            let _ = write!(body, ",\"field\":{}", serde_json::Value::from(&**field));
-        }
-        let _ = write!(body, ",\"reason\":\"{}\"}}", rejection.reason.as_str());
-    }
-    body.push(']');
-    if rejections.is_truncated() {
-        let _ = write!(body, ",\"rejected_total\":{},\"rejected_truncated\":true", rejections.total());
-    }
-    body.push('}');
+    let id = validated.batch_id.as_ref().map_or("", BatchId::as_str);
+    let mut body = Vec::with_capacity(FRAME_BYTES + id.len() + listed_at_most(rejections));
+    // Nothing that is written here fails to be: a vector takes everything.
+    let _ = write_taken(&mut body, ack, validated);
     match room {
-        None => answer(status, JSON, body),
-        Some(room) => answer(status, JSON, Bytes::from_owner(Held { text: body.into_bytes(), _room: room })),
+        // In exactly as much memory as it takes, which needs no count of who holds it.
+        None => answer(status, JSON, body.into_boxed_slice()),
+        Some(room) => answer(status, JSON, Bytes::from_owner(Held { text: body, _room: room })),
     }
 }
 
-fn json_string(id: &BatchId) -> serde_json::Value {
-    id.as_str().into()
+fn write_taken(body: &mut Vec<u8>, ack: Ack, validated: &Validated) -> io::Result<()> {
+    let rejections = &validated.rejected;
+    body.push(b'{');
+    if let Some(id) = &validated.batch_id {
+        body.extend_from_slice(b"\"batch_id\":");
+        serde_json::to_writer(&mut *body, id.as_str())?;
+        body.push(b',');
+    }
+    write!(body, "\"ack\":\"{}\",\"accepted\":{},\"rejected\":[", ack.as_str(), validated.accepted)?;
+    for (place, rejection) in rejections.listed().iter().enumerate() {
+        let comma = if place == 0 { "" } else { "," };
+        write!(body, "{comma}{{\"index\":{}", rejection.index)?;
+        if let Some(field) = &rejection.field {
+            body.extend_from_slice(b",\"field\":");
+            serde_json::to_writer(&mut *body, &**field)?;
+        }
+        write!(body, ",\"reason\":\"{}\"}}", rejection.reason.as_str())?;
+    }
+    body.push(b']');
+    if rejections.is_truncated() {
+        write!(body, ",\"rejected_total\":{},\"rejected_truncated\":true", rejections.total())?;
+    }
+    body.push(b'}');
+    Ok(())
 }
 
 /// The answer that tells a problem.
@@ -203,7 +211,7 @@ mod tests {
         assert_eq!(budget.used(), 0, "what is written is given back");
 
         let text = told.to_string();
-        assert!(text.len() <= FRAME_BYTES + listed_at_most(&validated.rejected));
+        assert!(text.len() <= FRAME_BYTES + 6 * BatchId::MAX_BYTES + listed_at_most(&validated.rejected));
         let room = budget.reserve(10).unwrap();
         let answer = taken(StatusCode::OK, Ack::Spooled, &validated, Some(room));
         assert_eq!(budget.used(), 10, "an answer that waits holds its room");

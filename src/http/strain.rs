@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::time::sleep;
+use tokio::time::{self, sleep};
 
 /// How often it is measured how late the worker is.
 const PROBE: Duration = Duration::from_millis(20);
@@ -19,9 +19,11 @@ const PROBE: Duration = Duration::from_millis(20);
 const STUCK: Duration = Duration::from_secs(30);
 
 /// What one worker knows of itself.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Strain {
     refused: Cell<bool>,
+    /// When the poll of a connection began that goes on, or was the last.
+    polled: Cell<time::Instant>,
     gauges: Arc<StrainGauges>,
 }
 
@@ -71,7 +73,13 @@ impl StrainGauges {
 
 impl Strain {
     pub(super) fn new(gauges: Arc<StrainGauges>) -> Self {
-        Self { gauges, ..Self::default() }
+        Self { refused: Cell::new(false), polled: Cell::new(time::Instant::now()), gauges }
+    }
+
+    /// What time it is, as a connection that is being polled by [`Self::time`] need know it: the time at which that began.
+    /// Asking the clock takes longer than much of what a request needs.
+    pub(super) fn now(&self) -> time::Instant {
+        self.polled.get()
     }
 
     /// How long a task of this worker that is ready waits for its turn.
@@ -98,7 +106,8 @@ impl Strain {
     /// writing the answer, as far as they are done in one go. What else the same poll did is counted with it.
     pub(super) async fn time<F: Future + Unpin>(&self, connection: &mut F) -> F::Output {
         poll_fn(|context| {
-            let began = Instant::now();
+            let began = time::Instant::now();
+            self.polled.set(began);
             let polled = Pin::new(&mut *connection).poll(context);
             if self.refused.take() {
                 self.gauges.add_refusing(began.elapsed());
@@ -132,7 +141,7 @@ mod tests {
         assert!(gauges.turns(began), "one that has only begun is not stuck");
         assert!(!gauges.turns(began + STUCK));
         let strain = Strain::new(Arc::clone(&gauges));
-        let _ = tokio::time::timeout(3 * PROBE, strain.probe()).await;
+        let _ = time::timeout(3 * PROBE, strain.probe()).await;
         assert!(gauges.turns(began + STUCK));
         assert!(!gauges.turns(began + 2 * STUCK));
     }

@@ -29,6 +29,7 @@ use super::{
     Ending, Problem, Service,
     connection::{self, ConnectionLimits, Draining},
     decode::Decoders,
+    growth::Growth,
     ingest::ingest,
     outcome::{Counts, StreamCounts},
     policy::{InForce, Seen},
@@ -46,7 +47,7 @@ use crate::{
 };
 
 /// The path of the hot route, before the stream's name.
-const INGEST_PREFIX: &str = "/v1/logs/";
+pub(super) const INGEST_PREFIX: &str = "/v1/logs/";
 /// How often a draining worker looks whether its last connection has gone.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 
@@ -55,6 +56,7 @@ const DRAIN_POLL: Duration = Duration::from_millis(5);
 pub(super) struct Route {
     pub(super) stream: Arc<Stream>,
     pub(super) counts: StreamCounts,
+    growth: Growth,
 }
 
 /// Where a batch is sent.
@@ -64,14 +66,22 @@ pub(super) enum Target {
     Known(Rc<Route>),
     /// To one that is not yet. There may only be so many: it takes a place, and is a label in the metrics, once a batch
     /// for it can be stored. A request that invents a name and sends nothing of use must take none from the others.
-    New(Arc<Stream>),
+    New(Arc<Stream>, Growth),
 }
 
 impl Target {
     pub(super) fn stream(&self) -> &Stream {
         match self {
             Self::Known(route) => &route.stream,
-            Self::New(stream) => stream,
+            Self::New(stream, _) => stream,
+        }
+    }
+
+    /// How much longer its lines are than the bodies that they come in.
+    pub(super) fn growth(&self) -> &Growth {
+        match self {
+            Self::Known(route) => &route.growth,
+            Self::New(_, growth) => growth,
         }
     }
 }
@@ -119,23 +129,25 @@ impl WorkerState {
         }
     }
 
-    /// The stream called `name`; looked up in the catalog once for as long as it stays the same.
+    /// The stream called `name`, if it is known here.
+    pub(super) fn known(&self, name: &str) -> Option<Target> {
+        self.routes.borrow().get(name).map(|route| Target::Known(Rc::clone(route)))
+    }
+
+    /// The stream called `name`, which is not [`Self::known`]: it is looked up in the catalog.
     pub(super) fn target(&self, name: &StreamName) -> Result<Target, Problem> {
-        if let Some(route) = self.routes.borrow().get(name) {
-            return Ok(Target::Known(Rc::clone(route)));
-        }
         if let Some(stream) = self.service.catalog.get(name) {
             return Ok(Target::Known(self.know(stream)));
         }
         let candidate = self.service.catalog.candidate(name).map_err(|full| self.no_place(full))?;
-        candidate.map(Target::New).ok_or(Problem::UnknownStream)
+        candidate.map(|stream| Target::New(stream, Growth::default())).ok_or(Problem::UnknownStream)
     }
 
     /// The way to `target`, which is a known stream from now on: a batch for it was read and can be stored.
     pub(super) fn route(&self, target: &Target) -> Result<Rc<Route>, Problem> {
         match target {
             Target::Known(route) => Ok(Rc::clone(route)),
-            Target::New(stream) => {
+            Target::New(stream, _) => {
                 let stream = self.service.catalog.take_up(stream).map_err(|full| self.no_place(full))?;
                 Ok(self.know(stream))
             }
@@ -148,7 +160,7 @@ impl WorkerState {
         let mut routes = self.routes.borrow_mut();
         let route = routes.entry(stream.name.clone()).or_insert_with(|| {
             let counts = StreamCounts::new(&self.service.metrics, stream.name.as_str());
-            Rc::new(Route { stream, counts })
+            Rc::new(Route { stream, counts, growth: Growth::default() })
         });
         Rc::clone(route)
     }
@@ -211,9 +223,7 @@ impl WorkerState {
                 if request.method() == Method::OPTIONS && self.policy().keys.has_browser_keys() {
                     return respond::preflight();
                 }
-                // The name is kept apart from the request, which is taken apart.
-                let stream = stream.to_owned();
-                ingest(&self, &stream, request).await
+                ingest(&self, request).await
             }
             _ => {
                 // A router has no error of its own to give.

@@ -23,6 +23,8 @@ impl Traits {
     pub(super) const BEYOND_DOUBLE: Self = Self(8);
     /// A number has a fraction or an exponent.
     pub(super) const FRACTION: Self = Self(16);
+    /// Whatever keeps a value of no declared type from being stored as it came.
+    pub(super) const UNKEPT: Self = Self(Self::UNSTORABLE.0 | Self::LINE_BREAK.0 | Self::BEYOND_DOUBLE.0);
 
     #[inline]
     pub(super) fn has(self, other: Self) -> bool {
@@ -90,7 +92,7 @@ impl<'a> Scanner<'a> {
         Self { bytes, pos: 0, plain: false }
     }
 
-    /// Like [`Self::new`], for a text of which is known whether it [`is_plain`].
+    /// Like [`Self::new`], for a text of which is known whether it is [plain](Look::plain).
     pub(super) fn with_plain(bytes: &'a [u8], plain: bool) -> Self {
         Self { bytes, pos: 0, plain }
     }
@@ -403,14 +405,32 @@ pub(super) fn hex4(digits: &[u8]) -> Option<u16> {
     })
 }
 
-/// Whether the text has no backslash and no control character but those of `but`, so that every quote in it begins or
-/// ends a string. The compiler looks at many bytes at a time.
-#[expect(clippy::needless_bitwise_bool, reason = "a branch for each byte would keep the compiler from taking many")]
-pub(super) fn is_plain(bytes: &[u8], but: Option<u8>) -> bool {
-    let but = but.unwrap_or(b' ');
-    bytes
-        .chunks(64)
-        .all(|some| !some.iter().fold(false, |odd, byte| odd | (*byte < b' ' && *byte != but) | (*byte == b'\\')))
+/// What is known of a whole text before it is scanned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Look {
+    /// It has no backslash and no control character, so that every quote in it begins or ends a string.
+    pub(super) plain: bool,
+    /// It has none but ASCII characters, so that it is UTF-8.
+    pub(super) ascii: bool,
+}
+
+impl Look {
+    /// Looks at `text`; the control character `but` does not count. The compiler takes many bytes at a time.
+    #[expect(clippy::needless_bitwise_bool, reason = "a branch for each byte would keep the compiler from taking many")]
+    pub(super) fn at(text: &[u8], but: Option<u8>) -> Self {
+        const PIECE_BYTES: usize = 64;
+        let but = but.unwrap_or(b' ');
+        let mut look = Self { plain: true, ascii: true };
+        for piece in text.chunks(PIECE_BYTES) {
+            look.plain &=
+                !piece.iter().fold(false, |odd, byte| odd | ((*byte < b' ') & (*byte != but)) | (*byte == b'\\'));
+            look.ascii &= piece.iter().fold(0, |all, byte| all | *byte).is_ascii();
+            if !look.plain && !look.ascii {
+                break;
+            }
+        }
+        look
+    }
 }
 
 /// A word of ones in each byte, and of the highest bits of each.
@@ -463,7 +483,7 @@ mod tests {
     /// The whole text as one value.
     fn scan(text: &str) -> Result<Value, Malformed> {
         let found = scan_with(text, false);
-        if is_plain(text.as_bytes(), None) {
+        if Look::at(text.as_bytes(), None).plain {
             let Ok(value) = &found else {
                 assert!(scan_with(text, true).is_err(), "{text}");
                 return found;
@@ -589,8 +609,10 @@ mod tests {
         #[test]
         fn a_text_is_plain_without_escapes_and_control_characters(text in "[a-z\"é]{0,140}", odd in "[\\\\\u{0}-\u{1f}]?") {
             let text = format!("{text}{odd}{text}");
-            prop_assert_eq!(is_plain(text.as_bytes(), None), odd.is_empty());
-            prop_assert_eq!(is_plain(text.as_bytes(), Some(b'\n')), odd.is_empty() || odd == "\n");
+            prop_assert_eq!(Look::at(text.as_bytes(), None).plain, odd.is_empty());
+            let look = Look::at(text.as_bytes(), Some(b'\n'));
+            prop_assert_eq!(look.plain, odd.is_empty() || odd == "\n");
+            prop_assert_eq!(look.ascii, text.is_ascii());
             let quote = text.bytes().take_while(|byte| *byte != b'"').count();
             prop_assert_eq!(before_quote(text.as_bytes()), quote);
         }

@@ -150,7 +150,7 @@ impl Pen {
             event.append((source, keys), out, |member| !collects || member.slot.is_some());
         }
         context.append((source, keys), out, |member| (!collects || member.slot.is_some()) && lacks(member));
-        if collects {
+        if collects && (event.has_undeclared() || context.has_undeclared()) {
             extra((source, keys), event, context, out)?;
         }
         out.extend_from_slice(b"}\n");

@@ -7,7 +7,7 @@ use super::{
     json::{Kind, Malformed, Scanner, Traits, Value},
     keys::{KeyBook, KeyId, stored_form},
     text,
-    value::{Checked, Fate, Scratch, Span},
+    value::{Fate, Scratch, Span},
 };
 use crate::{
     batch::{Mendings, Millis, Reason, Rejection},
@@ -38,8 +38,19 @@ pub(super) struct Rules<'r> {
 enum Key {
     /// It is in the book.
     Known(KeyId),
-    /// It is not: it stands at this place of the scratch buffer, without its quotes.
-    Scratch(Span),
+    /// It is not: its place in the list of those keys.
+    Other(u32),
+}
+
+/// What is known of a member before its value is looked at.
+struct Met {
+    key: Key,
+    /// The declared field, if it is one.
+    slot: Option<u16>,
+    /// Whether its key has come before.
+    duplicate: bool,
+    /// Whether its key is stored as it came.
+    as_it_came: bool,
 }
 
 /// A member: a key and its value.
@@ -67,13 +78,19 @@ pub(super) struct Members {
     /// Which keys of the book were seen: for each identity, in which reading last.
     seen: Vec<u32>,
     reading: u32,
-    /// Keys that are not in the book: their hashes, and their places in the list.
+    /// Keys that are not in the book: where they stand in the scratch buffer, without their quotes.
+    other_keys: Vec<Span>,
+    /// Their hashes, and their places in the list.
     others: Vec<(u64, usize)>,
     /// The declared fields among the members, a bit each.
     declared: Vec<u64>,
     scratch: Scratch,
     /// What is odd anywhere in the object.
     traits: Traits,
+    /// Whether undeclared members are kept where they stand.
+    keeps_undeclared: bool,
+    /// Whether a member is of no declared field.
+    has_undeclared: bool,
     /// Whether anything but a copy of the object's inside must be written.
     rewritten: bool,
     /// Whether the last member read was left out of the list.
@@ -160,12 +177,15 @@ impl Members {
     /// Forgets all, as if an empty object had been read.
     pub(super) fn clear(&mut self, schema: &Schema) {
         self.list.clear();
+        self.other_keys.clear();
         self.others.clear();
         self.declared.clear();
         self.declared.resize(schema.fields().len().div_ceil(64), 0);
         self.scratch.bytes.clear();
         self.scratch.mendings = Mendings::default();
         self.traits = Traits::default();
+        self.keeps_undeclared = schema.unknown() == UnknownFields::Keep;
+        self.has_undeclared = false;
         self.rewritten = false;
         self.gap = false;
         self.client_ids = 0;
@@ -184,7 +204,9 @@ impl Members {
     }
 
     /// Takes the member at `at`, whose key is in the book; `spelled_so` tells whether as it is spelled there.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "every member comes by here: what is known of it stays in registers")]
+    #[expect(clippy::inline_always, reason = "every member comes by here: what is known of it stays in registers")]
+    #[inline(always)]
     fn known(
         &mut self,
         role: Role,
@@ -194,26 +216,36 @@ impl Members {
         rules: &Rules<'_>,
     ) {
         let known = rules.keys.get(key);
-        let Some(client) = known.event_id else {
-            let duplicate = self.mark(known.identity, rules.keys);
-            let as_it_came = known.as_it_came && spelled_so;
-            return self.take(source, at, value, (Key::Known(key), known.slot, duplicate, as_it_came), rules);
+        let met = match known.event_id {
+            None => {
+                let duplicate = self.mark(known.identity, rules.keys);
+                Met { key: Key::Known(key), slot: known.slot, duplicate, as_it_came: known.as_it_came && spelled_so }
+            }
+            Some(client) => {
+                if role == Role::Event && self.is_identity(source, key, value, rules) {
+                    return;
+                }
+                let duplicate = self.mark(client, rules.keys);
+                Met { key: Key::Known(client), slot: rules.keys.get(client).slot, duplicate, as_it_came: false }
+            }
         };
-        if role == Role::Event {
-            self.client_ids += 1;
-            if self.client_ids > 1 {
-                self.break_with(rules.keys.stored(key), Reason::DuplicateKey);
-            }
-            if is_client_id(source, value) {
-                self.client_id = Some(value.start + 1..value.end - 1);
-                self.rewritten = true;
-                self.gap = true;
-                return;
-            }
+        self.take(source, at, value, met, rules);
+    }
+
+    /// Whether the value of the key `event_id` is the event's identity, and no member.
+    #[cold]
+    fn is_identity(&mut self, source: &[u8], key: KeyId, value: &Value, rules: &Rules<'_>) -> bool {
+        self.client_ids += 1;
+        if self.client_ids > 1 {
+            self.break_with(rules.keys.stored(key), Reason::DuplicateKey);
         }
-        let duplicate = self.mark(client, rules.keys);
-        let slot = rules.keys.get(client).slot;
-        self.take(source, at, value, (Key::Known(client), slot, duplicate, false), rules);
+        let is = is_client_id(source, value);
+        if is {
+            self.client_id = Some(value.start + 1..value.end - 1);
+            self.rewritten = true;
+            self.gap = true;
+        }
+        is
     }
 
     /// Takes the member at `at`, whose key is not in the book as it is spelled: it is too long, the book is full, or
@@ -231,23 +263,31 @@ impl Members {
         }
         let from = self.scratch.bytes.len();
         self.scratch.bytes.extend_from_slice(&stored);
-        let key = Key::Scratch(Span::new(from, self.scratch.bytes.len()));
+        let key = Key::Other(self.other_keys.len() as u32);
+        self.other_keys.push(Span::new(from, self.scratch.bytes.len()));
         if self.list.len() < rules.limits.fields {
             self.others.push((hash, self.list.len()));
         }
-        self.take(source, at, value, (key, slot, duplicate, false), rules);
+        self.take(source, at, value, Met { key, slot, duplicate, as_it_came: false }, rules);
     }
 
     /// Judges a member's value, and adds it to the list.
-    #[inline]
-    fn take(
-        &mut self,
-        source: &[u8],
-        start: usize,
-        value: &Value,
-        (key, slot, duplicate, as_it_came): (Key, Option<u16>, bool, bool),
-        rules: &Rules<'_>,
-    ) {
+    #[expect(clippy::inline_always, reason = "every member comes by here: what is known of it stays in registers")]
+    #[inline(always)]
+    fn take(&mut self, source: &[u8], start: usize, value: &Value, met: Met, rules: &Rules<'_>) {
+        let plain = met.slot.is_none() && !met.duplicate && value.depth == 0 && !value.traits.has(Traits::UNKEPT);
+        if plain && self.keeps_undeclared && self.list.len() < rules.limits.fields {
+            return self.list(start, value, &met, Ok(Fate::Keep));
+        }
+        self.judge(source, start, value, &met, rules);
+    }
+
+    /// [`Self::take`], for any member.
+    #[expect(clippy::inline_always, reason = "every member comes by here: what is known of it stays in registers")]
+    #[expect(clippy::inline_always, reason = "every member comes by here: what is known of it stays in registers")]
+    #[inline(always)]
+    fn judge(&mut self, source: &[u8], start: usize, value: &Value, met: &Met, rules: &Rules<'_>) {
+        let Met { key, slot, duplicate, .. } = *met;
         if let Some(slot) = slot {
             self.declared[usize::from(slot) / 64] |= 1 << (slot % 64);
             if rules.schema.field(slot).private.is_some() {
@@ -256,22 +296,36 @@ impl Members {
             }
         }
         if self.list.len() >= rules.limits.fields {
-            return self.break_at(&key, rules, Reason::TooManyFields);
+            return self.break_at(key, rules, Reason::TooManyFields);
         }
         if duplicate {
-            self.break_at(&key, rules, Reason::DuplicateKey);
+            self.break_at(key, rules, Reason::DuplicateKey);
         }
         let fate = self.fate(source, value, slot, rules);
         if let Err(reason) = fate {
-            self.break_at(&key, rules, reason);
+            self.break_at(key, rules, reason);
         }
-        let as_it_came = as_it_came && fate == Ok(Fate::Keep);
         let collected = slot.is_none() && rules.schema.unknown() == UnknownFields::Collect;
-        self.rewritten |= collected || !as_it_came;
-        let after_gap = std::mem::take(&mut self.gap);
-        let whole = Span::new(start, value.end);
-        let value_start = value.start as u32;
-        self.list.push(Member { whole, value_start, key, slot, fate, as_it_came, after_gap });
+        self.rewritten |= collected;
+        self.list(start, value, met, fate);
+    }
+
+    #[expect(clippy::inline_always, reason = "every member comes by here: what is known of it stays in registers")]
+    #[expect(clippy::inline_always, reason = "every member comes by here: what is known of it stays in registers")]
+    #[inline(always)]
+    fn list(&mut self, start: usize, value: &Value, met: &Met, fate: Result<Fate, Reason>) {
+        let as_it_came = met.as_it_came && fate == Ok(Fate::Keep);
+        self.rewritten |= !as_it_came;
+        self.has_undeclared |= met.slot.is_none();
+        self.list.push(Member {
+            whole: Span::new(start, value.end),
+            value_start: value.start as u32,
+            key: met.key,
+            slot: met.slot,
+            fate,
+            as_it_came,
+            after_gap: std::mem::take(&mut self.gap),
+        });
     }
 
     /// Notes that the key was seen; whether it was before.
@@ -296,11 +350,13 @@ impl Members {
                 UnknownFields::Reject => Err(Reason::UnknownField),
             };
         };
-        let Checked { fate, instant } =
-            self.scratch.declared(schema.field(slot), schema.privacy_key(), source, value)?;
-        if schema.time_field() == Some(slot) {
-            self.instant = instant;
+        let field = schema.field(slot);
+        if schema.time_field() != Some(slot) {
+            return self.scratch.declared(field, schema.privacy_key(), source, value);
         }
+        self.scratch.instant = None;
+        let fate = self.scratch.declared(field, schema.privacy_key(), source, value)?;
+        self.instant = self.scratch.instant;
         Ok(fate)
     }
 
@@ -312,33 +368,37 @@ impl Members {
     }
 
     #[cold]
-    fn break_at(&mut self, key: &Key, rules: &Rules<'_>, reason: Reason) {
-        let name = match *key {
-            Key::Known(key) => rules.keys.stored(key).to_vec(),
-            Key::Scratch(at) => at.of(&self.scratch.bytes).to_vec(),
-        };
+    fn break_at(&mut self, key: Key, rules: &Rules<'_>, reason: Reason) {
+        let name = self.stored_key(rules.keys, key).to_vec();
         self.break_with(&name, reason);
     }
 
     /// Where the member under the key `name`, which is not in the book, stands in the list.
     fn other_place(&self, hash: u64, name: &[u8]) -> Option<usize> {
-        let same =
-            |place: usize| matches!(self.list[place].key, Key::Scratch(at) if at.of(&self.scratch.bytes) == name);
+        let same = |place: usize| matches!(self.list[place].key, Key::Other(other) if self.other_key(other) == name);
         self.others.iter().find(|(other, place)| *other == hash && same(*place)).map(|(_, place)| *place)
     }
 
     // What was read.
 
-    pub(super) fn list(&self) -> &[Member] {
+    pub(super) fn members(&self) -> &[Member] {
         &self.list
     }
 
     /// The key of `member` as it is stored, without its quotes.
     pub(super) fn key_of<'b>(&'b self, keys: &'b KeyBook, member: &Member) -> &'b [u8] {
-        match member.key {
+        self.stored_key(keys, member.key)
+    }
+
+    fn stored_key<'b>(&'b self, keys: &'b KeyBook, key: Key) -> &'b [u8] {
+        match key {
             Key::Known(key) => keys.stored(key),
-            Key::Scratch(at) => at.of(&self.scratch.bytes),
+            Key::Other(other) => self.other_key(other),
         }
+    }
+
+    fn other_key(&self, other: u32) -> &[u8] {
+        self.other_keys[other as usize].of(&self.scratch.bytes)
     }
 
     /// Whether there is a member under the same key as `member` of `other`, read with the same book.
@@ -348,8 +408,8 @@ impl Members {
                 let place = keys.get(key).identity.place();
                 self.seen.get(place) == Some(&self.reading)
             }
-            Key::Scratch(at) => {
-                let name = at.of(&other.scratch.bytes);
+            Key::Other(key) => {
+                let name = other.other_key(key);
                 // It may have been learned after `other` was read.
                 let seen = |key| self.seen.get(keys.get(key).identity.place()) == Some(&self.reading);
                 self.other_place(key_hash(name), name).is_some() || keys.find(name).is_some_and(seen)
@@ -360,6 +420,11 @@ impl Members {
     /// Whether the declared field at `slot` is among the members.
     pub(super) fn has_slot(&self, slot: u16) -> bool {
         self.declared[usize::from(slot) / 64] & (1 << (slot % 64)) != 0
+    }
+
+    /// Whether a member is of no declared field.
+    pub(super) fn has_undeclared(&self) -> bool {
+        self.has_undeclared
     }
 
     /// The first thing that is wrong with the object, and with which field.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{
     Batch, BatchError, Limits, Output, SentAt, Validated,
-    json::{Kind, Malformed, Scanner, Value, is_plain},
+    json::{Kind, Look, Malformed, Scanner, Value},
     kept::{Kept, cut, without},
     keys::KeyBook,
     line::Pen,
@@ -18,6 +18,9 @@ use crate::{
 
 /// The smallest and largest step by which an output buffer grows ahead of need, in bytes.
 const GROWTH_STEP: usize = 64 * 1024;
+
+/// The members of an envelope.
+const ENVELOPE: [&[u8]; 4] = [b"events", b"batch_id", b"sent_at", b"context"];
 
 /// The pass over one batch.
 pub(super) struct Pass<'p, 'o> {
@@ -74,10 +77,13 @@ impl<'p, 'o> Pass<'p, 'o> {
     /// Reads an envelope, or an array of events.
     pub(super) fn json(&mut self) -> Result<Validated, BatchError> {
         let body = self.batch.body;
-        if let Err(error) = std::str::from_utf8(body) {
+        let look = Look::at(body, None);
+        if !look.ascii
+            && let Err(error) = std::str::from_utf8(body)
+        {
             return Err(BatchError::InvalidUtf8 { offset: error.valid_up_to() });
         }
-        let mut scanner = Scanner::with_plain(body, is_plain(body, None));
+        let mut scanner = Scanner::with_plain(body, look.plain);
         scanner.space();
         let mut envelope = Envelope::default();
         match scanner.peek() {
@@ -102,8 +108,8 @@ impl<'p, 'o> Pass<'p, 'o> {
     pub(super) fn lines(&mut self) -> Result<Validated, BatchError> {
         self.prepare(&Envelope::default())?;
         let body = self.batch.body;
-        let utf8 = std::str::from_utf8(body).is_ok();
-        let plain = is_plain(body, Some(b'\n'));
+        let Look { plain, ascii } = Look::at(body, Some(b'\n'));
+        let utf8 = ascii || std::str::from_utf8(body).is_ok();
         let mut start = 0;
         while start < body.len() {
             let end = body[start..].iter().position(|byte| *byte == b'\n').map_or(body.len(), |len| start + len);
@@ -147,7 +153,7 @@ impl<'p, 'o> Pass<'p, 'o> {
     /// Reads an object with `events`. What the other members say holds for every event, wherever they stand: if one of
     /// them comes behind the events, these are read once more.
     fn envelope(&mut self, scanner: &mut Scanner<'_>, envelope: &mut Envelope) -> Result<(), BatchError> {
-        let mut seen: Vec<&[u8]> = Vec::with_capacity(4);
+        let mut seen = [false; ENVELOPE.len()];
         let mut events_at = None;
         let mut read_early = false;
         scanner.expect(b'{', "an object was expected")?;
@@ -158,17 +164,14 @@ impl<'p, 'o> Pass<'p, 'o> {
             scanner.space();
             scanner.expect(b':', "a colon was expected")?;
             scanner.space();
-            let name: &[u8] = match &self.batch.body[key.start + 1..key.end - 1] {
-                b"events" => b"events",
-                b"batch_id" => b"batch_id",
-                b"sent_at" => b"sent_at",
-                b"context" => b"context",
-                _ => return Err(wrong(key.start, "an unknown member; what events share belongs into `context`")),
+            let spelled = &self.batch.body[key.start + 1..key.end - 1];
+            let Some(place) = ENVELOPE.iter().position(|name| *name == spelled) else {
+                return Err(wrong(key.start, "an unknown member; what events share belongs into `context`"));
             };
-            if seen.contains(&name) {
+            let name = ENVELOPE[place];
+            if std::mem::replace(&mut seen[place], true) {
                 return Err(wrong(key.start, "a member comes twice"));
             }
-            seen.push(name);
             if name == b"events" {
                 events_at = Some(scanner.pos());
                 if scanner.peek() != Some(b'[') {
@@ -214,7 +217,7 @@ impl<'p, 'o> Pass<'p, 'o> {
                 );
             }
             (b"batch_id", _) => return Err(wrong(value.start, "`batch_id` must be a string")),
-            (b"sent_at", Kind::String) => envelope.sent_at = SentAt::from(Millis::parse_rfc3339(&raw())),
+            (b"sent_at", Kind::String) => envelope.sent_at = SentAt::from(Millis::parse_rfc3339(&*raw())),
             (b"sent_at", Kind::Number) => {
                 let number = std::str::from_utf8(&body[value.start..value.end]).unwrap_or_default();
                 envelope.sent_at = SentAt::from(Millis::parse_epoch(number));
@@ -341,7 +344,7 @@ impl<'p, 'o> Pass<'p, 'o> {
         }
         let schema = &self.batch.stream.schema;
         if self.context.broken().is_some() {
-            let used = self.context.list().iter().find_map(|member| {
+            let used = self.context.members().iter().find_map(|member| {
                 let reason = member.fate.err()?;
                 let overruled = self.event.has_key_of(self.keys, self.context, member);
                 (!overruled).then(|| (Some(field_name(self.context.key_of(self.keys, member))), reason))

@@ -3,6 +3,8 @@
 //! All of these work on text that the scanner has passed: the grammar is known to be right. They are the slow path:
 //! most strings are stored as they came and never come here.
 
+use std::borrow::Cow;
+
 use super::json::hex4;
 
 /// One character of a string's text, and how many bytes of JSON spell it.
@@ -79,11 +81,8 @@ pub(super) fn prefix_within(raw: &[u8], max_bytes: usize) -> usize {
 }
 
 /// The string whose text between the quotes is `raw`.
-pub(super) fn decode(raw: &[u8]) -> String {
-    if !raw.contains(&b'\\') {
-        return String::from_utf8_lossy(raw).into_owned();
-    }
-    Units(raw).map(|unit| unit.character).collect()
+pub(super) fn decode(raw: &[u8]) -> Cow<'_, str> {
+    if raw.contains(&b'\\') { Units(raw).map(|unit| unit.character).collect() } else { String::from_utf8_lossy(raw) }
 }
 
 /// Appends `value`, any JSON text, to `out`, without white space between tokens and with U+FFFD for what no warehouse
@@ -214,7 +213,7 @@ mod tests {
             prop_assert_eq!(decoded_len(raw), text.len());
             for max in 0..=text.len() {
                 let cut = decode(&raw[..prefix_within(raw, max)]);
-                prop_assert!(cut.len() <= max && text.starts_with(&cut) && cut.len() + 4 > max.min(text.len()));
+                prop_assert!(cut.len() <= max && text.starts_with(&*cut) && cut.len() + 4 > max.min(text.len()));
             }
         }
 

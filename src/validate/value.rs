@@ -47,25 +47,13 @@ pub(super) enum Fate {
     Drop,
 }
 
-/// What came of checking a value.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Checked {
-    pub(super) fate: Fate,
-    /// The instant that a timestamp tells.
-    pub(super) instant: Option<Millis>,
-}
-
-impl From<Fate> for Checked {
-    fn from(fate: Fate) -> Self {
-        Self { fate, instant: None }
-    }
-}
-
 /// What the checks write to: replacements of values, and the count of mendings.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     pub(super) bytes: Vec<u8>,
     pub(super) mendings: Mendings,
+    /// The instant that the last timestamp told.
+    pub(super) instant: Option<Millis>,
 }
 
 impl Scratch {
@@ -106,33 +94,31 @@ impl Scratch {
         privacy_key: Option<&PrivacyKey>,
         source: &[u8],
         value: &Value,
-    ) -> Result<Checked, Reason> {
+    ) -> Result<Fate, Reason> {
         if field.private == Some(Private::Drop) {
-            return Ok(Fate::Drop.into());
+            return Ok(Fate::Drop);
         }
         if value.kind == Kind::Null {
-            return if field.required { Err(Reason::Missing) } else { Ok(Fate::Keep.into()) };
+            return if field.required { Err(Reason::Missing) } else { Ok(Fate::Keep) };
         }
         let scratch_before = self.bytes.len();
-        let checked = match self.typed(field, source, value) {
-            Ok(checked) => checked,
+        let fate = match self.typed(field, source, value) {
+            Ok(fate) => fate,
             Err(Reason::TooLong) if field.on_error == OnError::Truncate => self.truncated(field, source, value),
             Err(_) if field.on_error == OnError::Null => {
                 self.bytes.truncate(scratch_before);
                 self.mendings.add(Mending::Nulled);
-                return Ok(Fate::Null.into());
+                return Ok(Fate::Null);
             }
             Err(reason) => return Err(reason),
         };
         match (field.private, privacy_key) {
-            (Some(Private::Hash), Some(key)) => {
-                Ok(Checked { fate: self.hashed(key, source, value, &checked), ..checked })
-            }
-            _ => Ok(checked),
+            (Some(Private::Hash), Some(key)) => Ok(self.hashed(key, source, value, fate)),
+            _ => Ok(fate),
         }
     }
 
-    fn typed(&mut self, field: &Field, source: &[u8], value: &Value) -> Result<Checked, Reason> {
+    fn typed(&mut self, field: &Field, source: &[u8], value: &Value) -> Result<Fate, Reason> {
         if value.traits.has(Traits::BEYOND_DOUBLE) {
             return Err(Reason::NumberOutOfRange);
         }
@@ -140,32 +126,30 @@ impl Scratch {
         match (field.kind, value.kind) {
             (FieldType::String { max_bytes }, Kind::String) => self.string(max_bytes as usize, source, value),
             (FieldType::Int, Kind::Number) => self.int(spelled, value.traits),
-            (FieldType::Double, Kind::Number) | (FieldType::Bool, Kind::Bool) => Ok(Fate::Keep.into()),
+            (FieldType::Double, Kind::Number) | (FieldType::Bool, Kind::Bool) => Ok(Fate::Keep),
             (FieldType::Timestamp, Kind::String | Kind::Number) => self.timestamp(spelled, value),
-            (FieldType::Date, Kind::String) => {
-                is_date(inner(spelled)).then_some(Fate::Keep.into()).ok_or(Reason::WrongType)
-            }
+            (FieldType::Date, Kind::String) => is_date(inner(spelled)).then_some(Fate::Keep).ok_or(Reason::WrongType),
             (FieldType::Uuid, Kind::String) => self.uuid(inner(spelled)),
             (FieldType::Decimal { precision, scale }, Kind::Number) => self.decimal(precision, scale, spelled, false),
             (FieldType::Decimal { precision, scale }, Kind::String) => {
                 self.decimal(precision, scale, inner(spelled), true)
             }
             (FieldType::Json { max_bytes }, _) if spelled.len() > max_bytes as usize => Err(Reason::TooLong),
-            (FieldType::Json { .. }, _) => Ok(self.mended(source, value).into()),
+            (FieldType::Json { .. }, _) => Ok(self.mended(source, value)),
             _ => Err(Reason::WrongType),
         }
     }
 
-    fn string(&mut self, max_bytes: usize, source: &[u8], value: &Value) -> Result<Checked, Reason> {
+    fn string(&mut self, max_bytes: usize, source: &[u8], value: &Value) -> Result<Fate, Reason> {
         let raw = inner(&source[value.start..value.end]);
         // An escape is never shorter than what it spells, so a short enough text needs no decoding.
         let fits = raw.len() <= max_bytes && !value.traits.has(Traits::UNSTORABLE)
             || value.traits.has(Traits::ESCAPE) && text::decoded_len(raw) <= max_bytes;
-        if fits { Ok(self.mended(source, value).into()) } else { Err(Reason::TooLong) }
+        if fits { Ok(self.mended(source, value)) } else { Err(Reason::TooLong) }
     }
 
-    fn truncated(&mut self, field: &Field, source: &[u8], value: &Value) -> Checked {
-        let FieldType::String { max_bytes } = field.kind else { return Fate::Null.into() };
+    fn truncated(&mut self, field: &Field, source: &[u8], value: &Value) -> Fate {
+        let FieldType::String { max_bytes } = field.kind else { return Fate::Null };
         let raw = inner(&source[value.start..value.end]);
         let kept = text::prefix_within(raw, max_bytes as usize);
         self.mendings.add(Mending::Truncated);
@@ -174,14 +158,17 @@ impl Scratch {
         }
         // The closing quote makes the cut text a whole string again.
         let cut = [b"\"", &raw[..kept], b"\""].concat();
-        self.replace(|out| text::append_mended(&cut, out)).into()
+        self.replace(|out| text::append_mended(&cut, out))
     }
 
-    fn int(&mut self, spelled: &[u8], traits: Traits) -> Result<Checked, Reason> {
+    fn int(&mut self, spelled: &[u8], traits: Traits) -> Result<Fate, Reason> {
         const EXACT: f64 = 9_007_199_254_740_992.0;
+        // So many digits always fit.
+        const FIT: usize = i64::MAX.ilog10() as usize;
         let number = ascii(spelled);
         if !traits.has(Traits::FRACTION) {
-            return number.parse::<i64>().map(|_| Fate::Keep.into()).map_err(|_| Reason::OutOfRange);
+            let fits = spelled.len() <= FIT || number.parse::<i64>().is_ok();
+            return if fits { Ok(Fate::Keep) } else { Err(Reason::OutOfRange) };
         }
         // Some languages write whole numbers as 1.0 or 1e3; they are taken as far as a double is exact.
         let number: f64 = number.parse().map_err(|_| Reason::WrongType)?;
@@ -190,28 +177,27 @@ impl Scratch {
         } else if number.abs() > EXACT {
             Err(Reason::OutOfRange)
         } else {
-            Ok(self.replace(|out| out.extend_from_slice((number as i64).to_string().as_bytes())).into())
+            Ok(self.replace(|out| out.extend_from_slice((number as i64).to_string().as_bytes())))
         }
     }
 
-    fn timestamp(&mut self, spelled: &[u8], value: &Value) -> Result<Checked, Reason> {
+    fn timestamp(&mut self, spelled: &[u8], value: &Value) -> Result<Fate, Reason> {
+        let raw = inner(spelled);
         let instant = if value.kind == Kind::Number {
             Millis::parse_epoch(ascii(spelled)).ok_or(Reason::OutOfRange)?
         } else if value.traits.has(Traits::ESCAPE) {
-            Millis::parse_rfc3339(&text::decode(inner(spelled))).ok_or(Reason::WrongType)?
+            Millis::parse_rfc3339(text::decode(raw).as_bytes()).ok_or(Reason::WrongType)?
         } else {
-            Millis::parse_rfc3339(ascii(inner(spelled))).ok_or(Reason::WrongType)?
+            Millis::parse_rfc3339(raw).ok_or(Reason::WrongType)?
         };
-        let canonical = instant.rfc3339();
-        let fate = if value.kind == Kind::String && inner(spelled) == canonical {
-            Fate::Keep
-        } else {
-            self.quoted(&canonical)
-        };
-        Ok(Checked { fate, instant: Some(instant) })
+        self.instant = Some(instant);
+        if value.kind == Kind::String && Millis::is_canonical(raw) {
+            return Ok(Fate::Keep);
+        }
+        Ok(self.quoted(&instant.rfc3339()))
     }
 
-    fn uuid(&mut self, raw: &[u8]) -> Result<Checked, Reason> {
+    fn uuid(&mut self, raw: &[u8]) -> Result<Fate, Reason> {
         let Ok(uuid) = <&[u8; 36]>::try_from(raw) else { return Err(Reason::WrongType) };
         let mut sound = true;
         for (place, byte) in uuid.iter().enumerate() {
@@ -220,19 +206,15 @@ impl Scratch {
         if !sound {
             Err(Reason::WrongType)
         } else if raw.iter().any(u8::is_ascii_uppercase) {
-            Ok(self.quoted(&raw.to_ascii_lowercase()).into())
+            Ok(self.quoted(&raw.to_ascii_lowercase()))
         } else {
-            Ok(Fate::Keep.into())
+            Ok(Fate::Keep)
         }
     }
 
-    fn decimal(&mut self, precision: u8, scale: u8, number: &[u8], quoted: bool) -> Result<Checked, Reason> {
+    fn decimal(&mut self, precision: u8, scale: u8, number: &[u8], quoted: bool) -> Result<Fate, Reason> {
         let canonical = canonical_decimal(number, precision.into(), scale.into())?;
-        if quoted && canonical.as_bytes() == number {
-            Ok(Fate::Keep.into())
-        } else {
-            Ok(self.quoted(canonical.as_bytes()).into())
-        }
+        if quoted && canonical.as_bytes() == number { Ok(Fate::Keep) } else { Ok(self.quoted(canonical.as_bytes())) }
     }
 
     fn quoted(&mut self, text: &[u8]) -> Fate {
@@ -244,11 +226,11 @@ impl Scratch {
     }
 
     /// The keyed hash of a value in its canonical form, so that one spelling more does not make one device more.
-    fn hashed(&mut self, key: &PrivacyKey, source: &[u8], value: &Value, checked: &Checked) -> Fate {
-        let canonical = match &checked.fate {
+    fn hashed(&mut self, key: &PrivacyKey, source: &[u8], value: &Value, fate: Fate) -> Fate {
+        let canonical = match &fate {
             Fate::Keep => &source[value.start..value.end],
             Fate::Replace(place) => place.of(&self.bytes),
-            Fate::Null | Fate::Drop => return checked.fate,
+            Fate::Null | Fate::Drop => return fate,
         };
         let hash = if canonical.first() == Some(&b'"') {
             key.hash(text::decode(inner(canonical)).as_bytes())
@@ -335,8 +317,7 @@ mod tests {
         let value = Scanner::new(json.as_bytes()).value().unwrap();
         let mut scratch = Scratch::default();
         let key = PrivacyKey::new(b"k");
-        let checked = scratch.declared(field, Some(&key), json.as_bytes(), &value)?;
-        Ok(match checked.fate {
+        Ok(match scratch.declared(field, Some(&key), json.as_bytes(), &value)? {
             Fate::Keep => json.to_owned(),
             Fate::Replace(place) => String::from_utf8(place.of(&scratch.bytes).to_vec()).unwrap(),
             Fate::Null => "NULL".into(),

@@ -26,7 +26,7 @@ async fn served(client: impl AsyncFnOnce(&mut tokio::net::TcpStream, &Draining))
         head_timeout: Duration::from_mins(1),
         idle_timeout: Duration::from_mins(1),
     };
-    let (strain, metrics) = (Strain::default(), Metrics::new().unwrap());
+    let (strain, metrics) = (Strain::new(Arc::default()), Metrics::new().unwrap());
     let answer = async |_| Response::new(Either::Left(Full::from(Bytes::from_static(b"ok"))));
     let serving = serve(server, answer, &limits, &draining, (&strain, &metrics));
     // In this order at each turn: what the client does is there before the runtime has heard of it.

@@ -1,0 +1,60 @@
+//! How much longer a stream's lines are than the bodies that they come in: so that the buffer for them is neither moved
+//! while they are written nor much larger than they are.
+
+use std::cell::Cell;
+
+/// Lines are believed to be no more than so many times as long as their body: the room is asked of the budget.
+const MOST: f32 = 2.0;
+/// What is believed of a stream before its first batch: a line has some 170 bytes more than its event.
+const FIRST: f32 = 4.0 / 3.0;
+/// By how much of the difference a shorter batch makes the next ones believed to be shorter.
+const FORGETTING: f32 = 1.0 / 16.0;
+
+/// How much longer the lines of one stream are than their bodies, as one worker has seen it.
+#[derive(Debug)]
+pub(super) struct Growth(Cell<f32>);
+
+impl Default for Growth {
+    fn default() -> Self {
+        Self(Cell::new(FIRST))
+    }
+}
+
+impl Growth {
+    /// How long the lines of a body of so many bytes will be, in bytes.
+    pub(super) fn lines_of(&self, body: usize) -> usize {
+        (body as f32 * self.0.get()) as usize
+    }
+
+    /// A body of `body` bytes became `lines` bytes of lines. What is longer is believed at once: a buffer that is too
+    /// short costs a copy of all that is in it, one that is too long hardly anything.
+    pub(super) fn learn(&self, body: usize, lines: usize) {
+        let seen = (lines as f32 / body.max(1) as f32).min(MOST);
+        let believed = self.0.get();
+        self.0.set(if seen > believed { seen } else { believed + (seen - believed) * FORGETTING });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn longer_lines_are_believed_at_once_and_shorter_ones_in_time() {
+        let growth = Growth::default();
+        assert_eq!(growth.lines_of(3_000), 4_000);
+        growth.learn(1_000, 2_000);
+        assert_eq!(growth.lines_of(1_000), 2_000);
+        growth.learn(1_000, 1_000);
+        assert!((1_900..2_000).contains(&growth.lines_of(1_000)));
+        (0..1_000).for_each(|_| growth.learn(1_000, 1_000));
+        assert!((1_000..1_010).contains(&growth.lines_of(1_000)));
+    }
+
+    #[test]
+    fn a_tiny_body_with_long_lines_makes_nobody_ask_for_much() {
+        let growth = Growth::default();
+        growth.learn(0, 1_000_000);
+        assert_eq!(growth.lines_of(1_000), 2_000);
+    }
+}
