@@ -21,6 +21,9 @@
     reason = "a benchmark prints its table, reads what its own servers say, and stops at what it did not expect"
 )]
 
+#[path = "support/arrivals.rs"]
+#[allow(dead_code, reason = "each benchmark lets batches come in its own way")]
+mod arrivals;
 #[path = "support/events.rs"]
 mod events;
 #[path = "support/load.rs"]

@@ -22,21 +22,27 @@
     reason = "a benchmark prints its table, reads what its own servers say, and stops at what it did not expect"
 )]
 
+#[path = "support/arrivals.rs"]
+#[allow(dead_code, reason = "each benchmark lets batches come in its own way")]
+mod arrivals;
 #[path = "support/events.rs"]
 mod events;
 #[path = "support/load.rs"]
 #[allow(dead_code, reason = "each benchmark prints some of what is measured")]
 mod load;
+#[path = "support/price.rs"]
+mod price;
+#[path = "support/rig.rs"]
+mod rig;
 #[path = "support/servers.rs"]
 #[allow(dead_code, reason = "each benchmark prints some of what is measured")]
 mod servers;
 
-use std::{
-    process::{Command, ExitCode, Stdio},
-    time::Duration,
-};
+use std::process::{Command, ExitCode, Stdio};
 
-use load::{Load, Measured};
+use load::Measured;
+use price::{Price, micros, muting, slowed};
+use rig::Rig;
 use serde_json::Value;
 use servers::{Kind, Target};
 
@@ -63,9 +69,9 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(64);
     };
-    let (server, load) = servers::cores();
-    println!("server on core {server}, load on core {load}; events of 467 bytes");
-    let bench = Bench { options, server, load };
+    let rig = Rig::new(options.connections, options.seconds);
+    println!("server on core {}, load on core {}; events of 467 bytes", rig.server, rig.load);
+    let bench = Bench { options, rig };
     for (name, part) in [
         ("price", Bench::price as fn(&Bench)),
         ("cpu", Bench::cpu),
@@ -96,19 +102,7 @@ fn options(arguments: &[String]) -> Option<Options> {
 
 struct Bench {
     options: Options,
-    server: usize,
-    load: usize,
-}
-
-/// Settings of a server that mutes one stream.
-fn muting() -> Vec<(&'static str, String)> {
-    vec![("LOGWEIR__MUTE__0__STREAM", "muted".to_owned())]
-}
-
-/// Settings of a server whose spool takes so many bytes a second.
-fn slowed(rate: f64) -> Vec<(&'static str, String)> {
-    let rate = format!("{rate:.0}B");
-    vec![("LOGWEIR__SPOOL__MAX_RATE", rate.clone()), ("LOGWEIR__PACING__CAPACITY_FLOOR", rate)]
+    rig: Rig,
 }
 
 /// Requests a second that were answered as wanted.
@@ -116,30 +110,7 @@ fn rate(requests: u64, measured: &Measured) -> f64 {
     requests as f64 / measured.time.as_secs_f64()
 }
 
-fn micros(cpu: Duration, requests: u64) -> f64 {
-    cpu.as_secs_f64() * 1e6 / requests.max(1) as f64
-}
-
 impl Bench {
-    fn closed_loop(&self, target: &Target, stream: &'static str, events: usize) -> Measured {
-        let load = Load {
-            address: target.address,
-            connections: self.options.connections,
-            events,
-            stream,
-            warm_up: Duration::from_secs_f64(self.options.seconds / 4.0),
-            time: Duration::from_secs_f64(self.options.seconds),
-        };
-        load.run(self.load, target)
-    }
-
-    fn measure(&self, kind: Kind, settings: &[(&str, String)], stream: &'static str, events: usize) -> Measured {
-        let target = Target::start(kind, self.server, settings);
-        let measured = self.closed_loop(&target, stream, events);
-        target.stop();
-        measured
-    }
-
     fn price(&self) {
         println!("\nprice: the server's CPU a request, in µs ({} connections)", self.options.connections);
         println!(
@@ -147,16 +118,7 @@ impl Bench {
             "events a batch", "bare", "accepted", "muted", "gate", "muted ÷ bare", "gate ÷ bare", "gate ÷ accepted"
         );
         for events in [1, 10, 100, 300] {
-            let bare = self.measure(Kind::Bare, &[], "heard", events);
-            let accepted = self.measure(Kind::Logweir, &[], "heard", events);
-            let muted = self.measure(Kind::Logweir, &muting(), "muted", events);
-            // So slow that hardly anything is accepted.
-            let gate = self.measure(Kind::Logweir, &slowed(256.0 * 1024.0), "heard", events);
-            assert_eq!(muted.requests, 0, "everything is muted");
-            let [bare, accepted] = [bare, accepted].map(|measured| micros(measured.cpu, measured.requests));
-            let taken = Duration::from_secs_f64(gate.requests as f64 * accepted / 1e6);
-            let (muted, gate) =
-                (micros(muted.cpu, muted.refused), micros(gate.cpu.saturating_sub(taken), gate.refused));
+            let Price { bare, accepted, muted, gate } = Price::measure(&self.rig, events);
             println!(
                 "  {events:>14} {bare:>9.2} {accepted:>9.2} {muted:>9.2} {gate:>9.2} {:>13.2} {:>17.2} {:>17.2}",
                 muted / bare,
@@ -173,14 +135,14 @@ impl Bench {
     fn cpu(&self) {
         println!("\nthe CPU is the limit: goodput against what the price of the refusals leaves");
         for events in [1, 10] {
-            let accepted = self.measure(Kind::Logweir, &muting(), "heard", events);
-            let muted = self.measure(Kind::Logweir, &muting(), "muted", events);
-            let target = Target::start(Kind::Logweir, self.server, &muting());
+            let accepted = self.rig.measure(Kind::Logweir, &muting(), "heard", events);
+            let muted = self.rig.measure(Kind::Logweir, &muting(), "muted", events);
+            let target = Target::start(Kind::Logweir, self.rig.server, &muting());
             let [one, other] = std::thread::scope(|scope| {
                 ["heard", "muted"]
                     .map(|stream| {
                         let target = &target;
-                        scope.spawn(move || self.closed_loop(target, stream, events))
+                        scope.spawn(move || self.rig.closed_loop(target, stream, events))
                     })
                     .map(|load| load.join().expect("the load ends"))
             });
@@ -204,7 +166,7 @@ impl Bench {
 
     /// A twentieth of what bare makes, in requests a second of one event each.
     fn slowed_rate(&self) -> f64 {
-        let bare = self.measure(Kind::Bare, &[], "heard", 1);
+        let bare = self.rig.measure(Kind::Bare, &[], "heard", 1);
         rate(bare.requests, &bare) * SLOWED
     }
 
@@ -226,7 +188,7 @@ impl Bench {
         );
         let mut most = 0.0_f64;
         for times in [0.5, 1.0, 2.0, 5.0, 10.0] {
-            let target = Target::start(Kind::Logweir, self.server, &slowed(capacity * STORED_BYTES));
+            let target = Target::start(Kind::Logweir, self.rig.server, &slowed(capacity * STORED_BYTES));
             let seconds = self.options.seconds * 4.0;
             let report = self.rehearse(&target, &["--profile", "steady", "--behave", "1"], capacity * times, seconds);
             let totals = &report["totals"];
@@ -264,7 +226,7 @@ impl Bench {
         println!(
             "\nrecovery: 5 times {capacity:.0} batches/s for 30 s, a third of the devices ignores Retry-After, then 0.7 times"
         );
-        let target = Target::start(Kind::Logweir, self.server, &slowed(capacity * STORED_BYTES));
+        let target = Target::start(Kind::Logweir, self.rig.server, &slowed(capacity * STORED_BYTES));
         let report = self.rehearse(&target, &["--profile", "retry-storm"], capacity * 5.0, 0.0);
         target.stop();
         println!("  no refusals any more {} s after the flood", report["recovery"]);
@@ -289,7 +251,7 @@ impl Bench {
         if seconds > 0.0 {
             command.args(["--duration", &format!("{seconds:.0}s")]);
         }
-        let core = self.load;
+        let core = self.rig.load;
         let status = std::thread::scope(|scope| {
             let play = scope.spawn(|| {
                 servers::pin(core);

@@ -17,6 +17,9 @@
     reason = "a benchmark prints its table, and stops at what it did not expect"
 )]
 
+#[path = "support/arrivals.rs"]
+#[allow(dead_code, reason = "each benchmark lets batches come in its own way")]
+mod arrivals;
 #[path = "support/events.rs"]
 mod events;
 #[path = "../tests/common/firehose_server.rs"]

@@ -1,5 +1,5 @@
-//! The load: so many connections that each send the next batch when the last is answered, with bodies of
-//! which no two are alike.
+//! The load: so many connections that each send the next batch when the last is answered, or that send batches as they
+//! come, with bodies of which no two are alike.
 
 use std::{
     cell::RefCell,
@@ -16,8 +16,9 @@ use tokio::{
 };
 
 use crate::{
+    arrivals::Arrivals,
     events::Bodies,
-    servers::{Target, own_cpu, pin},
+    servers::{Cores, Target, own_cpu, pin},
 };
 
 /// What is sent.
@@ -59,19 +60,29 @@ impl Measured {
 }
 
 impl Load {
-    /// Sends from `core` and measures `target` meanwhile.
-    pub(crate) fn run(&self, core: usize, target: &Target) -> Measured {
+    /// Sends from `cores` and measures `target` meanwhile.
+    pub(crate) fn run(&self, cores: impl Into<Cores>, target: &Target) -> Measured {
+        self.play(None, cores.into(), target)
+    }
+
+    /// The same with batches that come by chance, so many a second, whatever has been answered. Latencies are counted from
+    /// when a batch came, also if it had to wait for a connection.
+    pub(crate) fn run_at(&self, rate: f64, cores: impl Into<Cores>, target: &Target) -> Measured {
+        self.play(Some(rate), cores.into(), target)
+    }
+
+    fn play(&self, rate: Option<f64>, cores: Cores, target: &Target) -> Measured {
         std::thread::scope(|scope| {
             let sender = scope.spawn(|| {
-                pin(core);
+                pin(cores);
                 let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-                runtime.expect("a runtime").block_on(self.send(target))
+                runtime.expect("a runtime").block_on(self.send(rate, target))
             });
             sender.join().expect("the load ends")
         })
     }
 
-    async fn send(&self, target: &Target) -> Measured {
+    async fn send(&self, rate: Option<f64>, target: &Target) -> Measured {
         let requests = Rc::new(Requests::new(self.stream, self.events));
         let counts = Rc::new(RefCell::new(Measured::default()));
         let mut streams = Vec::new();
@@ -80,11 +91,12 @@ impl Load {
         }
         let (cpu_before, start) = (target.cpu(), Instant::now());
         let (begin, end) = (start + self.warm_up, start + self.warm_up + self.time);
+        let arrivals = rate.map_or(Arrivals::InTurn { end }, |rate| Arrivals::by_chance(rate, (start, end)));
         let mut connections = Vec::new();
         for (number, stream) in streams.into_iter().enumerate() {
-            let (requests, counts) = (Rc::clone(&requests), Rc::clone(&counts));
+            let (requests, arrivals, counts) = (Rc::clone(&requests), arrivals.clone(), Rc::clone(&counts));
             let random = fastrand::Rng::with_seed(number as u64);
-            connections.push(tokio::task::spawn_local(converse(stream, requests, random, (begin, end), counts)));
+            connections.push(tokio::task::spawn_local(converse(stream, requests, (random, arrivals), begin, counts)));
         }
         tokio::time::sleep_until(begin.into()).await;
         let (used_before, load_before, warm) = (target.cpu(), own_cpu(), Instant::now());
@@ -105,18 +117,15 @@ impl Load {
 async fn converse(
     mut stream: TcpStream,
     requests: Rc<Requests>,
-    mut random: fastrand::Rng,
-    (begin, end): (Instant, Instant),
+    (mut random, arrivals): (fastrand::Rng, Arrivals),
+    begin: Instant,
     counts: Rc<RefCell<Measured>>,
 ) {
     let (mut request, mut buffer) = (Vec::new(), vec![0; 16 * 1024]);
     loop {
         let number = random.u64(..);
         requests.write(number, &mut request);
-        let sent = Instant::now();
-        if sent >= end {
-            return;
-        }
+        let Some(due) = arrivals.next().await else { return };
         // Whoever is told that the connection ends connects anew, which is a part of the price.
         let sending = stream.write_all(&request).await;
         let (status, ends) = answer(&mut stream, &mut buffer).await;
@@ -129,13 +138,13 @@ async fn converse(
         if status == 200 {
             counts.taken.push(number);
         }
-        if sent < begin || now > end {
+        if due < begin || !arrivals.counts(now) {
             continue;
         }
         match status {
             200 => {
                 counts.requests += 1;
-                counts.latencies.push((now - sent).as_secs_f32() * 1e3);
+                counts.latencies.push((now - due).as_secs_f32() * 1e3);
             }
             429 => counts.refused += 1,
             other => panic!("the server answers {other}"),

@@ -44,11 +44,40 @@ pub(crate) fn cores() -> (usize, usize) {
     (mine[0], mine[mine.len() - 1])
 }
 
-/// Lets the calling thread, and what it starts, run on `core` only.
-pub(crate) fn pin(core: usize) {
+/// Cores that something runs on: one, or some.
+#[derive(Clone, Debug)]
+pub(crate) struct Cores(Vec<usize>);
+
+impl From<usize> for Cores {
+    fn from(core: usize) -> Self {
+        Self(vec![core])
+    }
+}
+
+impl From<[usize; 2]> for Cores {
+    fn from(cores: [usize; 2]) -> Self {
+        Self(cores.into())
+    }
+}
+
+/// Lets the calling thread, and what it starts, run on `cores` only.
+pub(crate) fn pin(cores: impl Into<Cores>) {
     let mut set = rustix::thread::CpuSet::new();
-    set.set(core);
+    cores.into().0.into_iter().for_each(|core| set.set(core));
     rustix::thread::sched_setaffinity(None, &set).expect("a core of one's own can be chosen");
+}
+
+/// How logweir is started.
+#[derive(Default)]
+pub(crate) struct Launch<'l> {
+    /// Its environment.
+    pub(crate) settings: &'l [(&'l str, String)],
+    /// The text of its configuration file; the embedded default, if there is none.
+    pub(crate) config: Option<&'l str>,
+    /// What it runs under, a program and its arguments, which becomes logweir; nothing, if it is empty.
+    pub(crate) under: &'l [&'l str],
+    /// Where it runs, with the spool and the objects; a new directory, if there is none.
+    pub(crate) dir: Option<TempDir>,
 }
 
 /// The file in nginx's directory into which the bodies are logged.
@@ -81,22 +110,18 @@ pub(crate) struct Ended {
 }
 
 impl Target {
-    /// Starts a server on `core`; logweir with `settings` from its environment.
-    pub(crate) fn start(kind: Kind, core: usize, settings: &[(&str, String)]) -> Self {
-        // A child inherits the core of the thread that starts it.
-        std::thread::scope(|scope| {
-            scope
-                .spawn(|| {
-                    pin(core);
-                    match kind {
-                        Kind::Bare => Self::start_bare(),
-                        Kind::Nginx => Self::start_nginx(),
-                        Kind::Logweir => Self::start_logweir(settings),
-                    }
-                })
-                .join()
-                .expect("the server starts")
-        })
+    /// Starts a server on `cores`; logweir with `settings` from its environment.
+    pub(crate) fn start(kind: Kind, cores: impl Into<Cores>, settings: &[(&str, String)]) -> Self {
+        match kind {
+            Kind::Bare => on(cores, Self::start_bare),
+            Kind::Nginx => on(cores, Self::start_nginx),
+            Kind::Logweir => Self::launch(cores, Launch { settings, ..Launch::default() }),
+        }
+    }
+
+    /// Starts logweir on `cores`.
+    pub(crate) fn launch(cores: impl Into<Cores>, launch: Launch) -> Self {
+        on(cores, || Self::start_logweir(launch))
     }
 
     fn start_bare() -> Self {
@@ -136,9 +161,18 @@ impl Target {
         Self { kind: Kind::Nginx, address, admin: None, child, workers, dir: Some(dir) }
     }
 
-    fn start_logweir(settings: &[(&str, String)]) -> Self {
-        let dir = directory();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_logweir"))
+    fn start_logweir(Launch { settings, config, under, dir }: Launch) -> Self {
+        const PROGRAM: &str = env!("CARGO_BIN_EXE_logweir");
+        let dir = dir.unwrap_or_else(directory);
+        let mut command = Command::new(under.first().unwrap_or(&PROGRAM));
+        if !under.is_empty() {
+            command.args(&under[1..]).arg(PROGRAM);
+        }
+        if let Some(text) = config {
+            std::fs::write(dir.path().join("logweir.toml"), text).expect("its configuration is written");
+            command.args(["--config", "logweir.toml"]);
+        }
+        let mut child = command
             .current_dir(dir.path())
             .env("LOGWEIR__SERVER__LISTEN", "127.0.0.1:0")
             .env("LOGWEIR__ADMIN__LISTEN", "127.0.0.1:0")
@@ -253,7 +287,20 @@ impl Drop for Target {
     }
 }
 
-fn directory() -> TempDir {
+/// Does something on `cores`, which a child that is started meanwhile inherits.
+pub(crate) fn on<T: Send>(cores: impl Into<Cores>, work: impl FnOnce() -> T + Send) -> T {
+    let cores = cores.into();
+    std::thread::scope(|scope| {
+        let working = scope.spawn(|| {
+            pin(cores);
+            work()
+        });
+        working.join().expect("the server starts")
+    })
+}
+
+/// A new directory for a server.
+pub(crate) fn directory() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for a server")
 }
 
