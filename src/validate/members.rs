@@ -43,6 +43,7 @@ enum Key {
 }
 
 /// What is known of a member before its value is looked at.
+#[derive(Clone, Copy)]
 struct Met {
     key: Key,
     /// The declared field, if it is one.
@@ -73,6 +74,7 @@ pub(super) struct Member {
 
 /// The members of one object. One of these is used again for every event, so that its buffers are allocated once.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is of the object as a whole, and none follows from the others")]
 pub(super) struct Members {
     list: Vec<Member>,
     /// Which keys of the book were seen: for each identity, in which reading last.
@@ -205,7 +207,6 @@ impl Members {
 
     /// Takes the member at `at`, whose key is in the book; `spelled_so` tells whether as it is spelled there.
     #[expect(clippy::inline_always, reason = "every member comes by here: what is known of it stays in registers")]
-    #[expect(clippy::inline_always, reason = "every member comes by here: what is known of it stays in registers")]
     #[inline(always)]
     fn known(
         &mut self,
@@ -284,7 +285,6 @@ impl Members {
 
     /// [`Self::take`], for any member.
     #[expect(clippy::inline_always, reason = "every member comes by here: what is known of it stays in registers")]
-    #[expect(clippy::inline_always, reason = "every member comes by here: what is known of it stays in registers")]
     #[inline(always)]
     fn judge(&mut self, source: &[u8], start: usize, value: &Value, met: &Met, rules: &Rules<'_>) {
         let Met { key, slot, duplicate, .. } = *met;
@@ -310,7 +310,6 @@ impl Members {
         self.list(start, value, met, fate);
     }
 
-    #[expect(clippy::inline_always, reason = "every member comes by here: what is known of it stays in registers")]
     #[expect(clippy::inline_always, reason = "every member comes by here: what is known of it stays in registers")]
     #[inline(always)]
     fn list(&mut self, start: usize, value: &Value, met: &Met, fate: Result<Fate, Reason>) {
