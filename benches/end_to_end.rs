@@ -27,6 +27,7 @@ mod arrivals;
 #[path = "support/events.rs"]
 mod events;
 #[path = "support/load.rs"]
+#[allow(dead_code, reason = "each benchmark prints some of what is measured")]
 mod load;
 #[path = "support/machine.rs"]
 mod machine;

@@ -78,11 +78,11 @@
 //!
 //! # Limits
 //!
-//! Memory: some 600 KiB. The window and what is not compressed yet lie in a buffer of 256 KiB, the tables of the two
-//! searches take 64 and 128 KiB, what is written is put together in 64 KiB, and the matches of a segment take 53 KiB at
+//! Memory: some 645 KiB. The window and what is not compressed yet lie in a buffer of 256 KiB, the tables of the two
+//! searches take 64 and 128 KiB, what is written is put together in 64 KiB, and the matches of a segment take 64 KiB at
 //! most, twice while both searches are tried. Input that does not compress is stored: the output is never larger than
 //! the input by more than eight bytes for each 32 KiB, and 30. The output depends on the input alone, not on the pieces
-//! in which it came.
+//! in which it came. The slowest text found, words in an alphabet that changes every 32 KiB, took 92 MB/s.
 
 mod bits;
 mod block;

@@ -12,7 +12,7 @@ const LIMIT_MB: f64 = 150.0;
 /// How many times as long as elsewhere: segments are to be sealed and stored meanwhile, by age too.
 const LONGER: f64 = 3.0;
 
-/// Resident memory in MB, the most that was ever seen (VmHWM).
+/// Resident memory in MB, the most that was ever seen (`VmHWM`).
 pub(crate) fn figures(rig: &Rig, rounds: usize) -> Vec<Figure> {
     let rig = Rig { seconds: rig.seconds * LONGER, ..*rig };
     println!("\nmemory: the most resident memory in MB, {} s each", rig.seconds);

@@ -58,7 +58,7 @@ pub(crate) fn figures(rig: &Rig, rounds: usize) -> Vec<Figure> {
         let measured = rig.closed_loop(&target, "heard", EVENTS);
         let objects = target.labelled("logweir_objects_total{sink=\"lake\",outcome=\"stored\"}");
         let rate = measured.requests as f64 / measured.time.as_secs_f64();
-        (micros_an_event(&measured, target.stop(), EVENTS), objects, rate)
+        (micros_an_event(&measured, &target.stop(), EVENTS), objects, rate)
     };
     for _ in 0..rounds {
         let files = run(FILES);

@@ -51,7 +51,7 @@ pub(crate) fn figures(rig: &Rig, rounds: usize) -> Vec<Figure> {
         let [(one, p99_one), (two, p99_two)] = [1, 2].map(|workers| {
             let target = start(workers);
             let measured = rig.batches(&target, "heard", EVENTS).run_at(rate, cores, &target);
-            (micros_an_event(&measured, target.stop(), EVENTS), measured.percentile(0.99))
+            (micros_an_event(&measured, &target.stop(), EVENTS), measured.percentile(0.99))
         });
         println!(
             "  at {rate:.0} batches/s: one {one:.2} µs (p99 {p99_one:.1} ms), two {two:.2} µs (p99 {p99_two:.1} ms)"

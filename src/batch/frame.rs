@@ -178,6 +178,9 @@ impl FrameHeader {
     }
 }
 
+/// What a frame may occupy beyond its bytes: less is not worth moving it for.
+const MOST_SPARE_BYTES: usize = 16 * 1_024;
+
 /// A complete frame in memory.
 #[derive(Debug)]
 pub struct Frame {
@@ -264,6 +267,11 @@ impl FrameBuilder {
             stream: self.stream,
         };
         header.encode(&mut self.bytes);
+        // Until it is durable, the frame holds of the byte budget what it occupies.
+        let spare = self.bytes.capacity() - self.bytes.len();
+        if spare > MOST_SPARE_BYTES && spare > self.bytes.len() / 8 {
+            self.bytes.shrink_to_fit();
+        }
         Some(Frame { header, bytes: self.bytes })
     }
 }
@@ -313,6 +321,19 @@ mod tests {
             let found = FrameHeader::decode(bytes).and_then(|header| header.verify(&bytes[header.len()..]));
             assert_eq!(found, Err(FrameError::Cut), "{len}");
         }
+    }
+
+    #[test]
+    fn a_frame_is_the_same_with_and_without_a_place_kept_free_and_holds_little_more_than_it_is() {
+        let at = Millis::new(0).unwrap();
+        let frame = |capacity| {
+            let mut builder = FrameBuilder::new(StreamName::new("heard").unwrap(), Book::Accepted, capacity);
+            builder.lines().extend_from_slice(b"{}\n");
+            builder.finish(1, at, at, at).unwrap()
+        };
+        assert_eq!(frame(0).bytes(), frame(100).bytes());
+        assert_eq!(frame(0).bytes(), frame(1_000_000).bytes());
+        assert!(frame(1_000_000).capacity() < MOST_SPARE_BYTES);
     }
 
     #[test]

@@ -345,6 +345,9 @@ mod tests {
             offset in prop_oneof![Just("Z".to_owned()), "[+-](0[0-9]|1[0-9]|2[0-5]):[0-6][0-9]"],
         ) {
             let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}{offset}");
+            if let Some(instant) = Millis::parse_rfc3339(&text) {
+                prop_assert_eq!(Millis::is_canonical(text.as_bytes()), instant.rfc3339() == text.as_bytes(), "{}", text);
+            }
             // jiff takes the hour 24 of ISO 8601, and offsets of up to 25 hours, which RFC 3339 does not have.
             prop_assume!(hour < 24 && !offset[1..].starts_with("24") && !offset[1..].starts_with("25"));
             // It rounds a leap second's fraction away; here the fraction of the second before stands.

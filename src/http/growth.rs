@@ -3,10 +3,13 @@
 
 use std::cell::Cell;
 
+/// What is believed of a stream before its first large batch: a line has some 170 bytes more than its event.
+const FIRST: f32 = 4.0 / 3.0;
 /// Lines are believed to be no more than so many times as long as their body: the room is asked of the budget.
 const MOST: f32 = 2.0;
-/// What is believed of a stream before its first batch: a line has some 170 bytes more than its event.
-const FIRST: f32 = 4.0 / 3.0;
+/// Shorter bodies tell nothing, in bytes: what the server adds to a small event is much of its line, and the room that every
+/// batch gets beside suffices for them.
+const LEAST_BYTES: usize = 4 * 1_024;
 /// By how much of the difference a shorter batch makes the next ones believed to be shorter.
 const FORGETTING: f32 = 1.0 / 16.0;
 
@@ -26,10 +29,13 @@ impl Growth {
         (body as f32 * self.0.get()) as usize
     }
 
-    /// A body of `body` bytes became `lines` bytes of lines. What is longer is believed at once: a buffer that is too
-    /// short costs a copy of all that is in it, one that is too long hardly anything.
+    /// A body of `body` bytes became `lines` bytes of lines. What is longer is believed at once, since a buffer that is too
+    /// short is moved with all that is in it.
     pub(super) fn learn(&self, body: usize, lines: usize) {
-        let seen = (lines as f32 / body.max(1) as f32).min(MOST);
+        if body < LEAST_BYTES || lines == 0 {
+            return;
+        }
+        let seen = (lines as f32 / body as f32).min(MOST);
         let believed = self.0.get();
         self.0.set(if seen > believed { seen } else { believed + (seen - believed) * FORGETTING });
     }
@@ -42,19 +48,22 @@ mod tests {
     #[test]
     fn longer_lines_are_believed_at_once_and_shorter_ones_in_time() {
         let growth = Growth::default();
-        assert_eq!(growth.lines_of(3_000), 4_000);
-        growth.learn(1_000, 2_000);
-        assert_eq!(growth.lines_of(1_000), 2_000);
-        growth.learn(1_000, 1_000);
-        assert!((1_900..2_000).contains(&growth.lines_of(1_000)));
-        (0..1_000).for_each(|_| growth.learn(1_000, 1_000));
-        assert!((1_000..1_010).contains(&growth.lines_of(1_000)));
+        assert_eq!(growth.lines_of(30_000), 40_000);
+        growth.learn(10_000, 15_000);
+        assert_eq!(growth.lines_of(10_000), 15_000);
+        growth.learn(10_000, 11_000);
+        assert!((14_500..15_000).contains(&growth.lines_of(10_000)));
+        (0..100).for_each(|_| growth.learn(10_000, 11_000));
+        assert!((11_000..11_100).contains(&growth.lines_of(10_000)));
     }
 
     #[test]
-    fn a_tiny_body_with_long_lines_makes_nobody_ask_for_much() {
+    fn neither_tiny_nor_rejected_nor_huge_batches_make_the_others_ask_for_much() {
         let growth = Growth::default();
-        growth.learn(0, 1_000_000);
-        assert_eq!(growth.lines_of(1_000), 2_000);
+        growth.learn(300, 3_000);
+        growth.learn(10_000, 0);
+        assert_eq!(growth.lines_of(30_000), 40_000);
+        growth.learn(10_000, 1_000_000);
+        assert_eq!(growth.lines_of(10_000), 20_000);
     }
 }

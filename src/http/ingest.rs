@@ -408,11 +408,16 @@ fn encode(
     };
     // Lines beyond the limit are refused, so that no memory is asked for to write them.
     let growth = head.target.growth();
-    let room = growth.lines_of(body.len()).min(worker.service.limits.output_bytes) + LINES_HEADROOM;
-    reservation.grow(room)?;
+    let expected = growth.lines_of(body.len()).min(worker.service.limits.output_bytes) + LINES_HEADROOM;
+    // What is expected is no reason to refuse what may fit.
+    let room = if reservation.grow(expected).is_ok() { expected } else { LINES_HEADROOM };
+    if room < expected {
+        reservation.grow(room)?;
+    }
     let name = &batch.stream.name;
     let mut accepted = FrameBuilder::new(name.clone(), Book::Accepted, room);
     let mut rejected = FrameBuilder::new(name.clone(), Book::Rejected, 0);
+    let before = accepted.lines().len();
     let mut output =
         Output { accepted: accepted.lines(), rejected: rejected.lines(), room: &mut Reserved(&mut reservation) };
     let mut validator = worker.validator.borrow_mut();
@@ -422,7 +427,7 @@ fn encode(
         validator.forget(batch.stream.schema.id());
     }
     let mut validated = validated?;
-    growth.learn(body.len(), accepted.lines().len());
+    growth.learn(body.len(), accepted.lines().len().saturating_sub(before));
     content.events = u64::from(validated.accepted) + u64::from(validated.rejected.total());
     let (first, last) = validated.event_times.unwrap_or((received_at, received_at));
     let submission = Submission {

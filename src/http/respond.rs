@@ -27,7 +27,7 @@ pub(super) type Answer = Response<AnswerBody>;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// More bytes than an answer takes beside the batch's id and the list of rejections.
+/// More bytes than an answer takes beside the batch's id, which escapes double at worst, and the list of rejections.
 const FRAME_BYTES: usize = 160;
 /// More bytes than a listed rejection takes in an answer, beside its field.
 const LISTED_BYTES: usize = 80;
@@ -69,7 +69,7 @@ fn listed_at_most(rejections: &Rejections) -> usize {
 pub(super) fn taken(status: StatusCode, ack: Ack, validated: &Validated, room: Option<Reservation>) -> Answer {
     let rejections = &validated.rejected;
     let id = validated.batch_id.as_ref().map_or("", BatchId::as_str);
-    let mut body = Vec::with_capacity(FRAME_BYTES + id.len() + listed_at_most(rejections));
+    let mut body = Vec::with_capacity(FRAME_BYTES + 2 * id.len() + listed_at_most(rejections));
     // Nothing that is written here fails to be: a vector takes everything.
     let _ = write_taken(&mut body, ack, validated);
     match room {
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(budget.used(), 0, "what is written is given back");
 
         let text = told.to_string();
-        assert!(text.len() <= FRAME_BYTES + 6 * BatchId::MAX_BYTES + listed_at_most(&validated.rejected));
+        assert!(text.len() <= FRAME_BYTES + 2 * BatchId::MAX_BYTES + listed_at_most(&validated.rejected));
         let room = budget.reserve(10).unwrap();
         let answer = taken(StatusCode::OK, Ack::Spooled, &validated, Some(room));
         assert_eq!(budget.used(), 10, "an answer that waits holds its room");

@@ -77,7 +77,8 @@ impl Strain {
     }
 
     /// What time it is, as a connection that is being polled by [`Self::time`] need know it: the time at which that began.
-    /// Asking the clock takes longer than much of what a request needs.
+    /// Asking the clock takes longer than much of what a request needs. Requests that are served in one poll, because they
+    /// came together, have all begun with it.
     pub(super) fn now(&self) -> time::Instant {
         self.polled.get()
     }

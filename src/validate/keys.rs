@@ -338,6 +338,19 @@ mod tests {
     }
 
     #[test]
+    fn texts_that_differ_in_one_byte_are_not_the_same() {
+        for len in 0..20_usize {
+            let text: Vec<u8> = (0..len as u8).collect();
+            assert!(same(&text, &text.clone()), "{len}");
+            for place in 0..len {
+                let mut other = text.clone();
+                other[place] ^= 0x40;
+                assert!(!same(&text, &other), "{len}, {place}");
+            }
+        }
+    }
+
+    #[test]
     fn a_book_has_a_limit_and_is_emptied_when_it_is_of_no_use() {
         let schema = schema();
         let mut book = KeyBook::new(&schema);

@@ -105,6 +105,8 @@ pub(super) struct Members {
     instant: Option<Millis>,
     /// Where private members stand.
     private: Vec<Range<usize>>,
+    /// Where the first of them stands behind as many members as an object may have.
+    private_from: Option<usize>,
     /// The first thing that is wrong with the object.
     broken: Option<(Option<Box<str>>, Reason)>,
     /// Whether a key comes twice or is too long, or there are too many, whatever else is wrong.
@@ -170,6 +172,9 @@ impl Members {
             }
         }
         self.span = start..scanner.pos();
+        if let Some(from) = self.private_from {
+            self.private.push(from..self.span.end - 1);
+        }
         if role == Role::Event && self.span.len() > rules.limits.event_bytes {
             self.broken = Some((None, Reason::EventTooLarge));
         }
@@ -194,6 +199,7 @@ impl Members {
         self.client_id = None;
         self.instant = None;
         self.private.clear();
+        self.private_from = None;
         self.broken = None;
         self.keys_broken = false;
         self.span = 0..0;
@@ -234,7 +240,6 @@ impl Members {
     }
 
     /// Whether the value of the key `event_id` is the event's identity, and no member.
-    #[cold]
     fn is_identity(&mut self, source: &[u8], key: KeyId, value: &Value, rules: &Rules<'_>) -> bool {
         self.client_ids += 1;
         if self.client_ids > 1 {
@@ -258,6 +263,10 @@ impl Members {
         }
         let hash = key_hash(&stored);
         let slot = rules.schema.slot(&stored, hash);
+        if self.list.len() >= rules.limits.fields {
+            self.note(slot, at..value.end, rules);
+            return self.break_with(&stored, Reason::TooManyFields);
+        }
         let duplicate = self.other_place(hash, &stored).is_some();
         if stored.len() > MAX_COLUMN_BYTES {
             self.break_with(&stored, Reason::KeyTooLong);
@@ -266,9 +275,7 @@ impl Members {
         self.scratch.bytes.extend_from_slice(&stored);
         let key = Key::Other(self.other_keys.len() as u32);
         self.other_keys.push(Span::new(from, self.scratch.bytes.len()));
-        if self.list.len() < rules.limits.fields {
-            self.others.push((hash, self.list.len()));
-        }
+        self.others.push((hash, self.list.len()));
         self.take(source, at, value, Met { key, slot, duplicate, as_it_came: false }, rules);
     }
 
@@ -283,18 +290,28 @@ impl Members {
         self.judge(source, start, value, &met, rules);
     }
 
+    /// Notes that the declared field at `slot` stands at `place`. Whatever else becomes of the event: nobody may find a
+    /// private one in what is kept of it.
+    #[inline]
+    fn note(&mut self, slot: Option<u16>, place: Range<usize>, rules: &Rules<'_>) {
+        let Some(slot) = slot else { return };
+        self.declared[usize::from(slot) / 64] |= 1 << (slot % 64);
+        if rules.schema.field(slot).private.is_some() {
+            if self.list.len() < rules.limits.fields {
+                self.private.push(place);
+            } else {
+                // There may be a million more: from here on nothing is kept.
+                self.private_from.get_or_insert(place.start);
+            }
+        }
+    }
+
     /// [`Self::take`], for any member.
     #[expect(clippy::inline_always, reason = "every member comes by here: what is known of it stays in registers")]
     #[inline(always)]
     fn judge(&mut self, source: &[u8], start: usize, value: &Value, met: &Met, rules: &Rules<'_>) {
         let Met { key, slot, duplicate, .. } = *met;
-        if let Some(slot) = slot {
-            self.declared[usize::from(slot) / 64] |= 1 << (slot % 64);
-            if rules.schema.field(slot).private.is_some() {
-                // Whatever else becomes of the event: nobody may find it in what is kept of it.
-                self.private.push(start..value.end);
-            }
-        }
+        self.note(slot, start..value.end, rules);
         if self.list.len() >= rules.limits.fields {
             return self.break_at(key, rules, Reason::TooManyFields);
         }
@@ -419,6 +436,12 @@ impl Members {
     /// Whether the declared field at `slot` is among the members.
     pub(super) fn has_slot(&self, slot: u16) -> bool {
         self.declared[usize::from(slot) / 64] & (1 << (slot % 64)) != 0
+    }
+
+    /// Of how many members anything is remembered.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.list.len().max(self.others.len()).max(self.other_keys.len()).max(self.private.len())
     }
 
     /// Whether a member is of no declared field.

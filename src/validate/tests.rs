@@ -327,6 +327,26 @@ fn a_clients_event_id_is_the_id_if_it_is_a_string() {
 }
 
 #[test]
+fn members_beyond_the_limit_are_not_remembered_and_private_ones_among_them_not_kept() {
+    let phone = Field { private: Some(Private::Drop), ..Field::new("phone", FieldType::Int) };
+    let schema = Schema::new(vec![phone], None, None, None).unwrap();
+    let many = |member: &str| vec![member; 1_000].join(",");
+    for (body, kept) in [
+        (format!("[{{{}}}]", many(r#""new key":5551234"#)), true),
+        (format!("[{{{},\"a\":1}}]", many(r#""phone":5551234"#)), false),
+        (format!("[{{{},{}}}]", many(r#""a":1"#), many(r#""Phone":5551234"#)), false),
+    ] {
+        let trial = Trial { limits: Limits { event_bytes: 100_000, ..LIMITS }, ..with(schema.clone()) };
+        let mut validator = Validator::new(trial.limits);
+        let stored = trial.run_after(&[], &mut validator, body.as_bytes()).unwrap();
+        assert!(validator.event.remembered() <= LIMITS.fields + 1, "{}", validator.event.remembered());
+        assert_eq!(stored.accepted.len(), 0);
+        let rejected = stored.rejected[0]["original"].to_string();
+        assert_eq!(rejected.contains("5551234"), kept, "{rejected}");
+    }
+}
+
+#[test]
 fn keys_too_many_or_too_long_reject_the_event() {
     let many: Vec<_> = (0..21).map(|n| format!("\"k{n}\":1")).collect();
     assert_eq!(free().rejection(&format!("{{{}}}", many.join(","))), (Some("k20".into()), Reason::TooManyFields));

@@ -369,7 +369,8 @@ mod tests {
 
     #[test]
     fn ints_fit_64_bits() {
-        for json in ["0", "-1", "9223372036854775807", "-9223372036854775808"] {
+        let nines = ["999999999999999999", "-999999999999999999", "1000000000000000000", "-0"];
+        for json in ["0", "-1", "9223372036854775807", "-9223372036854775808"].into_iter().chain(nines) {
             same(FieldType::Int, json);
         }
         assert_eq!(stored(FieldType::Int, "1.0").as_deref(), Ok("1"));
@@ -399,6 +400,11 @@ mod tests {
         {
             assert_eq!(stored(kind, json).as_deref(), nine, "{json}");
         }
+        for json in [r#""2026-11-22T09:00:00.000z""#, r#""2026-11-22 09:00:00.000Z""#, r#""2026-11-22t09:00:00.000Z""#]
+        {
+            assert_eq!(stored(kind, json).as_deref(), nine, "{json}");
+        }
+        assert_eq!(stored(kind, r#""2026-11-22T09:00:60.000Z""#).as_deref(), Ok(r#""2026-11-22T09:00:59.000Z""#));
         assert_eq!(stored(kind, r#""2026-11-22T09:00:00""#), Err(Reason::WrongType));
         assert_eq!(stored(kind, r#""é""#), Err(Reason::WrongType));
         assert_eq!(stored(kind, "1e30"), Err(Reason::OutOfRange));
