@@ -11,14 +11,18 @@ use std::{
 
 /// Amounts are kept in units of so much, rounded up: 32 bits of them are 256 GiB a second.
 const GRAIN: u64 = 64;
+/// Classes of amounts: four for each doubling, so that no two of a class differ by more than a quarter.
+const CLASSES: usize = 4 * u64::BITS as usize;
 
 /// What is booked for each of the coming seconds.
 #[derive(Debug)]
 pub(super) struct Calendar {
     /// The second in the upper half, the booked grains in the lower.
     days: Box<[AtomicU64]>,
-    /// No second before this one had room: where to begin to look. Forgotten when room may have changed.
-    full_before: AtomicU32,
+    /// For amounts of each [class](class): no second before this one had room for one that came. Where to begin to look:
+    /// a crowd whose batches are alike leaves a little of each second, and would look at them all again and again.
+    /// Forgotten when room may have changed.
+    full_before: [AtomicU32; CLASSES],
 }
 
 impl Calendar {
@@ -26,7 +30,7 @@ impl Calendar {
     pub(super) fn new(seconds: u32) -> Self {
         // One for the second that runs, and one for those who are late by a moment.
         let days = (0..u64::from(seconds) + 2).map(|_| AtomicU64::new(0)).collect();
-        Self { days, full_before: AtomicU32::new(0) }
+        Self { days, full_before: std::array::from_fn(|_| AtomicU32::new(0)) }
     }
 
     /// What is booked for `second`.
@@ -44,7 +48,8 @@ impl Calendar {
         room: impl Fn(u32) -> u64,
     ) -> Option<u32> {
         let amount = amount.max(1);
-        let mut full_before = soonest.max(self.full_before.load(Ordering::Relaxed));
+        let hint = &self.full_before[class(amount)];
+        let mut full_before = soonest.max(hint.load(Ordering::Relaxed));
         for second in from.max(full_before)..=until {
             let room_then = room(second);
             let fits = room_then >= GRAIN && self.add_within(second, amount, room_then);
@@ -52,15 +57,13 @@ impl Calendar {
                 return Some(second);
             }
             let left = room_then.saturating_sub(self.booked(second)) / GRAIN * GRAIN;
-            if left == 0 {
-                // Full for everybody, however little they come with.
-                if second == full_before {
-                    full_before += 1;
-                    self.full_before.fetch_max(full_before, Ordering::Relaxed);
-                }
-            } else if amount > room_then && self.add_within(second, left, room_then) {
+            if left > 0 && amount > room_then && self.add_within(second, left, room_then) {
                 self.spill(second + 1..=until, amount - left, &room);
                 return Some(second);
+            }
+            if second == full_before {
+                full_before += 1;
+                hint.fetch_max(full_before, Ordering::Relaxed);
             }
         }
         None
@@ -73,7 +76,7 @@ impl Calendar {
 
     /// Looks from the beginning again: there may be more room than there was.
     pub(super) fn room_changed(&self) {
-        self.full_before.store(0, Ordering::Relaxed);
+        self.full_before.iter().for_each(|hint| hint.store(0, Ordering::Relaxed));
     }
 
     fn spill(&self, seconds: RangeInclusive<u32>, mut amount: u64, room: &impl Fn(u32) -> u64) {
@@ -105,6 +108,15 @@ impl Calendar {
     fn day(&self, second: u32) -> &AtomicU64 {
         &self.days[second as usize % self.days.len()]
     }
+}
+
+/// Which class an amount above 0 belongs to.
+fn class(amount: u64) -> usize {
+    let grains = amount.div_ceil(GRAIN);
+    let doublings = grains.ilog2();
+    // The two bits behind the highest.
+    let quarter = (grains << 2 >> doublings) & 3;
+    4 * doublings as usize + quarter as usize
 }
 
 /// The grains that `day` says are booked for `second`; `None` if it belongs to a later second already.
