@@ -153,7 +153,7 @@ impl Pacing {
         let forecast = self.forecast.get();
         let room = |second: u32| (capacity - forecast.expected(f64::from(second - this))).max(0.0) as u64;
         let last = this.saturating_add(self.cap);
-        let second = self.calendar.book((this + 1, from, last), amount, room).unwrap_or_else(|| {
+        let second = self.calendar.book((from, last), amount, room).unwrap_or_else(|| {
             let second = last - (f64::from(self.cap / 2) * chance.clamp(0.0, 1.0)) as u32;
             self.calendar.add(second, amount);
             second
