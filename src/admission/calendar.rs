@@ -48,7 +48,7 @@ impl Calendar {
         let (begin, end) = ((known >> 32) as u32, known as u32);
         let (begin, start) = if (begin..=end).contains(&from) { (begin, end) } else { (from, from) };
         let found = (start..=until).find(|second| self.book_in(*second, until, amount, &room));
-        let end = found.unwrap_or(until + 1).max(start);
+        let end = found.unwrap_or(until.saturating_add(1)).max(start);
         if end > start {
             full.store(u64::from(begin) << 32 | u64::from(end), Ordering::Relaxed);
         }

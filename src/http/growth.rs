@@ -14,7 +14,7 @@ const LEAST_BYTES: usize = 4 * 1_024;
 const FORGETTING: f32 = 1.0 / 16.0;
 
 /// How much longer the lines of one stream are than their bodies, as one worker has seen it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Growth(Cell<f32>);
 
 impl Default for Growth {

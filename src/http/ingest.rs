@@ -410,10 +410,12 @@ fn encode(
     let growth = head.target.growth();
     let expected = growth.lines_of(body.len()).min(worker.service.limits.output_bytes) + LINES_HEADROOM;
     // What is expected is no reason to refuse what may fit.
-    let room = if reservation.grow(expected).is_ok() { expected } else { LINES_HEADROOM };
-    if room < expected {
-        reservation.grow(room)?;
-    }
+    let room = if reservation.grow(expected).is_ok() {
+        expected
+    } else {
+        reservation.grow(LINES_HEADROOM)?;
+        LINES_HEADROOM
+    };
     let name = &batch.stream.name;
     let mut accepted = FrameBuilder::new(name.clone(), Book::Accepted, room);
     let mut rejected = FrameBuilder::new(name.clone(), Book::Rejected, 0);

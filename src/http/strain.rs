@@ -146,4 +146,18 @@ mod tests {
         assert!(gauges.turns(began + STUCK));
         assert!(!gauges.turns(began + 2 * STUCK));
     }
+    #[tokio::test]
+    async fn the_time_is_that_at_which_the_poll_began() {
+        let strain = Strain::new(Arc::default());
+        let before = strain.now();
+        let connection = poll_fn(|_| {
+            let began = strain.now();
+            std::thread::sleep(Duration::from_millis(2));
+            std::task::Poll::Ready((began, strain.now()))
+        });
+        std::thread::sleep(Duration::from_millis(2));
+        let (began, later) = strain.time(&mut Box::pin(connection)).await;
+        assert!(began > before, "each poll asks the clock");
+        assert_eq!(began, later, "once");
+    }
 }

@@ -137,7 +137,7 @@ impl WorkerState {
     /// The stream called `name`, which is not [`Self::known`]: it is looked up in the catalog.
     pub(super) fn target(&self, name: &StreamName) -> Result<Target, Problem> {
         if let Some(stream) = self.service.catalog.get(name) {
-            return Ok(Target::Known(self.know(stream)));
+            return Ok(Target::Known(self.know(stream, Growth::default())));
         }
         let candidate = self.service.catalog.candidate(name).map_err(|full| self.no_place(full))?;
         candidate.map(|stream| Target::New(stream, Growth::default())).ok_or(Problem::UnknownStream)
@@ -147,20 +147,20 @@ impl WorkerState {
     pub(super) fn route(&self, target: &Target) -> Result<Rc<Route>, Problem> {
         match target {
             Target::Known(route) => Ok(Rc::clone(route)),
-            Target::New(stream, _) => {
+            Target::New(stream, growth) => {
                 let stream = self.service.catalog.take_up(stream).map_err(|full| self.no_place(full))?;
-                Ok(self.know(stream))
+                Ok(self.know(stream, growth.clone()))
             }
         }
     }
 
     /// Keeps a stream of the catalog at hand, with its counters.
-    fn know(&self, stream: Arc<Stream>) -> Rc<Route> {
+    fn know(&self, stream: Arc<Stream>, growth: Growth) -> Rc<Route> {
         // Bounded by the catalog, which every name here came from.
         let mut routes = self.routes.borrow_mut();
         let route = routes.entry(stream.name.clone()).or_insert_with(|| {
             let counts = StreamCounts::new(&self.service.metrics, stream.name.as_str());
-            Rc::new(Route { stream, counts, growth: Growth::default() })
+            Rc::new(Route { stream, counts, growth })
         });
         Rc::clone(route)
     }

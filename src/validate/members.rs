@@ -1,5 +1,7 @@
 //! The top-level members of one object, an event or a context: their keys resolved, their values checked.
 
+mod written;
+
 use std::ops::Range;
 
 use super::{
@@ -285,7 +287,7 @@ impl Members {
     fn take(&mut self, source: &[u8], start: usize, value: &Value, met: Met, rules: &Rules<'_>) {
         let plain = met.slot.is_none() && !met.duplicate && value.depth == 0 && !value.traits.has(Traits::UNKEPT);
         if plain && self.keeps_undeclared && self.list.len() < rules.limits.fields {
-            return self.list(start, value, &met, Ok(Fate::Keep));
+            return self.add(start, value, &met, Ok(Fate::Keep));
         }
         self.judge(source, start, value, &met, rules);
     }
@@ -324,12 +326,12 @@ impl Members {
         }
         let collected = slot.is_none() && rules.schema.unknown() == UnknownFields::Collect;
         self.rewritten |= collected;
-        self.list(start, value, met, fate);
+        self.add(start, value, met, fate);
     }
 
     #[expect(clippy::inline_always, reason = "every member comes by here: what is known of it stays in registers")]
     #[inline(always)]
-    fn list(&mut self, start: usize, value: &Value, met: &Met, fate: Result<Fate, Reason>) {
+    fn add(&mut self, start: usize, value: &Value, met: &Met, fate: Result<Fate, Reason>) {
         let as_it_came = met.as_it_came && fate == Ok(Fate::Keep);
         self.rewritten |= !as_it_came;
         self.has_undeclared |= met.slot.is_none();
@@ -477,71 +479,6 @@ impl Members {
 
     pub(super) fn mendings(&self) -> &Mendings {
         &self.scratch.mendings
-    }
-
-    /// No fewer bytes than any way of writing the members takes.
-    pub(super) fn written_at_most(&self) -> usize {
-        // Each member may need a comma, quotes and a longer name beside what came; what replaces something stands in the
-        // scratch.
-        self.span.len() + self.scratch.bytes.len() + 16 * self.list.len()
-    }
-
-    /// Appends the members that `wanted` picks, each behind a comma.
-    pub(super) fn append(
-        &self,
-        (source, keys): (&[u8], &KeyBook),
-        out: &mut Vec<u8>,
-        wanted: impl Fn(&Member) -> bool,
-    ) {
-        // A run of neighbours that are stored as they came is copied as one, with what stands between them.
-        let mut run: Option<Span> = None;
-        let breaks = self.traits.has(Traits::LINE_BREAK);
-        for member in &self.list {
-            if member.as_it_came && !breaks && wanted(member) {
-                if member.after_gap {
-                    append_run(source, run.take(), out);
-                }
-                run = Some(Span { start: run.unwrap_or(member.whole).start, end: member.whole.end });
-                continue;
-            }
-            append_run(source, run.take(), out);
-            if wanted(member) {
-                self.append_member((source, keys), member, out);
-            }
-        }
-        append_run(source, run, out);
-    }
-
-    /// Whether the object's inside can be copied as a whole.
-    pub(super) fn as_it_came(&self) -> bool {
-        !self.rewritten && !self.traits.has(Traits::LINE_BREAK)
-    }
-
-    /// Appends the object's inside as it came, behind a comma.
-    pub(super) fn append_whole(&self, source: &[u8], out: &mut Vec<u8>) {
-        let ends = self.list.first().zip(self.list.last());
-        let inside = ends.map(|(first, last)| Span { start: first.whole.start, end: last.whole.end });
-        append_run(source, inside, out);
-    }
-
-    fn append_member(&self, (source, keys): (&[u8], &KeyBook), member: &Member, out: &mut Vec<u8>) {
-        let value: &[u8] = match &member.fate {
-            Ok(Fate::Keep) => Span { start: member.value_start, end: member.whole.end }.of(source),
-            Ok(Fate::Replace(place)) => place.of(&self.scratch.bytes),
-            Ok(Fate::Null) => b"null",
-            Ok(Fate::Drop) | Err(_) => return,
-        };
-        out.extend_from_slice(b",\"");
-        out.extend_from_slice(self.key_of(keys, member));
-        out.extend_from_slice(b"\":");
-        out.extend_from_slice(value);
-    }
-}
-
-fn append_run(source: &[u8], run: Option<Span>, out: &mut Vec<u8>) {
-    if let Some(run) = run {
-        out.push(b',');
-        out.extend_from_slice(run.of(source));
     }
 }
 
